@@ -1,0 +1,132 @@
+//! Commit records: which files hold which generation of which writer.
+//!
+//! `commits/<writer>/<generation, 20 digits>.json`, created once and never changed. The files of a generation exist for
+//! readers from the moment its record does; a file without a record is what a crash left behind. Writers share nothing.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::snapshot::FreshFile;
+
+const VERSION: u32 = 1;
+/// Commit records that are read at once while starting.
+const READS: usize = 16;
+
+/// A commit record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Commit {
+    /// Of this format.
+    pub version: u32,
+    /// Who flushed: the id of the data folder.
+    pub writer: String,
+    /// The generation, and the number of the journal segment that it covers.
+    pub generation: u64,
+    /// Bytes of that segment that it covers; what is behind them was refused.
+    pub journal_bytes: u64,
+    pub files: Vec<FreshFile>,
+}
+
+/// Why a commit record could not be read or written.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// The object store failed.
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// The record is not one that this program understands.
+    #[error("commit record {path}: {reason}")]
+    Unreadable {
+        /// Where it is in the object store.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process writes under the same id.
+    #[error("commit record {0} exists and names other files: does another process use a copy of this data folder?")]
+    Conflict(String),
+}
+
+impl Commit {
+    pub(crate) fn new(writer: &str, generation: u64, journal_bytes: u64, files: Vec<FreshFile>) -> Commit {
+        Commit { version: VERSION, writer: writer.to_owned(), generation, journal_bytes, files }
+    }
+
+    fn path(&self) -> Path {
+        Path::from(format!("commits/{}/{:020}.json", self.writer, self.generation))
+    }
+
+    /// Makes the files of the record exist. When this returns, the record is in the object store.
+    pub(crate) async fn create(&self, store: &dyn ObjectStore) -> Result<(), CommitError> {
+        let path = self.path();
+        let record = serde_json::to_vec(self).map_err(|error| unreadable(&path, &error))?;
+        match store.put_opts(&path, record.into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(()),
+            // An earlier attempt may have got through although its answer was lost.
+            Err(object_store::Error::AlreadyExists { .. }) if Commit::read(store, &path).await? == *self => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(CommitError::Conflict(path.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Commit, CommitError> {
+        let record = store.get(path).await?.bytes().await?;
+        let commit: Commit = serde_json::from_slice(&record).map_err(|error| unreadable(path, &error))?;
+        match commit.version {
+            VERSION => Ok(commit),
+            other => Err(unreadable(path, &format!("version {other}: this program reads version {VERSION}"))),
+        }
+    }
+
+    /// All records of all writers, each writer's in order.
+    pub(crate) async fn read_all(store: &Arc<dyn ObjectStore>) -> Result<Vec<Commit>, CommitError> {
+        let mut paths: Vec<Path> = store.list(Some(&Path::from("commits"))).map_ok(|object| object.location).try_collect().await?;
+        paths.retain(|path| path.extension() == Some("json"));
+        paths.sort();
+        let reads = futures::stream::iter(paths).map(|path| async move { Commit::read(store.as_ref(), &path).await });
+        reads.buffered(READS).try_collect().await
+    }
+}
+
+fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> CommitError {
+    CommitError::Unreadable { path: path.to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    fn commit() -> Commit {
+        let file = FreshFile {
+            path: "fresh/w/1-a.parquet".into(),
+            size: 10,
+            rows: 2,
+            start_min: 1,
+            start_max: 2,
+            end_max: 3,
+            tenants: vec!["default".into()],
+        };
+        Commit::new("w", 1, 99, vec![file])
+    }
+
+    /// Scenario: a record as this version writes it. Guarantee: it stays readable by later versions.
+    #[test]
+    fn golden_record() {
+        assert_eq!(serde_json::to_string(&commit()).unwrap(), include_str!("../tests/golden/commit-v1.json").trim());
+    }
+
+    /// Scenario: a commit is tried again after its answer was lost; another one takes its number. Guarantee: the first is
+    /// the same commit, the second is refused.
+    #[tokio::test]
+    async fn created_once() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        commit().create(&store).await.unwrap();
+        commit().create(&store).await.unwrap();
+        assert!(matches!(Commit::new("w", 1, 99, vec![]).create(&store).await, Err(CommitError::Conflict(_))));
+        assert_eq!(Commit::read_all(&store).await.unwrap(), [commit()]);
+    }
+}

@@ -1,0 +1,394 @@
+//! From a request to durable, queryable spans.
+//!
+//! ```text
+//! append -> journal thread: group, write, one fsync -> decode threads: rows into the generation -> answer
+//!                                                                        complete generation -> flush thread
+//! ```
+//!
+//! The order is what makes failures simple: nothing is decoded that is not durable, so a failed write leaves no row behind,
+//! and nothing is acknowledged that is not decoded.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use meshlake_config::Config;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::builder::SpanBuilder;
+use crate::dedupe::Dedupe;
+use crate::frame::{Frame, RequestHash};
+use crate::journal::{Journal, Segment};
+use crate::live::{Generation, Live, Writing};
+use crate::metrics::Metrics;
+
+/// Requests that share one fsync at most.
+const GROUP_REQUESTS_MAX: usize = 1_024;
+/// Bytes of them.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+/// How long the journal thread sleeps at most before it looks at the age of the generation.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Turns requests into rows. Implemented by the collector, so that replay takes the same way as the first reception.
+pub trait Decode: Send + Sync + 'static {
+    /// Appends the spans of a request to `rows`. Must give the same result whenever it is given the same frame.
+    ///
+    /// # Errors
+    /// If the request can't be decoded: what is wrong, for its sender. Rows it appended by then are taken back by the caller.
+    fn decode(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer;
+}
+
+/// What became of a request that was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Spans that are kept.
+    pub spans: u64,
+    /// Spans that can't be kept.
+    pub rejected: u64,
+    /// Why the first of them can't.
+    pub reason: Option<String>,
+}
+
+/// Why a request was not stored.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refused {
+    /// It will never be accepted: it can't be decoded.
+    #[error("{0}")]
+    Invalid(String),
+    /// It will never be accepted: it is too large once decompressed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It may be accepted later.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What comes back for a request.
+pub type Answer = Result<Accepted, Refused>;
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub frame: Frame,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// A durable request on its way to a decoder.
+#[derive(Debug)]
+struct Durable {
+    request: Request,
+    /// Whether it is stored already: then it is decoded only to give the same answer again.
+    duplicate: bool,
+}
+
+/// Durable requests of one generation.
+#[derive(Debug)]
+pub(crate) struct Group {
+    requests: Vec<Durable>,
+    writing: Arc<Writing>,
+}
+
+/// Microseconds since the epoch.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
+
+/// When a generation is closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    pub live_bytes: u64,
+    pub journal_bytes: u64,
+    pub age: Duration,
+}
+
+impl Rotation {
+    pub(crate) fn new(config: &Config) -> Rotation {
+        Rotation {
+            live_bytes: config.live.flush_size.as_u64(),
+            journal_bytes: config.journal.segment_size.as_u64(),
+            age: config.live.flush_age,
+        }
+    }
+}
+
+/// The segment and the generation that are being written.
+#[derive(Debug)]
+struct Open {
+    segment: Segment,
+    writing: Arc<Writing>,
+    since: Instant,
+}
+
+/// The journal thread.
+#[derive(Debug)]
+pub(crate) struct JournalWriter {
+    pub journal: Arc<Journal>,
+    pub live: Arc<Live>,
+    pub dedupe: Dedupe,
+    pub rotation: Rotation,
+    pub metrics: Metrics,
+    pub next_number: u64,
+    /// Segments whose requests are not remembered any more, but not retired yet.
+    pub forgotten: BTreeSet<u64>,
+    pub groups: Sender<Group>,
+    pub complete: Sender<Arc<Generation>>,
+}
+
+impl JournalWriter {
+    /// Replays what the journal holds, calls `ready` with what it could not read, then serves requests until there are no more
+    /// senders of them.
+    pub(crate) fn run(mut self, segments: &[u64], live_limit: u64, ready: impl FnOnce(Vec<String>), requests: &Receiver<Request>) {
+        let mut unreadable = Vec::new();
+        for &number in segments {
+            while self.live.bytes() > live_limit {
+                // There are no requests before `ready`, but the store may be closed.
+                if matches!(requests.recv_timeout(TICK), Err(RecvTimeoutError::Disconnected)) {
+                    return;
+                }
+            }
+            unreadable.extend(self.replay(number).err().map(|error| format!("can't read journal segment {number}: {error}")));
+        }
+        ready(unreadable);
+        let mut open = None;
+        loop {
+            match requests.recv_timeout(TICK) {
+                Ok(first) => self.group(first, requests, &mut open),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if open.as_ref().is_some_and(|open| self.is_full(open)) {
+                open = None;
+            }
+            self.forget_old_requests();
+        }
+    }
+
+    fn forget_old_requests(&mut self) {
+        self.forgotten.extend(self.dedupe.expire(now()));
+        let journal = &self.journal;
+        self.forgotten.retain(|&number| match journal.forget(number) {
+            Ok(forgotten) => !forgotten,
+            Err(error) => {
+                warn!(number, %error, "can't remove the hashes of old requests");
+                false
+            }
+        });
+    }
+
+    fn is_full(&self, open: &Open) -> bool {
+        let generation = open.writing.generation();
+        self.metrics.live_bytes.set(self.live.bytes() as i64);
+        generation.bytes() >= self.rotation.live_bytes
+            || open.segment.len() >= self.rotation.journal_bytes
+            || open.since.elapsed() >= self.rotation.age
+    }
+
+    /// Decodes the requests of a segment that no commit covers.
+    fn replay(&mut self, number: u64) -> io::Result<()> {
+        let writing = self.live.begin(number, self.complete.clone());
+        let mut replayed = 0u64;
+        let result = self.journal.read(number).and_then(|mut reader| {
+            while let Some((frame, hash)) = reader.next()? {
+                writing.generation().remember(reader.position(), [(frame.received, hash)]);
+                self.replay_frame(frame, hash, number, &writing);
+                replayed += 1;
+            }
+            Ok(reader.torn())
+        });
+        self.metrics.replayed.inc_by(replayed);
+        match result {
+            Ok(0) => info!(segment = number, requests = replayed, "replayed"),
+            Ok(torn) => {
+                self.metrics.torn_bytes.inc_by(torn);
+                warn!(
+                    segment = number,
+                    requests = replayed,
+                    torn_bytes = torn,
+                    "replayed; cut off a write that was never acknowledged"
+                );
+            }
+            Err(error) => {
+                writing.withhold();
+                error!(segment = number, requests = replayed, %error, "can't read the rest of a journal segment; it stays");
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_frame(&mut self, frame: Frame, hash: RequestHash, number: u64, writing: &Arc<Writing>) {
+        if !self.dedupe.insert(number, frame.received, hash) {
+            // Refused, as the write failed, but not cut off; the retry of it is in another segment.
+            return;
+        }
+        let (answer, answered) = oneshot::channel();
+        let requests = vec![Durable { request: Request { frame, answer }, duplicate: false }];
+        if self.groups.send(Group { requests, writing: writing.clone() }).is_ok() {
+            // What can't be decoded was refused when it came.
+            let _ = answered.blocking_recv();
+        }
+    }
+
+    /// Writes all waiting requests with one fsync and hands them to a decoder.
+    fn group(&mut self, first: Request, waiting: &Receiver<Request>, open: &mut Option<Open>) {
+        let mut bytes = first.frame.stored_len();
+        let mut requests = vec![first];
+        while requests.len() < GROUP_REQUESTS_MAX && bytes < GROUP_BYTES_MAX {
+            let Ok(next) = waiting.try_recv() else { break };
+            bytes += next.frame.stored_len();
+            requests.push(next);
+        }
+        let written = match self.open(open) {
+            Ok(open) => self.write(requests, open),
+            Err(error) => Err((requests, error)),
+        };
+        match written {
+            // Decoders live as long as this thread.
+            Ok(group) => drop(self.groups.send(group)),
+            Err((requests, error)) => {
+                // Nothing more goes to a segment that a write to has failed.
+                *open = None;
+                self.metrics.journal_failures.inc();
+                error!(%error, "can't write to the journal: refusing requests");
+                let refused = Refused::Unavailable(format!("can't write to the journal: {error}"));
+                requests.into_iter().for_each(|request| drop(request.answer.send(Err(refused.clone()))));
+            }
+        }
+    }
+
+    /// The segment and generation to write to; begun if there is none.
+    fn open<'a>(&mut self, open: &'a mut Option<Open>) -> io::Result<&'a mut Open> {
+        if open.is_none() {
+            let number = self.next_number;
+            self.next_number += 1;
+            let segment = self.journal.create(number)?;
+            *open = Some(Open { segment, writing: self.live.begin(number, self.complete.clone()), since: Instant::now() });
+        }
+        open.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Makes the requests that were not received before durable.
+    fn write(&mut self, requests: Vec<Request>, open: &mut Open) -> Result<Group, (Vec<Request>, io::Error)> {
+        let began = Instant::now();
+        let number = open.writing.generation().number;
+        let hashes: Vec<RequestHash> = requests.iter().map(|request| request.frame.hash(self.journal.seed())).collect();
+        let fresh: Vec<bool> =
+            requests.iter().zip(&hashes).map(|(request, hash)| self.dedupe.insert(number, request.frame.received, *hash)).collect();
+        let frames: Vec<(&Frame, RequestHash)> = requests
+            .iter()
+            .zip(&hashes)
+            .zip(&fresh)
+            .filter(|(_, fresh)| **fresh)
+            .map(|((request, hash), _)| (&request.frame, *hash))
+            .collect();
+        let written = if frames.is_empty() { Ok(()) } else { open.segment.append(&frames) };
+        let count = frames.len();
+        if let Err(error) = written {
+            self.dedupe.take_back(count);
+            return Err((requests, error));
+        }
+        open.writing.generation().remember(open.segment.len(), frames.iter().map(|(frame, hash)| (frame.received, *hash)));
+        self.metrics.journal_bytes.inc_by(frames.iter().map(|(frame, _)| frame.stored_len() as u64).sum());
+        self.metrics.journal_sync.observe(began.elapsed().as_secs_f64());
+        self.metrics.journal_group.observe(count as f64);
+        self.metrics.duplicates.inc_by((requests.len() - count) as u64);
+        let durable = requests.into_iter().zip(fresh).map(|(request, fresh)| Durable { request, duplicate: !fresh });
+        Ok(Group { requests: durable.collect(), writing: open.writing.clone() })
+    }
+}
+
+/// A decode thread: turns the groups it gets into rows of `shard`, and answers.
+pub(crate) fn decode_groups(decode: &dyn Decode, shard: usize, groups: &Receiver<Group>) {
+    for Group { requests, writing } in groups {
+        for durable in requests {
+            // A request at a time: a query that wants a snapshot waits for no more than that.
+            match writing.generation().write(shard, |rows| decode_request(decode, durable, rows)) {
+                Ok((sender, answer)) => drop(sender.send(answer)),
+                // The sender is gone with the answer, which tells who waits that there is none.
+                Err(error) => error!(%error, "can't make a batch of live spans"),
+            }
+        }
+    }
+}
+
+fn decode_request(decode: &dyn Decode, durable: Durable, rows: &mut SpanBuilder) -> (oneshot::Sender<Answer>, Answer) {
+    let mark = rows.rows();
+    let Durable { request, duplicate } = durable;
+    // A request that makes the decoder panic would otherwise do so again at every start, from the journal.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode.decode(&request.frame, rows)));
+    let defect = || Err(Refused::Invalid("the request could not be decoded: a defect of meshlake".to_owned()));
+    let answer = decoded.unwrap_or_else(|_| defect());
+    if duplicate || answer.is_err() {
+        rows.truncate(mark);
+    }
+    (request.answer, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Row;
+    use crate::frame::{Content, Encoding};
+    use bytes::Bytes;
+    use meshlake_config::Tenant;
+
+    /// Adds a row a byte, and fails or panics at some.
+    struct Bytewise;
+
+    impl Decode for Bytewise {
+        fn decode(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer {
+            for byte in &frame.body {
+                let row = rows.rows();
+                rows.workload.push(row, b"begun");
+                match byte {
+                    b'!' => return Err(Refused::Invalid("bad".to_owned())),
+                    b'?' => panic!("as the test wants it"),
+                    _ => {}
+                }
+                let (trace_id, span_id) = ([*byte; 16], [*byte; 8]);
+                let (name, kind, status) = (b"a".as_slice(), "server", "unset");
+                let (parent_span_id, start, end, error, origins) = (None, 1, 2, false, 0);
+                rows.end_row(&Row {
+                    tenant: "default",
+                    trace_id,
+                    span_id,
+                    parent_span_id,
+                    start,
+                    end,
+                    name,
+                    kind,
+                    status,
+                    error,
+                    origins,
+                });
+            }
+            Ok(Accepted { spans: frame.body.len() as u64, ..Accepted::default() })
+        }
+    }
+
+    /// Scenario: good, bad and panicking requests and duplicates, one after the other into the same rows. Guarantee: each has
+    /// its own answer, and only the good ones that are no duplicates have rows.
+    #[test]
+    fn only_good_requests_have_rows() {
+        let mut rows = SpanBuilder::default();
+        let mut decode = |body: &'static [u8], duplicate| {
+            let tenant = Tenant::default();
+            let body = Bytes::from_static(body);
+            let frame = Frame { tenant, content: Content::Protobuf, encoding: Encoding::Identity, received: 0, body };
+            let request = Request { frame, answer: oneshot::channel().0 };
+            let answer = decode_request(&Bytewise, Durable { request, duplicate }, &mut rows).1;
+            (answer.map(|accepted| accepted.spans).map_err(|refused| matches!(refused, Refused::Invalid(_))), rows.rows())
+        };
+        assert_eq!(decode(b"ab", false), (Ok(2), 2));
+        assert_eq!(decode(b"ab", true), (Ok(2), 2));
+        assert_eq!(decode(b"cd!", false), (Err(true), 2));
+        assert_eq!(decode(b"?", false), (Err(true), 2));
+        assert_eq!(decode(b"e", false), (Ok(1), 3));
+        assert_eq!(rows.finish().unwrap().unwrap().batch.num_rows(), 3);
+    }
+}

@@ -1,0 +1,56 @@
+//! What Meshlake keeps, and how: from acknowledged requests to Parquet files, and a consistent view of both.
+//!
+//! # Why
+//! A success answer must survive `kill -9` and power loss, spans must be queryable the moment they are acknowledged, and what
+//! stays must be open columns. Three places do this, each span in exactly one of them at any moment a query can see:
+//!
+//! ```text
+//! request -> journal (fsync) -> live batches -> fresh Parquet file + commit record -> (lake)
+//!            durable            queryable      open, in the object store
+//! ```
+//!
+//! # Promises
+//! - P1: [`Store::append`] answers when the request is fsynced and its rows are in every later [`Snapshot`].
+//! - P2: one generation of live spans is one journal segment is one commit. A crash at any point leaves the segment (replayed)
+//!   or the commit (the segment is dropped), and the commit swaps live batches for files in one step.
+//! - P5: the columns of [`spans_schema`] hold every field of OTLP; [`ATTRIBUTE_COLUMNS`] says how attributes read back.
+//! - P6: live memory, journal segments, waiting requests and remembered hashes are bounded, each by a setting.
+//!
+//! Everything but the journal goes through an [`object_store::ObjectStore`]: a folder or an S3-compatible bucket.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod attributes;
+mod builder;
+mod columns;
+mod commit;
+mod dedupe;
+mod disk;
+mod frame;
+mod fresh;
+mod ingest;
+mod journal;
+mod live;
+mod metrics;
+mod object;
+mod schema;
+mod snapshot;
+mod sorted;
+mod store;
+
+pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
+pub use builder::{AttributeValues, Attributes, EventColumn, Link, LinkColumn, Row, SpanBuilder};
+pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
+pub use commit::CommitError;
+pub use disk::{Disk, DiskFile, LocalDisk};
+pub use frame::{Content, Encoding, Frame};
+pub use ingest::{Accepted, Answer, Decode, Refused};
+pub use metrics::Metrics;
+pub use object::{FolderStore, open_object_store};
+pub use schema::{
+    Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
+    spans_schema, text_type, time_type,
+};
+pub use snapshot::{FreshFile, LiveBatch, Snapshot};
+pub use sorted::CLOCK_FLAG;
+pub use store::{Health, OpenError, Store};

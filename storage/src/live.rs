@@ -1,0 +1,299 @@
+//! Live spans: acknowledged, in memory, queryable, not in a file yet.
+//!
+//! A *generation* is the spans of one journal segment. It is open while the journal writes to its segment, then closed, then
+//! flushed; the commit of its files takes it out and puts them in, in one step that no snapshot can see half of (P2).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arrow::compute::concat_batches;
+use arrow::error::ArrowError;
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::builder::SpanBuilder;
+use crate::frame::RequestHash;
+use crate::journal::Seen;
+use crate::schema::spans_schema;
+use crate::snapshot::{FreshFile, LiveBatch, Snapshot};
+
+/// An open batch becomes immutable when it has so many rows, so that its dictionaries stay in the processor's caches.
+const BATCH_ROWS_MAX: usize = 32_768;
+/// Or so many bytes.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Queries close open batches; those smaller than this are merged, so that frequent queries leave no trail of tiny ones.
+const BATCH_ROWS_MERGED: usize = 4_096;
+
+/// The spans of one decode thread in one generation.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    pub open: SpanBuilder,
+    closed: Vec<LiveBatch>,
+    closed_bytes: usize,
+}
+
+impl Shard {
+    /// Makes an immutable batch of the open rows.
+    fn close_batch(&mut self) -> Result<(), ArrowError> {
+        let Some(batch) = std::mem::take(&mut self.open).finish()? else { return Ok(()) };
+        let batch = match self.closed.pop() {
+            Some(last) if last.batch.num_rows() < BATCH_ROWS_MERGED => {
+                self.closed_bytes -= last.batch.get_array_memory_size();
+                merge(&last, &batch)?
+            }
+            last => {
+                self.closed.extend(last);
+                batch
+            }
+        };
+        self.closed_bytes += batch.batch.get_array_memory_size();
+        self.closed.push(batch);
+        Ok(())
+    }
+}
+
+fn merge(first: &LiveBatch, second: &LiveBatch) -> Result<LiveBatch, ArrowError> {
+    Ok(LiveBatch {
+        batch: concat_batches(&spans_schema(), [&first.batch, &second.batch])?,
+        start_min: first.start_min.min(second.start_min),
+        start_max: first.start_max.max(second.start_max),
+    })
+}
+
+/// The spans of one journal segment.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub number: u64,
+    shards: Vec<Mutex<Shard>>,
+    bytes: Vec<AtomicU64>,
+    /// The requests that it holds.
+    seen: Mutex<Seen>,
+    journal_bytes: AtomicU64,
+}
+
+impl Generation {
+    pub(crate) fn new(number: u64, shards: usize) -> Generation {
+        Generation {
+            number,
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            bytes: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            seen: Mutex::default(),
+            journal_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that requests, each received at a time, belong to this generation. The last of them ends at `end` in the segment.
+    pub(crate) fn remember(&self, end: u64, requests: impl IntoIterator<Item = (i64, RequestHash)>) {
+        self.journal_bytes.store(end, Ordering::Release);
+        let mut seen = self.seen.lock();
+        for (received, hash) in requests {
+            seen.newest = seen.newest.max(received);
+            seen.hashes.push(hash);
+        }
+    }
+
+    /// The requests of this generation.
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock()
+    }
+
+    /// How much of its segment belongs to this generation.
+    pub(crate) fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.load(Ordering::Acquire)
+    }
+
+    /// Lets `write` add rows to a shard. The rows are in every snapshot that is taken after this returns.
+    pub(crate) fn write<T>(&self, shard: usize, write: impl FnOnce(&mut SpanBuilder) -> T) -> Result<T, ArrowError> {
+        let mut guard = self.shards[shard].lock();
+        let result = write(&mut guard.open);
+        let mut open_bytes = guard.open.memory();
+        if guard.open.rows() >= BATCH_ROWS_MAX || open_bytes >= BATCH_BYTES_MAX {
+            guard.close_batch()?;
+            open_bytes = 0;
+        }
+        self.bytes[shard].store((guard.closed_bytes + open_bytes) as u64, Ordering::Relaxed);
+        Ok(result)
+    }
+
+    /// All rows so far, as immutable batches.
+    pub(crate) fn batches(&self) -> Result<Vec<LiveBatch>, ArrowError> {
+        let mut batches = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.close_batch()?;
+            batches.extend_from_slice(&shard.closed);
+        }
+        Ok(batches)
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// The right to write to a generation. When the last holder drops it, the generation is complete and goes to be flushed.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    generation: Arc<Generation>,
+    complete: Sender<Arc<Generation>>,
+    withheld: AtomicBool,
+}
+
+impl Writing {
+    /// Keeps the generation live: it is not all that its segment holds, so no commit may say so.
+    pub(crate) fn withhold(&self) {
+        self.withheld.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.withheld.load(Ordering::Acquire) {
+            // The receiver lives until every sender is gone.
+            let _ = self.complete.send(self.generation.clone());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    generations: Vec<Arc<Generation>>,
+    files: Arc<Vec<Arc<FreshFile>>>,
+}
+
+/// All generations, and the files that earlier ones became.
+#[derive(Debug)]
+pub(crate) struct Live {
+    state: RwLock<State>,
+    shards: usize,
+}
+
+impl Live {
+    pub(crate) fn new(files: Vec<Arc<FreshFile>>, shards: usize) -> Live {
+        Live { state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }), shards }
+    }
+
+    /// Begins a generation. It goes to `complete` when nobody writes to it any more.
+    pub(crate) fn begin(&self, number: u64, complete: Sender<Arc<Generation>>) -> Arc<Writing> {
+        let generation = Arc::new(Generation::new(number, self.shards));
+        self.state.write().generations.push(generation.clone());
+        Arc::new(Writing { generation, complete, withheld: AtomicBool::new(false) })
+    }
+
+    /// Puts the committed files of a generation in its place.
+    pub(crate) fn replace(&self, number: u64, files: impl IntoIterator<Item = FreshFile>) {
+        let mut state = self.state.write();
+        state.generations.retain(|generation| generation.number != number);
+        Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, ArrowError> {
+        let (generations, files) = {
+            let state = self.state.read();
+            (state.generations.clone(), state.files.clone())
+        };
+        let mut live = Vec::new();
+        for generation in generations {
+            live.extend(generation.batches()?);
+        }
+        Ok(Snapshot { live, files })
+    }
+
+    /// Bytes of memory of all generations.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state.read().generations.iter().map(|generation| generation.bytes()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Row;
+
+    fn push(rows: &mut SpanBuilder, count: usize) {
+        for number in 0..count {
+            rows.end_row(&Row {
+                tenant: "default",
+                trace_id: [1; 16],
+                span_id: [2; 8],
+                parent_span_id: None,
+                start: number as u64 * 1_000,
+                end: 0,
+                name: b"a",
+                kind: "server",
+                status: "unset",
+                error: false,
+                origins: 0,
+            });
+        }
+    }
+
+    fn sizes(generation: &Generation) -> Vec<usize> {
+        generation.batches().unwrap().iter().map(|live| live.batch.num_rows()).collect()
+    }
+
+    /// Scenario: queries come between small writes, and then between large ones. Guarantee: small batches are merged, with
+    /// their limits; large ones stay as they are.
+    #[test]
+    fn queries_leave_no_tiny_batches() {
+        let generation = Generation::new(1, 1);
+        for written in 1..=10 {
+            generation.write(0, |rows| push(rows, 600)).unwrap();
+            let sizes = sizes(&generation);
+            assert_eq!(sizes.iter().sum::<usize>(), written * 600);
+            assert!(sizes.len() <= 2, "{sizes:?}");
+        }
+        let first = &generation.batches().unwrap()[0];
+        assert_eq!((first.start_min, first.start_max), (0, 599));
+    }
+
+    /// Scenario: more rows than an open batch may have. Guarantee: it is closed without a query, and counted once.
+    #[test]
+    fn open_batches_are_limited() {
+        let generation = Generation::new(1, 2);
+        generation.write(1, |rows| push(rows, BATCH_ROWS_MAX)).unwrap();
+        assert_eq!(generation.shards[1].lock().open.rows(), 0);
+        let bytes = generation.bytes();
+        assert!(bytes > 0);
+        generation.write(1, |rows| push(rows, 1)).unwrap();
+        assert_eq!(sizes(&generation), [BATCH_ROWS_MAX, 1]);
+        assert!(generation.bytes() < 2 * bytes);
+    }
+
+    /// Scenario: a generation is written, completed by its last writer, and replaced by a file. Guarantee: it is complete only
+    /// then; a snapshot has its rows or its file, and one taken before keeps the rows.
+    #[test]
+    fn files_take_the_place_of_rows() {
+        let live = Live::new(Vec::new(), 1);
+        let (complete, completed) = crossbeam_channel::unbounded();
+        let writing = live.begin(7, complete);
+        let other = writing.clone();
+        writing.generation().write(0, |rows| push(rows, 3)).unwrap();
+        drop(writing);
+        assert!(completed.try_recv().is_err(), "somebody still writes");
+        drop(other);
+        let number = completed.try_recv().unwrap().number;
+        let before = live.snapshot().unwrap();
+        live.replace(number, []);
+        let after = live.snapshot().unwrap();
+        assert_eq!((before.live.len(), after.live.len(), live.bytes()), (1, 0, 0));
+    }
+
+    /// Scenario: a segment could not be read to its end. Guarantee: its spans are live, and are never flushed.
+    #[test]
+    fn withheld_generations_stay() {
+        let live = Live::new(Vec::new(), 1);
+        let (complete, completed) = crossbeam_channel::unbounded();
+        let writing = live.begin(7, complete);
+        writing.generation().write(0, |rows| push(rows, 3)).unwrap();
+        writing.withhold();
+        drop(writing);
+        assert!(completed.try_recv().is_err());
+        assert_eq!(live.snapshot().unwrap().live.len(), 1);
+    }
+}

@@ -1,0 +1,315 @@
+//! The rows of many batches in the order of files: (tenant, trace id, start).
+//!
+//! The sort moves positions, not rows; rows are gathered a chunk at a time, so that a flush needs little memory beyond the
+//! batches it flushes.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow::compute::interleave;
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+
+use crate::schema::{column_index, spans_schema};
+
+/// Rows per gathered chunk.
+const CHUNK_ROWS: usize = 8_192;
+/// Files of one flush. Past it the windows with the fewest rows share a file.
+const WINDOWS_MAX: usize = 32;
+/// The window of rows whose clock can't be trusted, and of windows that got no file of their own.
+const NO_WINDOW: i64 = i64::MIN;
+/// `flagged` begins with this where the start is out of range.
+pub const CLOCK_FLAG: &str = "clock";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    window: i64,
+    tenant: u32,
+    trace: [u8; 16],
+    start: i64,
+    batch: u32,
+    row: u32,
+}
+
+/// A text column of all batches over one dictionary.
+#[derive(Debug)]
+struct Unified {
+    values: ArrayRef,
+    /// For each batch, the key in `values` of each key of the batch.
+    remaps: Vec<Vec<i32>>,
+}
+
+/// The rows of a flush, sorted.
+#[derive(Debug)]
+pub(crate) struct SortedRows<'a> {
+    batches: &'a [RecordBatch],
+    order: Vec<Position>,
+    /// One for each text column, by position in the schema.
+    texts: HashMap<usize, Unified>,
+}
+
+/// Some rows of a flush that go to one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub rows: Range<usize>,
+    pub start_min: i64,
+    pub start_max: i64,
+    pub end_max: i64,
+    pub tenants: Vec<String>,
+}
+
+fn schema_error(what: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("spans: {what}"))
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
+    batch.column_by_name(name).ok_or_else(|| schema_error(name))
+}
+
+fn text(array: &ArrayRef) -> Result<(&DictionaryArray<Int32Type>, &StringArray), ArrowError> {
+    let dictionary = array.as_dictionary_opt::<Int32Type>().ok_or_else(|| schema_error("text is dictionary-encoded"))?;
+    let values = dictionary.values().as_string_opt::<i32>().ok_or_else(|| schema_error("text is Utf8"))?;
+    Ok((dictionary, values))
+}
+
+impl Unified {
+    fn new(arrays: &[&ArrayRef]) -> Result<Unified, ArrowError> {
+        let mut keys = HashMap::<&str, i32>::new();
+        let mut distinct = Vec::new();
+        let mut remaps = Vec::with_capacity(arrays.len());
+        for array in arrays {
+            let (_, values) = text(array)?;
+            let remap = values.iter().map(|value| {
+                let value = value.unwrap_or_default();
+                *keys.entry(value).or_insert_with(|| {
+                    distinct.push(value);
+                    distinct.len() as i32 - 1
+                })
+            });
+            remaps.push(remap.collect());
+        }
+        Ok(Unified { values: Arc::new(StringArray::from_iter_values(distinct)), remaps })
+    }
+}
+
+impl<'a> SortedRows<'a> {
+    /// Sorts the rows of `batches` into windows of `window` microseconds by their start.
+    pub(crate) fn new(batches: &'a [RecordBatch], window: i64) -> Result<SortedRows<'a>, ArrowError> {
+        let mut texts = HashMap::new();
+        for (index, field) in spans_schema().fields().iter().enumerate() {
+            if matches!(field.data_type(), DataType::Dictionary(_, _)) {
+                let arrays: Vec<_> = batches.iter().map(|batch| batch.column(index)).collect();
+                texts.insert(index, Unified::new(&arrays)?);
+            }
+        }
+        let mut rows = SortedRows { batches, order: Vec::new(), texts };
+        rows.order = rows.positions(window)?;
+        merge_small_windows(&mut rows.order);
+        rows.order.sort_unstable();
+        Ok(rows)
+    }
+
+    fn positions(&self, window: i64) -> Result<Vec<Position>, ArrowError> {
+        let mut order = Vec::with_capacity(self.batches.iter().map(RecordBatch::num_rows).sum());
+        let tenants = self.tenant_ranks()?;
+        for (batch_index, batch) in self.batches.iter().enumerate() {
+            let (tenant, _) = text(column(batch, "tenant")?)?;
+            let (flagged, flags) = text(column(batch, "flagged")?)?;
+            let unplaced: Vec<bool> = flags.iter().map(|flag| flag.is_some_and(|flag| flag.starts_with(CLOCK_FLAG))).collect();
+            let trace: &FixedSizeBinaryArray = column(batch, "trace_id")?.as_fixed_size_binary();
+            let start = column(batch, "start_time")?.as_primitive::<TimestampMicrosecondType>();
+            for row in 0..batch.num_rows() {
+                let placed = flagged.key(row).is_none_or(|key| !unplaced[key]);
+                order.push(Position {
+                    window: if placed { start.value(row).div_euclid(window) } else { NO_WINDOW },
+                    tenant: tenants[batch_index][tenant.key(row).unwrap_or_default()],
+                    trace: trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?,
+                    start: start.value(row),
+                    batch: batch_index as u32,
+                    row: row as u32,
+                });
+            }
+        }
+        Ok(order)
+    }
+
+    /// For each batch, the rank in the order of names of each key of its tenant column.
+    fn tenant_ranks(&self) -> Result<Vec<Vec<u32>>, ArrowError> {
+        let unified = &self.texts[&column_index("tenant").ok_or_else(|| schema_error("tenant"))?];
+        let names = unified.values.as_string::<i32>();
+        let mut sorted: Vec<&str> = names.iter().flatten().collect();
+        sorted.sort_unstable();
+        let rank = |key: &i32| sorted.partition_point(|name| *name < names.value(*key as usize)) as u32;
+        Ok(unified.remaps.iter().map(|remap| remap.iter().map(rank).collect()).collect())
+    }
+
+    /// What goes to each file.
+    pub(crate) fn windows(&self) -> Result<Vec<Window>, ArrowError> {
+        let mut windows = Vec::new();
+        let mut from = 0;
+        for group in self.order.chunk_by(|a, b| a.window == b.window) {
+            windows.push(self.window(from, group)?);
+            from += group.len();
+        }
+        Ok(windows)
+    }
+
+    fn window(&self, from: usize, group: &[Position]) -> Result<Window, ArrowError> {
+        let mut window = Window {
+            rows: from..from + group.len(),
+            start_min: i64::MAX,
+            start_max: i64::MIN,
+            end_max: i64::MIN,
+            tenants: Vec::new(),
+        };
+        let mut last_tenant = None;
+        for position in group {
+            let (batch, row) = (&self.batches[position.batch as usize], position.row as usize);
+            let duration = column(batch, "duration")?.as_primitive::<Int64Type>().value(row);
+            window.start_min = window.start_min.min(position.start);
+            window.start_max = window.start_max.max(position.start);
+            window.end_max = window.end_max.max(position.start.saturating_add(duration.max(0) / 1_000 + 1));
+            if last_tenant.replace(position.tenant) != Some(position.tenant) {
+                let (tenant, names) = text(column(batch, "tenant")?)?;
+                window.tenants.push(names.value(tenant.key(row).unwrap_or_default()).to_owned());
+            }
+        }
+        Ok(window)
+    }
+
+    /// The rows of a window, in order, in chunks.
+    pub(crate) fn chunks(&self, window: &Window) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+        self.order[window.rows.clone()].chunks(CHUNK_ROWS).map(|positions| self.gather(positions))
+    }
+
+    fn gather(&self, positions: &[Position]) -> Result<RecordBatch, ArrowError> {
+        let indices: Vec<_> = positions.iter().map(|position| (position.batch as usize, position.row as usize)).collect();
+        let schema = spans_schema();
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for (index, field) in schema.fields().iter().enumerate() {
+            let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
+            columns.push(if arrays.iter().all(|array| array.null_count() == array.len()) {
+                new_null_array(field.data_type(), positions.len())
+            } else if let Some(unified) = self.texts.get(&index) {
+                self.gather_text(index, unified, &indices)?
+            } else {
+                interleave(&arrays, &indices)?
+            });
+        }
+        RecordBatch::try_new(schema, columns)
+    }
+
+    fn gather_text(&self, index: usize, unified: &Unified, indices: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+        let keys = |batch: &'a RecordBatch| Ok(text(batch.column(index))?.0.keys());
+        let arrays: Vec<&Int32Array> = self.batches.iter().map(keys).collect::<Result<_, ArrowError>>()?;
+        let key = |&(batch, row): &(usize, usize)| unified.remaps[batch][arrays[batch].value(row) as usize];
+        let keys: Int32Array = if arrays.iter().all(|keys| keys.null_count() == 0) {
+            indices.iter().map(key).collect::<Vec<i32>>().into()
+        } else {
+            indices.iter().map(|at| arrays[at.0].is_valid(at.1).then(|| key(at))).collect()
+        };
+        Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
+    }
+}
+
+/// Leaves at most [`WINDOWS_MAX`] windows: the rest share one.
+fn merge_small_windows(order: &mut [Position]) {
+    let mut rows = HashMap::<i64, usize>::new();
+    for position in order.iter() {
+        *rows.entry(position.window).or_default() += 1;
+    }
+    if rows.len() <= WINDOWS_MAX {
+        return;
+    }
+    let mut largest: Vec<(i64, usize)> = rows.into_iter().collect();
+    largest.sort_unstable_by_key(|(window, rows)| (std::cmp::Reverse(*rows), *window));
+    largest.truncate(WINDOWS_MAX - 1);
+    let mut kept: Vec<i64> = largest.into_iter().map(|(window, _)| window).collect();
+    kept.sort_unstable();
+    for position in order {
+        if kept.binary_search(&position.window).is_err() {
+            position.window = NO_WINDOW;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{Row, SpanBuilder};
+
+    const WINDOW: i64 = 100;
+
+    /// Rows of (tenant, first byte of the trace id, start in microseconds, flagged).
+    fn batch(rows: &[(&str, u8, u64, &str)]) -> RecordBatch {
+        let mut builder = SpanBuilder::default();
+        for &(tenant, trace, start, flagged) in rows {
+            if !flagged.is_empty() {
+                builder.flagged.push(builder.rows(), flagged.as_bytes());
+            }
+            builder.end_row(&Row {
+                tenant,
+                trace_id: [trace; 16],
+                span_id: [1; 8],
+                parent_span_id: None,
+                start: start * 1_000 + 1,
+                end: start * 1_000 + 2_001,
+                name: b"a",
+                kind: "server",
+                status: "unset",
+                error: false,
+                origins: 0,
+            });
+        }
+        builder.finish().unwrap().unwrap().batch
+    }
+
+    fn window(rows: Range<usize>, start_min: i64, start_max: i64, tenants: &[&str]) -> Window {
+        let tenants = tenants.iter().map(|tenant| (*tenant).to_owned()).collect();
+        Window { rows, start_min, start_max, end_max: start_max + 3, tenants }
+    }
+
+    /// Scenario: two batches whose dictionaries differ, with rows of two windows and one with a bad clock. Guarantee: the
+    /// windows hold their rows by tenant, trace and start; the bad clock is apart and opens no window.
+    #[test]
+    fn windows_are_sorted() {
+        let batches = [
+            batch(&[("b", 1, 150, ""), ("a", 2, 30, ""), ("b", 1, 20, "end_before_start")]),
+            batch(&[("c", 1, 10, ""), ("a", 1, 99, ""), ("a", 1, 0, ""), ("a", 0, 7_000, "clock")]),
+        ];
+        let rows = SortedRows::new(&batches, WINDOW).unwrap();
+        let windows = rows.windows().unwrap();
+        let expected = [window(0..1, 7_000, 7_000, &["a"]), window(1..6, 0, 99, &["a", "b", "c"]), window(6..7, 150, 150, &["b"])];
+        assert_eq!(windows, expected);
+        let chunk = rows.chunks(&windows[1]).next().unwrap().unwrap();
+        let starts = chunk["start_time"].as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(starts.values(), &[0, 99, 30, 20, 10]);
+        let (tenants, names) = text(&chunk["tenant"]).unwrap();
+        let names: Vec<&str> = tenants.keys().values().iter().map(|&key| names.value(key as usize)).collect();
+        assert_eq!(names, ["a", "a", "a", "b", "c"]);
+    }
+
+    /// Scenario: rows in many more windows than a flush may make files. Guarantee: the largest windows have files of their
+    /// own, the rest share one, and no row is lost.
+    #[test]
+    fn small_windows_share_a_file() {
+        let rows: Vec<_> = (0..50u64).flat_map(|hour| vec![("a", 1, hour * 100, ""); if hour < 10 { 2 } else { 1 }]).collect();
+        let batches = [batch(&rows)];
+        let rows = SortedRows::new(&batches, WINDOW).unwrap();
+        let windows = rows.windows().unwrap();
+        assert_eq!(windows.len(), WINDOWS_MAX);
+        assert_eq!(windows.iter().map(|window| window.rows.len()).sum::<usize>(), 60);
+        assert_eq!(windows.iter().filter(|window| window.rows.len() == 2).count(), 10);
+        assert_eq!((windows[0].start_min, windows[0].start_max), (3_100, 4_900));
+    }
+
+    /// Scenario: nothing. Guarantee: no window.
+    #[test]
+    fn no_rows_no_windows() {
+        assert_eq!(SortedRows::new(&[], WINDOW).unwrap().windows().unwrap(), []);
+    }
+}

@@ -1,0 +1,438 @@
+//! The store: opens a data folder, takes requests in, lets queries read, and closes in order.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arrow::error::ArrowError;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use futures::TryStreamExt;
+use meshlake_config::Config;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::commit::{Commit, CommitError};
+use crate::dedupe::Dedupe;
+use crate::disk::{Disk, create_dir_all};
+use crate::frame::Frame;
+use crate::fresh::{self, FlushError};
+use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
+use crate::journal::Journal;
+use crate::live::{Generation, Live};
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+
+/// Requests that wait for the journal at most; what is behind them waits in the connections.
+const QUEUE_REQUESTS: usize = 65_536;
+/// Pause after a failed flush, doubled up to the maximum.
+const FLUSH_RETRY: Duration = Duration::from_millis(250);
+const FLUSH_RETRY_MAX: Duration = Duration::from_secs(15);
+/// Attempts of a flush while closing; after the last, the spans stay in the journal for the next start.
+const CLOSING_ATTEMPTS: u32 = 4;
+
+/// Why a store did not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The folder can't be created, read or written.
+    #[error("can't use data folder {folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("data folder {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The object store failed.
+    #[error("can't use the object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// A commit record is unreadable.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Who flushes, and the seed of the journal's hashes: `writer.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Writer {
+    id: String,
+    seed: u64,
+}
+
+impl Writer {
+    fn new() -> Writer {
+        // Std's hasher keys are the operating system's randomness.
+        let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        Writer { id: format!("{:016x}", random()), seed: random() }
+    }
+
+    fn load(folder: &Path, disk: &dyn Disk) -> io::Result<Writer> {
+        let path = folder.join("writer.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                // Whoever named it may have been killed before the name was durable.
+                disk.sync_dir(folder)?;
+                serde_json::from_slice(&bytes).map_err(io::Error::from)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let writer = Writer::new();
+                let part = folder.join("writer.json.part");
+                if part.exists() {
+                    disk.remove(&part)?;
+                }
+                let mut file = disk.create(&part)?;
+                file.append(&mut [io::IoSlice::new(&serde_json::to_vec(&writer)?)])?;
+                file.sync()?;
+                disk.rename(&part, &path)?;
+                disk.sync_dir(folder)?;
+                Ok(writer)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Holds the data folder against other processes.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
+    let file = File::options().create(true).append(true).open(folder.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// What a start finds of earlier runs.
+#[derive(Debug)]
+struct Recovered {
+    /// Segments that no commit covers: to be replayed.
+    segments: Vec<u64>,
+    dedupe: Dedupe,
+    next_number: u64,
+}
+
+impl Recovered {
+    fn new(journal: &Journal, writer: &str, commits: &[Commit], config: &Config) -> io::Result<Recovered> {
+        let own = commits.iter().filter(|commit| commit.writer == writer);
+        let covered: HashMap<u64, u64> = own.map(|commit| (commit.generation, commit.journal_bytes)).collect();
+        let mut segments = Vec::new();
+        for number in journal.segments()? {
+            match covered.get(&number) {
+                // The process died between the commit and the end of the segment.
+                Some(&end) => journal.retire(number, &journal.hashes(number, end)?)?,
+                None => {
+                    journal.settle(number)?;
+                    segments.push(number);
+                }
+            }
+        }
+        let retired = journal.retired()?;
+        let mut dedupe = Dedupe::new(config.ingest.dedupe_window, config.ingest.dedupe_max_requests as usize);
+        for &number in &retired {
+            let seen = journal.seen(number).unwrap_or_default();
+            for hash in seen.hashes {
+                dedupe.insert(number, seen.newest, hash);
+            }
+        }
+        let numbers = covered.keys().chain(&segments).chain(&retired);
+        let next_number = numbers.max().map_or(1, |last| last + 1);
+        Ok(Recovered { segments, dedupe, next_number })
+    }
+}
+
+/// Removes files of this writer that no commit names: a crash came between the file and the commit.
+async fn remove_orphans(objects: &Arc<dyn ObjectStore>, writer: &str, commits: &[Commit]) -> Result<(), object_store::Error> {
+    let named: HashSet<&str> = commits.iter().flat_map(|commit| &commit.files).map(|file| file.path.as_str()).collect();
+    let folder = ObjectPath::from(format!("fresh/{writer}"));
+    let found: Vec<_> = objects.list(Some(&folder)).map_ok(|object| object.location).try_collect().await?;
+    for path in found.iter().filter(|path| !named.contains(path.as_ref())) {
+        info!(%path, "removing a file that was never committed");
+        objects.delete(path).await?;
+    }
+    Ok(())
+}
+
+/// The flush thread: turns complete generations into files, one at a time, in order.
+#[derive(Debug)]
+struct Flusher {
+    journal: Arc<Journal>,
+    live: Arc<Live>,
+    objects: Arc<dyn ObjectStore>,
+    writer: String,
+    /// When this process began.
+    start: String,
+    window: i64,
+    status: Arc<Status>,
+    metrics: Metrics,
+    runtime: Handle,
+    /// The last thread to end holds the folder until then, also if nobody waits for it.
+    _lock: Arc<File>,
+}
+
+impl Flusher {
+    fn run(&self, complete: &Receiver<Arc<Generation>>) {
+        let mut given_up = false;
+        for generation in complete {
+            let mut pause = FLUSH_RETRY;
+            for attempt in 0.. {
+                let Err(failure) = self.flush(&generation) else { break };
+                self.metrics.flush_failures.inc();
+                error!(generation = generation.number, attempt, error = %failure, "can't flush; the spans stay live and in the journal");
+                *self.status.failing.lock() = Some(format!("can't flush: {failure}"));
+                if self.status.closing.load(Ordering::Acquire) && (given_up || attempt >= CLOSING_ATTEMPTS) {
+                    given_up = true;
+                    warn!(generation = generation.number, "giving up: the next start replays it from the journal");
+                    break;
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(FLUSH_RETRY_MAX);
+            }
+        }
+    }
+
+    fn flush(&self, generation: &Generation) -> Result<(), FlushError> {
+        let began = Instant::now();
+        let flush = fresh::flush(&self.objects, &self.writer, generation, &self.start, self.window);
+        let files = self.runtime.block_on(flush)?;
+        let (spans, bytes) = files.iter().fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
+        self.live.replace(generation.number, files);
+        *self.status.failing.lock() = None;
+        if let Err(error) = self.journal.retire(generation.number, &generation.seen()) {
+            // The commit is what counts: the next start retires the segment.
+            warn!(segment = generation.number, %error, "can't retire a journal segment");
+        }
+        self.metrics.flushed_spans.inc_by(spans);
+        self.metrics.flushed_bytes.inc_by(bytes);
+        self.metrics.flush.observe(began.elapsed().as_secs_f64());
+        info!(generation = generation.number, spans, bytes, seconds = began.elapsed().as_secs_f32(), "flushed");
+        Ok(())
+    }
+}
+
+/// What the threads tell each other and those who ask.
+#[derive(Debug, Default)]
+struct Status {
+    ready: AtomicBool,
+    closing: AtomicBool,
+    failing: Mutex<Option<String>>,
+    unreadable: Mutex<Vec<String>>,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether everything that was acknowledged can be queried: the journal is replayed.
+    pub ready: bool,
+    /// What is wrong, for the person who looks; empty if nothing is.
+    pub problems: Vec<String>,
+}
+
+/// A data folder: durable ingest and consistent reads.
+///
+/// Threads of its own write the journal, decode and flush; [`Store::close`] ends them in order.
+#[derive(Debug)]
+pub struct Store {
+    live: Arc<Live>,
+    objects: Arc<dyn ObjectStore>,
+    status: Arc<Status>,
+    memory_limit: u64,
+    requests: RwLock<Option<Sender<Request>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Arc<File>,
+}
+
+impl Store {
+    /// Opens the data folder of `config`, which is created if needed. Returns before the journal is replayed: until then
+    /// [`Store::health`] is not ready and requests are refused. Must be called within a tokio runtime, which then serves the
+    /// object store's I/O of the flush.
+    ///
+    /// # Errors
+    /// If the folder or the object store can't be used.
+    pub async fn open(
+        config: &Config,
+        disk: Arc<dyn Disk>,
+        objects: Arc<dyn ObjectStore>,
+        decode: Arc<dyn Decode>,
+        metrics: Metrics,
+    ) -> Result<Arc<Store>, OpenError> {
+        let folder = &config.data_dir;
+        let failed = |source| OpenError::Folder { folder: folder.clone(), source };
+        create_dir_all(disk.as_ref(), folder).map_err(failed)?;
+        let lock = lock(folder)?;
+        let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
+        let journal = Arc::new(Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?);
+        let commits = Commit::read_all(&objects).await?;
+        remove_orphans(&objects, &writer.id, &commits).await?;
+        let recovered = Recovered::new(&journal, &writer.id, &commits, config).map_err(failed)?;
+        let files: Vec<_> = commits.into_iter().flat_map(|commit| commit.files).map(Arc::new).collect();
+        info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
+        let store = Store {
+            live: Arc::new(Live::new(files, decode_threads(config))),
+            objects,
+            status: Arc::default(),
+            memory_limit: config.live.memory_limit.as_u64(),
+            requests: RwLock::default(),
+            threads: Mutex::default(),
+            lock: Arc::new(lock),
+        };
+        store.start(config, writer.id, &journal, recovered, &decode, &metrics).map_err(failed)?;
+        Ok(Arc::new(store))
+    }
+
+    fn start(
+        &self,
+        config: &Config,
+        writer: String,
+        journal: &Arc<Journal>,
+        recovered: Recovered,
+        decode: &Arc<dyn Decode>,
+        metrics: &Metrics,
+    ) -> io::Result<()> {
+        let (requests, waiting) = crossbeam_channel::bounded(QUEUE_REQUESTS);
+        let (groups, durable) = crossbeam_channel::unbounded();
+        let (complete, completed) = crossbeam_channel::unbounded();
+        let mut threads = self.threads.lock();
+        let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> io::Result<()> {
+            threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+            Ok(())
+        };
+        let journal_writer = JournalWriter {
+            journal: journal.clone(),
+            live: self.live.clone(),
+            dedupe: recovered.dedupe,
+            rotation: Rotation::new(config),
+            metrics: metrics.clone(),
+            next_number: recovered.next_number,
+            forgotten: BTreeSet::new(),
+            groups,
+            complete,
+        };
+        let (status, live_limit) = (self.status.clone(), self.memory_limit);
+        let replayed = move |unreadable| {
+            *status.unreadable.lock() = unreadable;
+            status.ready.store(true, Ordering::Release);
+        };
+        let segments = recovered.segments;
+        spawn("journal", Box::new(move || journal_writer.run(&segments, live_limit, replayed, &waiting)))?;
+        for shard in 0..decode_threads(config) {
+            let (decode, durable) = (decode.clone(), durable.clone());
+            spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
+        }
+        let flusher = Flusher {
+            journal: journal.clone(),
+            live: self.live.clone(),
+            objects: self.objects.clone(),
+            writer,
+            start: format!("{:x}", now()),
+            window: config.live.window.as_micros() as i64,
+            status: self.status.clone(),
+            metrics: metrics.clone(),
+            runtime: Handle::current(),
+            _lock: self.lock.clone(),
+        };
+        spawn("flush", Box::new(move || flusher.run(&completed)))?;
+        *self.requests.write() = Some(requests);
+        Ok(())
+    }
+
+    /// Takes a request in. The answer comes when its spans are durable and in every snapshot taken from then on (P1).
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] at once if there is no room or the store is not serving.
+    pub fn append(&self, frame: Frame) -> Result<oneshot::Receiver<Answer>, Refused> {
+        let unavailable = |why: &str| Err(Refused::Unavailable(why.to_owned()));
+        if !self.status.ready.load(Ordering::Acquire) {
+            return unavailable("replaying the journal");
+        }
+        if self.live.bytes() > self.memory_limit {
+            return unavailable("live spans take more than live.memory_limit: flushing does not keep up");
+        }
+        let (answer, answered) = oneshot::channel();
+        match self.requests.read().as_ref().map(|requests| requests.try_send(Request { frame, answer })) {
+            Some(Ok(())) => Ok(answered),
+            Some(Err(TrySendError::Full(_))) => unavailable("too many requests wait for the journal"),
+            Some(Err(TrySendError::Disconnected(_))) | None => unavailable("shutting down"),
+        }
+    }
+
+    /// A consistent view of everything that is acknowledged.
+    ///
+    /// # Errors
+    /// If the live spans do not make a batch, which is a defect of this crate.
+    pub fn snapshot(&self) -> Result<Snapshot, ArrowError> {
+        self.live.snapshot()
+    }
+
+    /// Where the files of a snapshot are.
+    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// How the store is.
+    pub fn health(&self) -> Health {
+        let ready = self.status.ready.load(Ordering::Acquire);
+        let mut problems = self.status.unreadable.lock().clone();
+        problems.extend(self.status.failing.lock().iter().cloned());
+        if !ready {
+            problems.insert(0, "replaying the journal".to_owned());
+        }
+        Health { ready, problems }
+    }
+
+    /// Ends ingest: what was taken in is answered and flushed, then the threads end. Blocks until then. What can't be flushed
+    /// stays in the journal.
+    pub fn close(&self) {
+        self.status.closing.store(true, Ordering::Release);
+        self.requests.write().take();
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                error!("a storage thread panicked");
+            }
+        }
+    }
+}
+
+fn decode_threads(config: &Config) -> usize {
+    match config.ingest.decode_threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
+        threads => threads as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::LocalDisk;
+
+    /// Scenario: `writer.json` as this version writes it. Guarantee: it stays readable, and the ids in it stay.
+    #[test]
+    fn golden_writer() {
+        let golden = include_str!("../tests/golden/writer-v1.json").trim();
+        let writer: Writer = serde_json::from_str(golden).unwrap();
+        assert_eq!((writer.id.as_str(), writer.seed), ("00000000000000a1", u64::MAX));
+        assert_eq!(serde_json::to_string(&writer).unwrap(), golden);
+    }
+
+    /// Scenario: a folder is opened for the first time, after a crash in the middle of that, and again. Guarantee: it gets an
+    /// id of its own, once.
+    #[test]
+    fn a_folder_keeps_its_writer() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        std::fs::write(folders[0].path().join("writer.json.part"), "{").unwrap();
+        let load = |folder: usize| Writer::load(folders[folder].path(), &LocalDisk).unwrap();
+        let first = load(0);
+        assert_eq!((load(0).id, load(0).seed), (first.id.clone(), first.seed));
+        assert_ne!(load(1).id, first.id);
+    }
+}

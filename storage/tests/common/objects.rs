@@ -1,0 +1,100 @@
+//! An object store that fails.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use tokio::sync::Semaphore;
+
+/// An object store whose puts fail, get lost on the way back, or wait, as the test wants it.
+#[derive(Debug)]
+pub struct Unsteady {
+    inner: Arc<dyn ObjectStore>,
+    /// So many puts fail, without an effect.
+    pub failing: AtomicU64,
+    /// So many puts of commit records succeed, and their answer is an error all the same.
+    pub lost_answers: AtomicU64,
+    /// Each put of a commit record takes one.
+    pub permits: Semaphore,
+}
+
+impl Unsteady {
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Unsteady> {
+        let permits = Semaphore::new(1_000);
+        Arc::new(Unsteady { inner, failing: AtomicU64::new(0), lost_answers: AtomicU64::new(0), permits })
+    }
+
+    /// Puts of commit records wait until permits are added.
+    pub fn hold(&self) {
+        self.permits.forget_permits(usize::MAX >> 4);
+    }
+}
+
+impl fmt::Display for Unsteady {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "unsteady {}", self.inner)
+    }
+}
+
+fn take(count: &AtomicU64) -> Result<()> {
+    match count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+        Ok(_) => Err(Error::Generic { store: "unsteady", source: "fails as the test wants it".into() }),
+        Err(_) => Ok(()),
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Unsteady {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        take(&self.failing)?;
+        let commit = location.as_ref().starts_with("commits/");
+        if commit {
+            self.permits.acquire().await.unwrap().forget();
+        }
+        let result = self.inner.put_opts(location, payload, opts).await?;
+        if commit {
+            take(&self.lost_answers)?;
+        }
+        Ok(result)
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}

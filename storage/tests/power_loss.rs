@@ -1,0 +1,166 @@
+//! P1 and P2 across kills and power losses: what was acknowledged is there exactly once, what was not is there whole or not
+//! at all, whenever and however often the machine dies.
+//!
+//! `MESHLAKE_POWER_LOSS_ROUNDS` sets the number of machines that live and die, `MESHLAKE_POWER_LOSS_SEED` the first seed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::blocks::{request, spans, stored};
+use common::lossy::LossyDisk;
+use common::{Rng, blocks::Blocks, close, config, eager, try_append};
+use futures::future::join_all;
+use meshlake_storage::{Accepted, Decode, FolderStore, Metrics, Refused, Store};
+use prometheus_client::registry::Registry;
+
+const ROUNDS: u64 = 60;
+const LIVES: u64 = 5;
+
+/// What the clients know.
+#[derive(Debug, Default)]
+struct Ledger {
+    sent: BTreeSet<u64>,
+    acknowledged: BTreeSet<u64>,
+    next: u64,
+}
+
+impl Ledger {
+    fn pick(&self, rng: &mut Rng) -> Option<u64> {
+        let sent: Vec<u64> = self.sent.iter().copied().collect();
+        (!sent.is_empty()).then(|| sent[rng.below(sent.len() as u64) as usize])
+    }
+
+    /// Sends blocks at once; some may be retries of others that were sent at any earlier time.
+    async fn send(&mut self, store: &Store, blocks: Vec<u64>) {
+        self.sent.extend(&blocks);
+        let answers = join_all(blocks.iter().map(|&block| try_append(store, request(block)))).await;
+        for (block, answer) in blocks.into_iter().zip(answers) {
+            match answer {
+                Some(Ok(accepted)) => {
+                    assert_eq!(accepted, Accepted { spans: spans(block).len() as u64, ..Accepted::default() });
+                    self.acknowledged.insert(block);
+                }
+                Some(Err(Refused::Unavailable(_))) | None => {}
+                Some(Err(other)) => panic!("block {block}: {other}"),
+            }
+        }
+    }
+
+    fn check(&self, stored: Vec<u64>) {
+        let stored: BTreeSet<u64> = stored.into_iter().collect();
+        let lost: Vec<_> = self.acknowledged.difference(&stored).collect();
+        assert!(lost.is_empty(), "acknowledged, and lost: {lost:?}");
+        let strange: Vec<_> = stored.difference(&self.sent).collect();
+        assert!(strange.is_empty(), "never sent: {strange:?}");
+    }
+}
+
+/// Opens a store on a disk that may die meanwhile: then there is none.
+async fn boot(disk: &LossyDisk, flush: bool) -> Option<Arc<Store>> {
+    let config = if flush { eager(disk.root()) } else { config(disk.root()) };
+    let on: Arc<LossyDisk> = Arc::new(disk.clone());
+    let opening = tokio::spawn(async move {
+        let objects = FolderStore::open(&config.data_dir.join("store"), on.clone()).map_err(|error| error.to_string())?;
+        let decode: Arc<dyn Decode> = Arc::new(Blocks);
+        let metrics = Metrics::new(&mut Registry::default());
+        Store::open(&config, on, Arc::new(objects), decode, metrics).await.map_err(|error| error.to_string())
+    });
+    match opening.await {
+        Ok(Ok(store)) => {
+            while !store.health().ready && !disk.is_dead() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Some(store)
+        }
+        Ok(Err(error)) => {
+            assert!(disk.is_flaky(), "{error}");
+            None
+        }
+        Err(died) => {
+            assert!(disk.is_dead(), "{died}");
+            None
+        }
+    }
+}
+
+/// One life of a machine: from its start to the loss of its power, or of its process.
+async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
+    // The first operations are those of the start, so some lives end in the middle of a recovery.
+    let operations = if rng.one_in(3) { 30 } else { 400 };
+    disk.die_after(rng.below(operations));
+    if rng.one_in(3) {
+        disk.make_flaky();
+    }
+    let Some(store) = boot(disk, rng.one_in(2)).await else { return };
+    if store.health().ready {
+        ledger.check(stored(&store).await);
+    }
+    for _ in 0..rng.below(20) {
+        match rng.below(8) {
+            0 => tokio::time::sleep(Duration::from_millis(rng.below(8))).await,
+            1 if store.health().ready => ledger.check(stored(&store).await),
+            2 | 3 => {
+                let retry = ledger.pick(rng).into_iter().collect();
+                ledger.send(&store, retry).await;
+            }
+            _ => {
+                let mut blocks: Vec<u64> = (ledger.next..ledger.next + 1 + rng.below(6)).collect();
+                ledger.next += blocks.len() as u64;
+                blocks.extend(ledger.pick(rng));
+                ledger.send(&store, blocks).await;
+            }
+        }
+    }
+    if rng.one_in(2) {
+        disk.die();
+    }
+    close(store).await;
+    disk.die();
+}
+
+/// The end of a round: on a sound disk everything that was acknowledged is there, and all retries are known.
+async fn settle(disk: &LossyDisk, ledger: &mut Ledger) {
+    let store = boot(disk, false).await.unwrap();
+    ledger.check(stored(&store).await);
+    ledger.send(&store, ledger.sent.iter().copied().collect()).await;
+    assert_eq!(ledger.acknowledged, ledger.sent, "a sound disk refuses nothing");
+    ledger.check(stored(&store).await);
+    close(store).await;
+    let store = boot(&disk.after_power_loss(), false).await.unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert!(snapshot.live.is_empty(), "closing flushes");
+    ledger.check(stored(&store).await);
+    close(store).await;
+}
+
+async fn round(seed: u64) {
+    let mut rng = Rng(seed);
+    let mut ledger = Ledger::default();
+    let mut disk = LossyDisk::new(rng.next());
+    for _ in 0..1 + rng.below(LIVES) {
+        live(&disk, &mut rng, &mut ledger).await;
+        disk = if rng.one_in(3) { disk.after_kill() } else { disk.after_power_loss() };
+    }
+    settle(&disk, &mut ledger).await;
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Scenario: machines that append, retry and flush at random lose their power or their process at random operations, also
+/// while they recover from the last time, some on disks that fail now and then. Guarantee: P1, P2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_requests_survive() {
+    let first = setting("MESHLAKE_POWER_LOSS_SEED", 1);
+    for seed in first..first + setting("MESHLAKE_POWER_LOSS_ROUNDS", ROUNDS) {
+        if let Err(failure) = tokio::spawn(round(seed)).await {
+            panic!("seed {seed}: {failure}");
+        }
+    }
+}
