@@ -1,0 +1,232 @@
+//! What both protocols do with a request: read its body within the limits, store it, and say what became of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use meshlake_config::{Config, Tenant};
+use meshlake_storage::{Accepted, Content, Encoding, Frame, Refused, Store};
+use thiserror::Error;
+
+use crate::admission::{Admission, Admitted};
+use crate::body::ResponseBody;
+use crate::metrics::Metrics;
+use crate::{grpc, otlp_http};
+
+/// How long a sender may take for a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a request is not acknowledged.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    TooLarge(String),
+    /// The only one after which the sender should try again.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Unsupported(String),
+    /// The sender went away.
+    #[error("the request's body did not arrive: {0}")]
+    Gone(String),
+}
+
+impl Rejection {
+    /// The label under which it is counted.
+    fn reason(&self) -> &'static str {
+        match self {
+            Rejection::Invalid(_) => "invalid",
+            Rejection::TooLarge(_) => "too_large",
+            Rejection::Unavailable(_) => "unavailable",
+            Rejection::Unsupported(_) => "unsupported",
+            Rejection::Gone(_) => "gone",
+        }
+    }
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Rejection {
+        match refused {
+            Refused::Invalid(why) => Rejection::Invalid(why),
+            Refused::TooLarge(why) => Rejection::TooLarge(why),
+            Refused::Unavailable(why) => Rejection::Unavailable(why),
+        }
+    }
+}
+
+/// What the receivers share.
+#[derive(Debug)]
+pub struct Receiver {
+    store: Arc<Store>,
+    admission: Admission,
+    limit: usize,
+    pub(crate) metrics: Metrics,
+}
+
+impl Receiver {
+    /// A receiver that stores in `store`, with the limits of `config`.
+    pub fn new(store: Arc<Store>, config: &Config, metrics: Metrics) -> Receiver {
+        let admission = Admission::new(config.ingest.memory_limit.as_usize());
+        Receiver { store, admission, limit: config.otlp.max_request_size.as_usize(), metrics }
+    }
+
+    /// Answers a request of either protocol: gRPC is told by its content type.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        if grpc::is_grpc(request.headers()) { grpc::answer(&self, request).await } else { otlp_http::answer(&self, request).await }
+    }
+
+    /// Counts a request and what became of it.
+    pub(crate) async fn count(&self, export: impl Future<Output = Result<Accepted, Rejection>>) -> Result<Accepted, Rejection> {
+        let began = std::time::Instant::now();
+        self.metrics.requests.inc();
+        let result = export.await;
+        match &result {
+            Ok(accepted) => {
+                self.metrics.spans.inc_by(accepted.spans);
+                self.metrics.rejected_spans.inc_by(accepted.rejected);
+                self.metrics.seconds.observe(began.elapsed().as_secs_f64());
+            }
+            Err(rejection) => self.metrics.refuse(rejection.reason()),
+        }
+        result
+    }
+
+    /// Makes a request durable.
+    pub(crate) async fn store(
+        &self,
+        tenant: Tenant,
+        content: Content,
+        encoding: Encoding,
+        body: Body,
+    ) -> Result<Accepted, Rejection> {
+        self.metrics.bytes.inc_by(body.bytes.len() as u64);
+        let received = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        let answer = self.store.append(Frame { tenant, content, encoding, received, body: body.bytes })?;
+        let answer = answer.await.map_err(|_| Rejection::Unavailable("the request was not stored".to_owned()))?;
+        drop(body.admitted);
+        Ok(answer?)
+    }
+
+    fn too_large(&self) -> Rejection {
+        Rejection::TooLarge(format!("the request has more than {} bytes: see otlp.max_request_size", self.limit))
+    }
+
+    /// Fails if a body of so many bytes is too large.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), Rejection> {
+        if bytes > self.limit as u64 { Err(self.too_large()) } else { Ok(()) }
+    }
+
+    /// Starts to read a body.
+    pub(crate) fn read(&self, body: Incoming) -> BodyReader<'_> {
+        BodyReader { receiver: self, body, admitted: self.admission.enter(), read: BytesMut::new() }
+    }
+}
+
+/// The tenant that a request is of.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Rejection> {
+    let mut values = headers.get_all("x-scope-orgid").iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Tenant::default()),
+        (Some(value), None) => {
+            let name = value.to_str().map_err(|_| Rejection::Invalid("x-scope-orgid: not ASCII".to_owned()))?;
+            Tenant::parse(name).map_err(|error| Rejection::Invalid(format!("x-scope-orgid: {error}")))
+        }
+        (Some(_), Some(_)) => Err(Rejection::Invalid("x-scope-orgid: given more than once".to_owned())),
+    }
+}
+
+/// Whether this is the method of every request.
+pub(crate) fn is_post(request: &Request<Incoming>) -> bool {
+    request.method() == Method::POST
+}
+
+/// The bytes of a request, and their place in memory.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    admitted: Admitted,
+}
+
+/// Reads a body piece by piece.
+#[derive(Debug)]
+pub(crate) struct BodyReader<'a> {
+    receiver: &'a Receiver,
+    body: Incoming,
+    admitted: Admitted,
+    read: BytesMut,
+}
+
+impl BodyReader<'_> {
+    /// The next piece; none at the end.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Rejection> {
+        loop {
+            let frame = tokio::time::timeout(BODY_TIMEOUT, self.body.frame());
+            let frame = frame.await.map_err(|_| Rejection::Unavailable("the request's body took too long".to_owned()))?;
+            match frame.transpose().map_err(|error| Rejection::Gone(error.to_string()))? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        if !self.admitted.grow(data.len()) {
+                            let why = "requests in memory take more than ingest.memory_limit";
+                            return Err(Rejection::Unavailable(why.to_owned()));
+                        }
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first `head` bytes; what was read beyond them stays.
+    pub(crate) async fn head<const N: usize>(&mut self) -> Result<Option<[u8; N]>, Rejection> {
+        while self.read.len() < N {
+            match self.piece().await? {
+                // The usual case: the first piece is the whole body, and nobody else holds it.
+                Some(piece) if self.read.is_empty() => self.read = piece.into(),
+                Some(piece) => self.read.extend_from_slice(&piece),
+                None if self.read.is_empty() => return Ok(None),
+                None => return Err(Rejection::Invalid("the request's body ends too early".to_owned())),
+            }
+        }
+        let mut head = [0; N];
+        head.copy_from_slice(&self.read.split_to(N));
+        Ok(Some(head))
+    }
+
+    /// The rest, which must have `length` bytes.
+    pub(crate) async fn exactly(mut self, length: usize) -> Result<Body, Rejection> {
+        if self.read.len() < length {
+            let missing = length - self.read.len();
+            self.read.reserve(missing.min(1 << 20));
+        }
+        loop {
+            if self.read.len() > length {
+                return Err(Rejection::Invalid("the request's body holds more than one message".to_owned()));
+            }
+            match self.piece().await? {
+                Some(piece) => self.read.extend_from_slice(&piece),
+                None if self.read.len() == length => break,
+                None => return Err(Rejection::Invalid("the request's body ends too early".to_owned())),
+            }
+        }
+        Ok(Body { bytes: self.read.freeze(), admitted: self.admitted })
+    }
+
+    /// All there is, up to the limit of a request.
+    pub(crate) async fn all(mut self) -> Result<Body, Rejection> {
+        while let Some(piece) = self.piece().await? {
+            self.receiver.check_size((self.read.len() + piece.len()) as u64)?;
+            if self.read.is_empty() {
+                self.read = piece.into();
+            } else {
+                self.read.extend_from_slice(&piece);
+            }
+        }
+        Ok(Body { bytes: self.read.freeze(), admitted: self.admitted })
+    }
+}

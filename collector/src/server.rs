@@ -1,0 +1,122 @@
+//! The listeners: connections, their limits and their end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use meshlake_config::Otlp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::receiver::Receiver;
+
+/// Bytes of one stream that a client may send before they are read.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes of one connection.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Largest DATA frame: fewer pieces to put together for large requests.
+const FRAME_SIZE: u32 = 256 << 10;
+/// How long an HTTP/1 client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections get to finish their requests after [`serve`] was told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, as when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+fn builder(settings: &Otlp) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE)
+        .max_concurrent_streams(settings.max_streams_per_connection)
+        .keep_alive_interval(settings.keepalive_interval)
+        .max_header_list_size(16 << 10);
+    builder
+}
+
+/// Serves OTLP on a listener, gRPC and HTTP alike, until `stop` turns true; then finishes what was begun.
+pub async fn serve(listener: TcpListener, receiver: Arc<Receiver>, settings: &Otlp, stop: watch::Receiver<bool>) {
+    let builder = Arc::new(builder(settings));
+    let places = Arc::new(Semaphore::new(settings.max_connections as usize));
+    let connections = TaskTracker::new();
+    let mut stopped = pin!({
+        let mut stop = stop.clone();
+        async move { drop(stop.wait_for(|stop| *stop).await) }
+    });
+    loop {
+        let (stream, place) = tokio::select! {
+            () = &mut stopped => break,
+            accepted = accept(&listener, &places) => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "can't accept a connection; look at the limit of open files");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        receiver.metrics.connections.inc();
+        let (builder, receiver, age) = (builder.clone(), receiver.clone(), settings.max_connection_age);
+        let stop = stop.clone();
+        connections.spawn(async move {
+            connection(stream, &builder, receiver, age, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+        warn!(connections = connections.len(), "connections were still busy when the server stopped");
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn connection(
+    stream: TcpStream,
+    builder: &Builder<TokioExecutor>,
+    receiver: Arc<Receiver>,
+    age: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    // An acknowledgement is small, and somebody waits for it.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answer = receiver.clone().answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let end: &mut (dyn Future<Output = ()> + Send + Unpin) = &mut Box::pin(async {
+        tokio::select! {
+            () = tokio::time::sleep(age) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    });
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = end => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,579 @@
+//! `ExportTraceServiceRequest`, field by field, into the columns of a [`SpanBuilder`]: no struct and no string a span.
+
+use meshlake_config::{ClusterSource, Ingest};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Accepted, AttributeValues, CLOCK_FLAG, Link, Row, SpanBuilder, TextKey, Value};
+use thiserror::Error;
+
+use crate::context::{ResourceContext, ScopeContext};
+use crate::failure::Outcome;
+use crate::identity::{NodeId, Peer, workload_of_pod};
+use crate::keys::{Fit, Slots, TAGS};
+use crate::value::KeyValue;
+use crate::wire::{Fields, WireError};
+
+/// Attributes of resources and scopes stand in each row. What a request may grow to by that, as a multiple of its bytes: far
+/// more than any honest sender's, far less than what a hostile one could make of a few kilobytes.
+const EXPANSION_MAX: usize = 64;
+/// And in bytes, whatever the size of the request.
+const EXPANSION_BYTES_MAX: usize = 256 << 20;
+
+/// Why a request can't be decoded.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum SpansError {
+    #[error("no valid ExportTraceServiceRequest: {0}")]
+    Wire(#[from] WireError),
+    #[error("resource or scope attributes, repeated for each span, take more than {EXPANSION_MAX} times the request's size")]
+    Expansion,
+}
+
+const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+const STATUSES: [&str; 3] = ["unset", "ok", "error"];
+
+fn enum_name(value: i32, names: &[&'static str], number: &mut String) -> &'static str {
+    let named = usize::try_from(value).ok().and_then(|index| names.get(index));
+    named.copied().unwrap_or_else(|| {
+        *number = value.to_string();
+        ""
+    })
+}
+
+/// Columns whose values are looked at again once the attributes of a span are read.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    node_id: usize,
+    upstream_cluster: usize,
+    response_flags: usize,
+    http_status_code: usize,
+    grpc_status_code: usize,
+}
+
+fn position(name: &str) -> usize {
+    // A name that is not there is found by the first test that decodes anything.
+    ATTRIBUTE_COLUMNS.iter().position(|column| column.name == name).unwrap_or(usize::MAX)
+}
+
+impl Columns {
+    fn new() -> Columns {
+        Columns {
+            node_id: position("node_id"),
+            upstream_cluster: position("upstream_cluster"),
+            response_flags: position("response_flags"),
+            http_status_code: position("http_status_code"),
+            grpc_status_code: position("grpc_status_code"),
+        }
+    }
+}
+
+/// What a span's own identity is derived from, besides its resource.
+type IdentitySource = (Option<TextKey>, [Option<TextKey>; TAGS]);
+
+/// A span's own identity, as keys of the columns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Identity {
+    /// The columns that tags may stand in, and whether the tag says just the same.
+    tagged: [Option<TextKey>; TAGS],
+    same: [bool; TAGS],
+    workload: Option<TextKey>,
+    pod: Option<TextKey>,
+    node: Option<TextKey>,
+    proxy: Option<TextKey>,
+}
+
+const CLUSTER: usize = 0;
+const NAMESPACE: usize = 1;
+const SERVICE: usize = 2;
+const VERSION: usize = 3;
+const ZONE: usize = 4;
+
+/// Fields of a `Span` that stand in no column until it ends.
+#[derive(Debug, Default)]
+struct SpanFields<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    parent_span_id: &'a [u8],
+    trace_state: &'a [u8],
+    name: &'a [u8],
+    kind: i32,
+    start: u64,
+    end: u64,
+    dropped: [u32; 3],
+    status: i32,
+    status_message: &'a [u8],
+    flags: u32,
+    origins: i64,
+    tags: [Option<&'a [u8]>; TAGS],
+    error_tag: bool,
+    /// `istio.destination_canonical_service` and `istio.destination_namespace`, which waypoints write.
+    destination: (Option<&'a [u8]>, Option<&'a [u8]>),
+    /// `peer.service`.
+    peer: Option<&'a [u8]>,
+}
+
+/// Decodes one request.
+#[derive(Debug)]
+pub(crate) struct SpansDecoder<'a, 'b> {
+    settings: &'b Ingest,
+    tenant: &'b str,
+    received: i64,
+    rows: &'b mut SpanBuilder,
+    columns: Columns,
+    slots: Slots<'a>,
+    identity: Option<(IdentitySource, Identity)>,
+    peer: Option<(TextKey, [Option<TextKey>; 3], Option<i32>)>,
+    expansion_left: usize,
+    accepted: Accepted,
+}
+
+impl<'a, 'b> SpansDecoder<'a, 'b> {
+    pub(crate) fn new(settings: &'b Ingest, tenant: &'b str, received: i64, rows: &'b mut SpanBuilder) -> SpansDecoder<'a, 'b> {
+        SpansDecoder {
+            settings,
+            tenant,
+            received,
+            rows,
+            columns: Columns::new(),
+            slots: Slots::new(),
+            identity: None,
+            peer: None,
+            expansion_left: 0,
+            accepted: Accepted::default(),
+        }
+    }
+
+    /// Appends the spans of a request. After an error some of them may have been appended.
+    pub(crate) fn request(mut self, message: &'a [u8]) -> Result<Accepted, SpansError> {
+        self.expansion_left = message.len().saturating_mul(EXPANSION_MAX).min(EXPANSION_BYTES_MAX);
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            if number == 1 {
+                self.resource_spans(field.bytes(number)?)?;
+            }
+        }
+        Ok(self.accepted)
+    }
+
+    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), SpansError> {
+        let mut resource = ResourceContext::default();
+        self.identity = None;
+        // The schema url comes after the spans that it holds for.
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => resource.read(field.bytes(number)?, self.rows)?,
+                3 => resource.set_schema_url(field.bytes(number)?, self.rows),
+                _ => {}
+            }
+        }
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            if number == 2 {
+                self.scope_spans(field.bytes(number)?, &resource)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scope_spans(&mut self, message: &'a [u8], resource: &ResourceContext<'a>) -> Result<(), SpansError> {
+        let mut scope = ScopeContext::default();
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => scope.read(field.bytes(number)?, self.rows)?,
+                3 => scope.set_schema_url(field.bytes(number)?, self.rows),
+                _ => {}
+            }
+        }
+        let repeated = resource.residual_bytes + scope.attribute_bytes;
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            if number == 2 {
+                self.expansion_left = self.expansion_left.checked_sub(repeated).ok_or(SpansError::Expansion)?;
+                self.span(field.bytes(number)?, resource, &scope)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn span(&mut self, message: &'a [u8], resource: &ResourceContext<'a>, scope: &ScopeContext) -> Result<(), WireError> {
+        let span = self.span_fields(message)?;
+        match ids(&span) {
+            Ok((trace_id, span_id, parent_span_id)) => {
+                resource.write(self.rows);
+                scope.write(self.rows);
+                self.optional_fields(&span);
+                self.own_identity(&span, resource);
+                self.peer_identity(&span);
+                self.end_row(&span, trace_id, span_id, parent_span_id);
+                self.accepted.spans += 1;
+            }
+            Err(reason) => {
+                self.rows.truncate(self.rows.rows());
+                self.accepted.rejected += 1;
+                self.accepted.reason.get_or_insert_with(|| reason.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn span_fields(&mut self, message: &'a [u8]) -> Result<SpanFields<'a>, WireError> {
+        let mut span = SpanFields::default();
+        let mut attributes = 0;
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => span.trace_id = field.bytes(number)?,
+                2 => span.span_id = field.bytes(number)?,
+                3 => span.trace_state = field.bytes(number)?,
+                4 => span.parent_span_id = field.bytes(number)?,
+                5 => span.name = field.bytes(number)?,
+                6 => span.kind = field.varint(number)? as i32,
+                7 => span.start = field.fixed64(number)?,
+                8 => span.end = field.fixed64(number)?,
+                9 => {
+                    self.attribute(attributes, field.bytes(number)?, &mut span)?;
+                    attributes += 1;
+                }
+                10 => span.dropped[0] = field.varint(number)? as u32,
+                11 => self.event(field.bytes(number)?)?,
+                12 => span.dropped[1] = field.varint(number)? as u32,
+                13 => self.link(field.bytes(number)?)?,
+                14 => span.dropped[2] = field.varint(number)? as u32,
+                15 => status(field.bytes(number)?, &mut span)?,
+                16 => span.flags = field.fixed32(number)?,
+                _ => {}
+            }
+        }
+        Ok(span)
+    }
+
+    #[inline]
+    fn attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
+        let attribute = KeyValue::parse(message)?;
+        let value = attribute.value()?;
+        if let Some(slot) = self.slots.find(position, attribute.key)
+            && let Some(fit) = slot.fit(value)
+        {
+            if slot.column < TAGS {
+                if let (None, Some(tag)) = (span.tags[slot.column], attribute.borrowed_text()?) {
+                    span.tags[slot.column] = Some(tag);
+                    return Ok(());
+                }
+            } else if let Some(source) = self.column(slot.column, fit) {
+                span.origins |= ATTRIBUTE_COLUMNS[slot.column].origin_bits(source);
+                return Ok(());
+            }
+        }
+        note(span, attribute.key, value, attribute.borrowed_text()?);
+        self.rows.span_attributes.push(self.rows.rows(), attribute.key, value);
+        Ok(())
+    }
+
+    /// Sets a column of the row that is being built, unless it is taken, and tells by which source.
+    #[inline]
+    fn column(&mut self, column: usize, fit: Fit<'_>) -> Option<usize> {
+        let row = self.rows.rows();
+        let values = &mut self.rows.attributes[column];
+        if values.is_set(row) {
+            return None;
+        }
+        match (values, fit) {
+            (AttributeValues::Text(column), Fit::Text(text, source)) => {
+                column.push(row, text);
+                Some(source)
+            }
+            (AttributeValues::Int(column), Fit::Int(int, source)) => {
+                column.push(row, int);
+                Some(source)
+            }
+            _ => None,
+        }
+    }
+
+    fn event(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        let (mut time, mut name, mut dropped) = (0, &[][..], 0);
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => time = field.fixed64(number)?,
+                2 => name = field.bytes(number)?,
+                3 => {
+                    let attribute = KeyValue::parse(field.bytes(number)?)?;
+                    let (map, event) = self.rows.events.attributes();
+                    map.push(event, attribute.key, attribute.value()?);
+                }
+                4 => dropped = field.varint(number)? as u32,
+                _ => {}
+            }
+        }
+        self.rows.events.push(self.rows.rows(), time, name, dropped);
+        Ok(())
+    }
+
+    fn link(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        let mut link = Link::default();
+        let mut fields = Fields::new(message);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => link.trace_id = field.bytes(number)?,
+                2 => link.span_id = field.bytes(number)?,
+                3 => link.trace_state = field.bytes(number)?,
+                4 => {
+                    let attribute = KeyValue::parse(field.bytes(number)?)?;
+                    let (map, item) = self.rows.links.attributes();
+                    map.push(item, attribute.key, attribute.value()?);
+                }
+                5 => link.dropped = field.varint(number)? as u32,
+                6 => link.flags = field.fixed32(number)?,
+                _ => {}
+            }
+        }
+        self.rows.links.push(self.rows.rows(), &link);
+        Ok(())
+    }
+
+    /// Writes the fields that most spans leave at their default, which is null in a column.
+    fn optional_fields(&mut self, span: &SpanFields<'_>) {
+        let row = self.rows.rows();
+        if !span.trace_state.is_empty() {
+            self.rows.trace_state.push(row, span.trace_state);
+        }
+        if !span.status_message.is_empty() {
+            self.rows.status_message.push(row, span.status_message);
+        }
+        if span.flags != 0 {
+            self.rows.flags.push(row, span.flags.into());
+        }
+        let [attributes, events, links] = span.dropped;
+        let rows = &mut *self.rows;
+        let counts = [
+            (&mut rows.dropped_attributes_count, attributes),
+            (&mut rows.dropped_events_count, events),
+            (&mut rows.dropped_links_count, links),
+        ];
+        for (column, count) in counts {
+            if count != 0 {
+                column.push(row, count.into());
+            }
+        }
+    }
+
+    fn own_identity(&mut self, span: &SpanFields<'a>, resource: &ResourceContext<'a>) {
+        let row = self.rows.rows();
+        let node_id = text_key(self.rows, self.columns.node_id);
+        let mut tags = [None; TAGS];
+        for (index, tag) in span.tags.iter().enumerate() {
+            if let (Some(tag), AttributeValues::Text(column)) = (tag, &mut self.rows.attributes[index]) {
+                tags[index] = Some(column.intern(tag));
+            }
+        }
+        let source = (node_id, tags);
+        let identity = match self.identity {
+            Some((before, identity)) if before == source => identity,
+            _ => self.derive_identity(span, node_id, tags, resource),
+        };
+        self.identity = Some((source, identity));
+        for (index, value) in identity.tagged.iter().enumerate() {
+            if let (Some(value), AttributeValues::Text(column)) = (value, &mut self.rows.attributes[index]) {
+                column.push_key(row, *value);
+            }
+            if let (Some(tag), false) = (span.tags[index], identity.same[index]) {
+                let key = ATTRIBUTE_COLUMNS[index].sources[1].key;
+                self.rows.span_attributes.push(row, key.as_bytes(), Value::Text(tag));
+            }
+        }
+        let rows = &mut *self.rows;
+        let columns = [
+            (&mut rows.workload, identity.workload),
+            (&mut rows.pod, identity.pod),
+            (&mut rows.node, identity.node),
+            (&mut rows.proxy, identity.proxy),
+        ];
+        for (column, value) in columns {
+            if let Some(value) = value {
+                column.push_key(row, value);
+            }
+        }
+    }
+
+    fn derive_identity(
+        &mut self,
+        span: &SpanFields<'a>,
+        node_id: Option<TextKey>,
+        tags: [Option<TextKey>; TAGS],
+        resource: &ResourceContext<'a>,
+    ) -> Identity {
+        let of = &resource.identity;
+        let node_text = node_id.map(|key| attribute_text(self.rows, self.columns.node_id, key).to_vec()).unwrap_or_default();
+        let node = NodeId::parse(&node_text);
+        let known = |text: &'a [u8]| Some(text).filter(|text| !text.is_empty() && *text != b"unknown");
+        let node_namespace = Some(node.namespace).filter(|namespace| !namespace.is_empty());
+        let cluster = self.settings.cluster_sources.iter().find_map(|source| match source {
+            ClusterSource::K8sClusterName => of.cluster,
+            ClusterSource::IstioClusterId => span.tags[CLUSTER].and_then(known),
+        });
+        let default_cluster = Some(self.settings.default_cluster.as_bytes()).filter(|cluster| !cluster.is_empty());
+        let pod = Some(node.pod).filter(|pod| !pod.is_empty()).or(of.pod);
+        let workload = if node.proxy.is_none() { of.deployment } else { None }.or_else(|| pod.map(workload_of_pod));
+        let mut derived: [Option<&[u8]>; TAGS] = [None; TAGS];
+        derived[CLUSTER] = cluster.or(default_cluster);
+        derived[NAMESPACE] = span.tags[NAMESPACE].and_then(known).or(node_namespace).or(of.namespace).or(of.service_namespace);
+        derived[SERVICE] = span.tags[SERVICE].and_then(known).or(of.service);
+        derived[VERSION] = span.tags[VERSION].and_then(known).or(of.version);
+        derived[ZONE] = span.tags[ZONE].or(of.zone);
+        let rows = &mut *self.rows;
+        let mut identity = Identity {
+            workload: workload.map(|workload| rows.workload.intern(workload)),
+            pod: pod.map(|pod| rows.pod.intern(pod)),
+            node: of.node.map(|node| rows.node.intern(node)),
+            proxy: node.proxy.map(|proxy| rows.proxy.intern(proxy.as_bytes())),
+            ..Identity::default()
+        };
+        for (index, value) in derived.into_iter().enumerate() {
+            if let (Some(value), AttributeValues::Text(column)) = (value, &mut rows.attributes[index]) {
+                identity.tagged[index] = Some(column.intern(value));
+            }
+            identity.same[index] = tags[index].is_some() && tags[index] == identity.tagged[index];
+        }
+        identity
+    }
+
+    fn peer_identity(&mut self, span: &SpanFields<'_>) {
+        let row = self.rows.rows();
+        let Some(cluster) = text_key(self.rows, self.columns.upstream_cluster) else {
+            if let Some(peer) = span.peer {
+                self.rows.peer_service.push(row, peer);
+            }
+            return;
+        };
+        let named = match self.peer {
+            Some(named) if named.0 == cluster => named,
+            _ => self.derive_peer(cluster),
+        };
+        self.peer = Some(named);
+        let (_, [mut service, mut namespace, kind], port) = named;
+        if let (Some(destination), destination_namespace) = span.destination {
+            service = Some(self.rows.peer_service.intern(destination));
+            namespace = destination_namespace.map(|name| self.rows.peer_namespace.intern(name)).or(namespace);
+        }
+        let rows = &mut *self.rows;
+        let columns = [(&mut rows.peer_service, service), (&mut rows.peer_namespace, namespace), (&mut rows.peer_kind, kind)];
+        for (column, value) in columns {
+            if let Some(value) = value {
+                column.push_key(row, value);
+            }
+        }
+        if let Some(port) = port {
+            rows.peer_port.push(row, port);
+        }
+    }
+
+    fn derive_peer(&mut self, cluster: TextKey) -> (TextKey, [Option<TextKey>; 3], Option<i32>) {
+        let text = attribute_text(self.rows, self.columns.upstream_cluster, cluster).to_vec();
+        let peer = Peer::of_cluster(&text);
+        let rows = &mut *self.rows;
+        let service = (!peer.service.is_empty()).then(|| rows.peer_service.intern(peer.service));
+        let namespace = (!peer.namespace.is_empty()).then(|| rows.peer_namespace.intern(peer.namespace));
+        let kind = peer.kind.map(|kind| rows.peer_kind.intern(kind.as_bytes()));
+        (cluster, [service, namespace, kind], peer.port)
+    }
+
+    fn end_row(&mut self, span: &SpanFields<'_>, trace_id: [u8; 16], span_id: [u8; 8], parent_span_id: Option<[u8; 8]>) {
+        let row = self.rows.rows();
+        let flags = text_key(self.rows, self.columns.response_flags);
+        let outcome = Outcome {
+            http: int(self.rows, self.columns.http_status_code),
+            grpc: int(self.rows, self.columns.grpc_status_code),
+            flags: flags.map(|key| attribute_text(self.rows, self.columns.response_flags, key)),
+            error: span.error_tag || span.status == 2,
+        };
+        let error = outcome.failed();
+        let same = self.identity.map(|(_, identity)| identity.same).unwrap_or_default();
+        let tagged = (0..TAGS).filter(|index| same[*index]).map(|index| ATTRIBUTE_COLUMNS[index].origin_bits(1));
+        let origins = tagged.fold(span.origins, |origins, bits| origins | bits);
+        if let Some(flag) = self.suspect(span) {
+            self.rows.flagged.push(row, flag.as_bytes());
+        }
+        let (mut kind_number, mut status_number) = (String::new(), String::new());
+        let kind = enum_name(span.kind, &KINDS, &mut kind_number);
+        let status = enum_name(span.status, &STATUSES, &mut status_number);
+        self.rows.end_row(&Row {
+            tenant: self.tenant,
+            trace_id,
+            span_id,
+            parent_span_id,
+            start: span.start,
+            end: span.end,
+            name: span.name,
+            kind: if kind.is_empty() { &kind_number } else { kind },
+            status: if status.is_empty() { &status_number } else { status },
+            error,
+            origins,
+        });
+    }
+
+    /// Why a span's times can't be trusted: kept all the same, and flagged.
+    fn suspect(&self, span: &SpanFields<'_>) -> Option<&'static str> {
+        let start = (span.start / 1_000) as i64;
+        let past = self.received.saturating_sub(self.settings.clock_past.as_micros() as i64);
+        let future = self.received.saturating_add(self.settings.clock_future.as_micros() as i64);
+        if start < past || start > future {
+            Some(CLOCK_FLAG)
+        } else {
+            (span.end < span.start).then_some("end_before_start")
+        }
+    }
+}
+
+fn status<'a>(message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
+    let mut fields = Fields::new(message);
+    while let Some((number, field)) = fields.next()? {
+        match number {
+            2 => span.status_message = field.bytes(number)?,
+            3 => span.status = field.varint(number)? as i32,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Notes what residual attributes say of the outcome and the peer.
+fn note<'a>(span: &mut SpanFields<'a>, key: &[u8], value: Value<'_>, text: Option<&'a [u8]>) {
+    match key {
+        b"error" => span.error_tag |= matches!(value, Value::Bool(true) | Value::Text(b"true")),
+        b"istio.destination_canonical_service" => span.destination.0 = text,
+        b"istio.destination_namespace" => span.destination.1 = text,
+        b"peer.service" => span.peer = text,
+        _ => {}
+    }
+}
+
+type Ids = ([u8; 16], [u8; 8], Option<[u8; 8]>);
+
+/// The ids of a span that can be kept.
+fn ids(span: &SpanFields<'_>) -> Result<Ids, &'static str> {
+    let trace_id: [u8; 16] = span.trace_id.try_into().map_err(|_| "trace_id has not 16 bytes")?;
+    let span_id: [u8; 8] = span.span_id.try_into().map_err(|_| "span_id has not 8 bytes")?;
+    let parent: [u8; 8] = match span.parent_span_id {
+        [] => [0; 8],
+        parent => parent.try_into().map_err(|_| "parent_span_id has neither 8 bytes nor none")?,
+    };
+    if trace_id == [0; 16] {
+        return Err("trace_id is all zero");
+    }
+    if span_id == [0; 8] {
+        return Err("span_id is all zero");
+    }
+    Ok((trace_id, span_id, Some(parent).filter(|parent| *parent != [0; 8])))
+}
+
+fn text_key(rows: &SpanBuilder, column: usize) -> Option<TextKey> {
+    if let AttributeValues::Text(values) = &rows.attributes[column] { values.key(rows.rows()) } else { None }
+}
+
+fn attribute_text(rows: &SpanBuilder, column: usize, key: TextKey) -> &[u8] {
+    if let AttributeValues::Text(values) = &rows.attributes[column] { values.text(key) } else { &[] }
+}
+
+fn int(rows: &SpanBuilder, column: usize) -> Option<i64> {
+    if let AttributeValues::Int(values) = &rows.attributes[column] { values.get(rows.rows()) } else { None }
+}

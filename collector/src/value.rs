@@ -1,0 +1,112 @@
+//! Attributes on the wire: `KeyValue` and `AnyValue` of OTLP's `common.proto`.
+
+use std::borrow::Cow;
+
+use meshlake_storage::Value;
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+use prost::Message;
+
+use crate::wire::{Fields, WireError};
+
+/// An attribute: its key, and the bytes of its value.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyValue<'a> {
+    pub key: &'a [u8],
+    value: Cow<'a, [u8]>,
+}
+
+impl<'a> KeyValue<'a> {
+    pub(crate) fn parse(message: &'a [u8]) -> Result<KeyValue<'a>, WireError> {
+        let mut fields = Fields::new(message);
+        let (mut key, mut value) = (&[][..], None);
+        while let Some((number, field)) = fields.next()? {
+            match number {
+                1 => key = field.bytes(number)?,
+                2 => {
+                    let bytes = field.bytes(number)?;
+                    // A message that comes twice is merged, and merging is what concatenated messages mean.
+                    value = Some(match value {
+                        None => Cow::Borrowed(bytes),
+                        Some(before) => Cow::Owned([before, Cow::Borrowed(bytes)].concat()),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(KeyValue { key, value: value.unwrap_or_default() })
+    }
+
+    /// The value if it is text, for as long as the request lives. Text that came in parts is not told.
+    pub(crate) fn borrowed_text(&self) -> Result<Option<&'a [u8]>, WireError> {
+        let Cow::Borrowed(message) = self.value else { return Ok(None) };
+        let mut fields = Fields::new(message);
+        Ok(match (fields.next()?, fields.is_empty()) {
+            (Some((1, field)), true) => Some(field.bytes(1)?),
+            _ => None,
+        })
+    }
+
+    /// The value. What is neither text nor a plain number or boolean is [`Value::Other`], as it came.
+    pub(crate) fn value(&self) -> Result<Value<'_>, WireError> {
+        let mut value = Value::Other(&self.value);
+        let mut fields = Fields::new(&self.value);
+        let mut nested = false;
+        while let Some((number, field)) = fields.next()? {
+            value = match number {
+                1 => Value::Text(field.bytes(number)?),
+                2 => Value::Bool(field.varint(number)? != 0),
+                3 => Value::Int(field.varint(number)? as i64),
+                4 => Value::Double(f64::from_bits(field.fixed64(number)?)),
+                5..=8 => {
+                    nested = true;
+                    Value::Other(&self.value)
+                }
+                _ => continue,
+            };
+        }
+        if nested {
+            // It is read back by prost, so prost says now whether it can be.
+            AnyValue::decode(&*self.value).map_err(|_| WireError::Nested)?;
+        }
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::common::v1::KeyValue as OtlpKeyValue;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
+
+    fn encoded(value: Option<OtlpValue>) -> Vec<u8> {
+        OtlpKeyValue { key: "k".into(), value: Some(AnyValue { value }), ..Default::default() }.encode_to_vec()
+    }
+
+    /// Scenario: a value of each plain type, and an empty one. Guarantee: it is read as what it is.
+    #[test]
+    fn types() {
+        let cases = [
+            (Some(OtlpValue::StringValue("v".into())), Value::Text(b"v")),
+            (Some(OtlpValue::StringValue(String::new())), Value::Text(b"")),
+            (Some(OtlpValue::BoolValue(false)), Value::Bool(false)),
+            (Some(OtlpValue::IntValue(-1)), Value::Int(-1)),
+            (Some(OtlpValue::DoubleValue(0.0)), Value::Double(0.0)),
+            (None, Value::Other(b"")),
+        ];
+        for (value, expected) in cases {
+            let message = encoded(value);
+            let attribute = KeyValue::parse(&message).unwrap();
+            assert_eq!((attribute.key, attribute.value()), (&b"k"[..], Ok(expected)));
+        }
+    }
+
+    /// Scenario: the value of an attribute comes in two parts. Guarantee: they are merged as protobuf says: the last wins.
+    #[test]
+    fn values_merge() {
+        let mut message = encoded(Some(OtlpValue::IntValue(1)));
+        message.extend(&encoded(Some(OtlpValue::BoolValue(true)))[3..]);
+        let oracle = OtlpKeyValue::decode(&*message).unwrap();
+        assert_eq!(oracle.value.unwrap().value, Some(OtlpValue::BoolValue(true)));
+        assert_eq!(KeyValue::parse(&message).unwrap().value(), Ok(Value::Bool(true)));
+    }
+}
