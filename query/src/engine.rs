@@ -1,0 +1,345 @@
+//! The engine: every question, within its limits.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::ScalarUDF;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use meshlake_config::{Query, Tenant};
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::attribute::AttributeFunction;
+use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
+use crate::fences::Fences;
+use crate::lookup::{FoundRows, Lookups};
+use crate::otlp::traces_data;
+use crate::search::{Search, SearchPage};
+use crate::services::{OperationSummary, ServiceSummary};
+use crate::session::{Sessions, plan_sql, store_url};
+use crate::source::SpanSource;
+use crate::spans::SpansTable;
+use crate::trace_id::TraceId;
+use crate::types::TimeRange;
+use crate::view::View;
+use crate::{find, services};
+
+/// The part of `query.metadata_cache` that lookups get: their entries are a few per cent of a whole footer.
+const FENCES_SHARE: usize = 4;
+
+/// Answers queries. Cheap to clone; all clones share the limits.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Arc<dyn SpanSource>,
+    sessions: Sessions,
+    lookups: Arc<Lookups>,
+    attribute: Arc<ScalarUDF>,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+    max_rows: u64,
+    memory_limit: u64,
+}
+
+/// The rows of a SQL query, as they are computed.
+pub struct SqlAnswer {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows. After an error the stream ends. Dropping it cancels the query; until then, or its end, it counts as one of
+    /// the queries that run.
+    pub batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Engine").field("timeout", &self.inner.timeout).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SqlAnswer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SqlAnswer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine over `source` with the limits of `config`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Internal`] if the execution environment cannot be made.
+    pub fn new(source: Arc<dyn SpanSource>, config: &Query) -> Result<Engine, QueryError> {
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads as usize,
+        };
+        let fences_bytes = config.metadata_cache.as_usize() / FENCES_SHARE;
+        let footers_bytes = config.metadata_cache.as_usize() - fences_bytes;
+        let store = source.object_store().clone();
+        let sessions =
+            Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
+        let lookups = Lookups { store, fences: Fences::new(fences_bytes), runtime: sessions.runtime().clone() };
+        let inner = Inner {
+            source,
+            sessions,
+            lookups: Arc::new(lookups),
+            attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
+            permits: Arc::new(Semaphore::new(config.concurrency as usize)),
+            timeout: config.timeout,
+            max_rows: config.max_rows,
+            memory_limit: config.memory_limit.as_u64(),
+        };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// The services with spans that start in the range, by name, namespace and cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`.
+    pub async fn services(&self, tenant: &Tenant, range: TimeRange) -> Result<Vec<ServiceSummary>, QueryError> {
+        self.run(async { services::services(&self.inner.view(tenant)?, range).await }).await
+    }
+
+    /// The operations of a service with spans that start in the range, by name and kind; empty for an unknown service.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`.
+    pub async fn operations(&self, tenant: &Tenant, service: &str, range: TimeRange) -> Result<Vec<OperationSummary>, QueryError> {
+        self.run(async { services::operations(&self.inner.view(tenant)?, service, range).await }).await
+    }
+
+    /// All spans of a trace as the OTLP that came in (P5): ordered by start and span id, equal resources and scopes together;
+    /// none for a trace that the tenant does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`; `TooManyRows` for a trace of more spans than `query.max_rows`.
+    pub async fn trace(&self, tenant: &Tenant, id: TraceId) -> Result<Option<TracesData>, QueryError> {
+        self.run(async {
+            let view = self.inner.view(tenant)?;
+            let (mut parts, mut rows) = (Vec::new(), 0);
+            let add = |found: FoundRows| {
+                rows += found.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+                parts.push(found);
+                view.check_rows(rows)
+            };
+            view.each_of(vec![id], None, add).await?;
+            let batches = parts.iter().flat_map(|found| &found.batches);
+            Ok(if rows == 0 { None } else { Some(traces_data(batches)?) })
+        })
+        .await
+    }
+
+    /// One page of the traces that a search finds.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for a limit, range or cursor that cannot be.
+    pub async fn search(&self, tenant: &Tenant, search: &Search) -> Result<SearchPage, QueryError> {
+        self.run(async { find::search(&self.inner.view(tenant)?, &self.inner.attribute, search).await }).await
+    }
+
+    /// Runs one SQL statement that only reads, on the table `spans` of the tenant. The first row is awaited by nobody: errors
+    /// of planning come from here, those of running from the stream. The deadline is one for both.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for SQL that cannot be parsed or planned, and for statements that do not only read.
+    pub async fn sql(&self, tenant: &Tenant, sql: &str) -> Result<SqlAnswer, QueryError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        let start = async {
+            let permit = self.inner.permit().await?;
+            let frame = plan_sql(self.inner.view(tenant)?.state, sql).await?;
+            Ok((permit, frame.execute_stream().await?))
+        };
+        let (permit, rows) = self.inner.by(deadline, start).await?;
+        let schema = rows.schema();
+        let running = Running { inner: self.inner.clone(), rows, deadline, rows_left: self.inner.max_rows, _permit: permit };
+        Ok(SqlAnswer { schema, batches: running.stream() })
+    }
+
+    /// Runs a query with a permit, until the deadline.
+    async fn run<T>(&self, query: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        let with_permit = async {
+            let _permit = self.inner.permit().await?;
+            query.await
+        };
+        self.inner.by(deadline, with_permit).await
+    }
+}
+
+impl Inner {
+    fn view(&self, tenant: &Tenant) -> Result<View, DataFusionError> {
+        let snapshot = Arc::new(self.source.snapshot()?);
+        let metadata = self.lookups.runtime.cache_manager.get_file_metadata_cache();
+        let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
+        let table = Arc::new(table);
+        let state = self.sessions.open(table.clone())?;
+        Ok(View { tenant: tenant.clone(), snapshot, table, state, lookups: self.lookups.clone(), max_rows: self.max_rows })
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, DataFusionError> {
+        self.permits.clone().acquire_owned().await.map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    async fn by<T>(&self, deadline: Instant, query: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
+        let timeout = QueryError::Timeout { limit: self.timeout, setting: TIMEOUT_SETTING };
+        // Rows that wait to be taken are not given after the deadline either.
+        if Instant::now() >= deadline {
+            return Err(timeout);
+        }
+        timeout_at(deadline, query).await.map_err(|_| timeout)?.map_err(|error| self.classify(&error))
+    }
+
+    fn classify(&self, error: &DataFusionError) -> QueryError {
+        QueryError::classify(error, self.memory_limit)
+    }
+}
+
+/// A SQL query that gives its rows.
+struct Running {
+    inner: Arc<Inner>,
+    rows: SendableRecordBatchStream,
+    deadline: Instant,
+    rows_left: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Running {
+    fn stream(self) -> BoxStream<'static, Result<RecordBatch, QueryError>> {
+        let next = |running: Option<Running>| async move {
+            let mut running = running?;
+            match running.next().await.transpose()? {
+                Ok(batch) => Some((Ok(batch), Some(running))),
+                Err(error) => Some((Err(error), None)),
+            }
+        };
+        stream::unfold(Some(self), next).boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        let next = async { self.rows.next().await.transpose() };
+        let Some(batch) = self.inner.by(self.deadline, next).await? else { return Ok(None) };
+        let rows_left = self.rows_left.checked_sub(batch.num_rows() as u64);
+        self.rows_left = rows_left.ok_or(QueryError::TooManyRows { limit: self.inner.max_rows, setting: MAX_ROWS_SETTING })?;
+        Ok(Some(batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlake_config::ByteSize;
+
+    use super::*;
+    use crate::testing::{Chance, TestSource, random_rows, scatter, sql, tenant, value};
+
+    /// Work that does not end before any deadline of these tests.
+    const ENDLESS: &str =
+        "SELECT count(*) FROM spans a, spans b, spans c, spans d WHERE a.duration + b.duration + c.duration + d.duration = 1";
+    const RECURSIVE: &str = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
+
+    async fn engine(config: Query) -> Engine {
+        let mut chance = Chance(31);
+        let rows = random_rows(&mut chance, "a", 300);
+        scatter(&mut chance, &rows).await.engine_with(&Query { threads: 2, ..config })
+    }
+
+    /// Scenario: more rows than allowed, just as many, and a query that needs few of many. Guarantee: only the first fails,
+    /// after the rows that fit, and names the setting.
+    #[tokio::test]
+    async fn rows_are_limited() {
+        let engine = engine(Query { max_rows: 10, ..Query::default() }).await;
+        let error = sql(&engine, "a", "SELECT name FROM spans").await.unwrap_err();
+        assert_eq!(error, QueryError::TooManyRows { limit: 10, setting: "query.max_rows" });
+        assert!(error.to_string().contains("query.max_rows"), "{error}");
+        let rows = sql(&engine, "a", "SELECT name FROM spans LIMIT 10").await.unwrap();
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 10);
+        assert!(value(&engine, "a", "SELECT count(*) > 500 FROM spans").await.contains("true"));
+    }
+
+    /// Scenario: a query that runs past the deadline, and one that is not read. Guarantee: both end with the setting's name,
+    /// and the next query runs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn time_is_limited() {
+        let engine = engine(Query { timeout: Duration::from_millis(300), concurrency: 1, ..Query::default() }).await;
+        let timeout = QueryError::Timeout { limit: Duration::from_millis(300), setting: "query.timeout" };
+        assert_eq!(sql(&engine, "a", ENDLESS).await.unwrap_err(), timeout);
+        assert_eq!(sql(&engine, "a", RECURSIVE).await.unwrap_err(), timeout);
+        let mut answer = engine.sql(&tenant("a"), "SELECT * FROM spans").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let late = loop {
+            match answer.batches.next().await {
+                Some(Ok(_)) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(late, Some(Err(timeout)));
+        drop(answer);
+        assert_eq!(value(&engine, "a", "SELECT 1").await, "1");
+    }
+
+    /// Scenario: one query at a time, the first endless. Guarantee: the second waits within its own deadline, and runs as soon
+    /// as the first is dropped.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn queries_wait_for_their_turn_and_dropping_gives_it() {
+        let engine = engine(Query { timeout: Duration::from_millis(500), concurrency: 1, ..Query::default() }).await;
+        let first = engine.sql(&tenant("a"), ENDLESS).await.unwrap();
+        assert!(matches!(sql(&engine, "a", "SELECT 1").await, Err(QueryError::Timeout { .. })));
+        drop(first);
+        assert_eq!(value(&engine, "a", "SELECT 1").await, "1");
+    }
+
+    /// Scenario: a sort and a lookup that need more memory than queries may use. Guarantee: the error names the setting, and
+    /// nothing of the pool stays taken.
+    #[tokio::test]
+    async fn memory_is_limited() {
+        let engine = engine(Query { memory_limit: ByteSize::kib(64), ..Query::default() }).await;
+        let big = "SELECT * FROM spans ORDER BY name, span_id";
+        let expected = QueryError::OutOfMemory { limit: 65536, setting: "query.memory_limit" };
+        assert_eq!(sql(&engine, "a", big).await.unwrap_err(), expected);
+        assert_eq!(engine.inner.lookups.runtime.memory_pool.reserved(), 0);
+        assert_eq!(value(&engine, "a", "SELECT count(*) FROM spans WHERE name = 'none'").await, "0");
+    }
+
+    /// Scenario: mistakes in SQL. Guarantee: the user's, with a message that names what is wrong and no prefix of the engine's.
+    #[tokio::test]
+    async fn mistakes_are_explained() {
+        let engine = TestSource::new().engine();
+        for (query, expected) in [
+            ("SELECT nope FROM spans", "no field named nope"),
+            ("SELECT * FROM nope", "'meshlake.public.nope' not found"),
+            ("SELEC 1", "Expected"),
+            ("SELECT nope(1)", "nope"),
+            ("SELECT CAST('x' AS INT)", "cast string 'x'"),
+            ("SELECT sum(name) FROM spans", "sum"),
+        ] {
+            let error = sql(&engine, "a", query).await.unwrap_err();
+            let QueryError::Invalid { message } = &error else { panic!("{query}: {error:?}") };
+            assert!(message.contains(expected), "{query}: {message}");
+            assert!(!message.contains("Error") && !message.contains("DataFusion"), "{query}: {message}");
+        }
+    }
+
+    /// Scenario: ids in SQL. Guarantee: binary literals find them and `encode` shows them.
+    #[tokio::test]
+    async fn ids_are_binary_in_sql() {
+        let engine = engine(Query::default()).await;
+        let id = value(&engine, "a", "SELECT encode(trace_id, 'hex') FROM spans LIMIT 1").await;
+        assert_eq!(id.len(), 32);
+        assert_ne!(value(&engine, "a", &format!("SELECT count(*) FROM spans WHERE trace_id = X'{id}'")).await, "0");
+    }
+}

@@ -1,0 +1,49 @@
+//! Answers from the spans: traces by id, search, services, SQL.
+//!
+//! The crate exists so that every surface (REST today; Tempo, Jaeger and Prometheus later) is a thin translation onto one
+//! set of questions with one meaning (P3), asked of one consistent view: live batches and fresh files together, each span
+//! once (P2).
+//!
+//! ```text
+//!   Engine ── permit, deadline, memory pool ──┐          everything has a limit (P6)
+//!     │                                       │
+//!     ├─ sql       one read-only statement ───┤
+//!     ├─ services  operations ────────────────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
+//!     ├─ search    newest matching rows ──────┘                                            │
+//!     │            └─ whole traces ───────────┐                                            │
+//!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘
+//! ```
+//!
+//! A snapshot is taken once a query. Planning does no I/O. An [`Engine`] runs on whichever tokio runtime calls it; give
+//! queries a runtime of their own, so that they never starve ingest (P7). Dropping a future or an answer cancels it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod attribute;
+mod engine;
+mod error;
+mod fences;
+mod find;
+mod lookup;
+mod nested;
+mod otlp;
+mod search;
+mod services;
+mod session;
+mod source;
+mod spans;
+mod summary;
+#[cfg(test)]
+mod testing;
+mod trace_id;
+mod types;
+mod values;
+mod view;
+
+pub use engine::{Engine, SqlAnswer};
+pub use error::QueryError;
+pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
+pub use services::{OperationSummary, ServiceSummary};
+pub use source::{MemorySource, SpanSource};
+pub use trace_id::{TraceId, TraceIdError};
+pub use types::TimeRange;

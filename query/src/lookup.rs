@@ -1,0 +1,215 @@
+//! All rows of given traces, read directly: no SQL, no plan.
+//!
+//! Live batches are filtered in memory. Of a file, the pages of `trace_id` that may hold an id are read first, the asked
+//! columns only for the rows that do (see [`crate::fences`]).
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use meshlake_config::Tenant;
+use meshlake_storage::{FreshFile, Snapshot, column_index};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use crate::fences::{FENCE_COLUMNS, Fences};
+use crate::spans::{holds_only, may_hold, object_meta};
+use crate::trace_id::TraceId;
+
+/// Files looked into at once: enough to hide an object store's latency.
+const FILES_AT_ONCE: usize = 16;
+const BATCH_ROWS: usize = 8192;
+
+/// What lookups share.
+pub(crate) struct Lookups {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) fences: Fences,
+    pub(crate) runtime: Arc<RuntimeEnv>,
+}
+
+/// Rows found in one place, and the memory they take of the queries' pool as long as this lives.
+pub(crate) struct FoundRows {
+    pub(crate) batches: Vec<RecordBatch>,
+    memory: MemoryReservation,
+}
+
+impl FoundRows {
+    fn new(runtime: &RuntimeEnv) -> Self {
+        FoundRows { batches: Vec::new(), memory: MemoryConsumer::new("lookup").register(&runtime.memory_pool) }
+    }
+
+    fn add(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() > 0 {
+            self.memory.try_grow(batch.get_array_memory_size())?;
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+}
+
+/// Which rows of which columns.
+struct Wanted {
+    tenant: Tenant,
+    /// Sorted.
+    ids: Vec<TraceId>,
+    /// All of them where none are named.
+    columns: Option<&'static [&'static str]>,
+}
+
+impl Lookups {
+    /// Gives `each` all rows of the tenant with one of `ids`, place by place in no particular order, with the columns named
+    /// (in the order of the schema) or all of them.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        tenant: &Tenant,
+        mut ids: Vec<TraceId>,
+        columns: Option<&'static [&'static str]>,
+        mut each: impl FnMut(FoundRows) -> Result<()>,
+    ) -> Result<()> {
+        ids.sort_unstable();
+        let wanted = Arc::new(Wanted { tenant: tenant.clone(), ids, columns });
+        for live in &snapshot.live {
+            let mut found = FoundRows::new(&self.runtime);
+            found.add(wanted.of_live(&live.batch)?)?;
+            each(found)?;
+            tokio::task::yield_now().await;
+        }
+        let files: Vec<_> = snapshot.files.iter().filter(|file| may_hold(file, tenant)).cloned().collect();
+        let tasks = files.into_iter().map(|file| {
+            let (lookups, wanted) = (self.clone(), wanted.clone());
+            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file).await }).join_unwind().await }
+        });
+        let mut tasks = stream::iter(tasks).buffer_unordered(FILES_AT_ONCE);
+        while let Some(found) = tasks.next().await {
+            each(found.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??)?;
+        }
+        Ok(())
+    }
+
+    async fn of_file(&self, wanted: &Wanted, file: &FreshFile) -> Result<FoundRows> {
+        let meta = object_meta(file)?;
+        let fence = self.fences.get(&self.store, &meta).await?;
+        let mut found = FoundRows::new(&self.runtime);
+        let Some(pages) = fence.select(&wanted.ids) else { return Ok(found) };
+        let names = if file.tenants.len() == 1 { &FENCE_COLUMNS[1..] } else { &FENCE_COLUMNS[..] };
+        let mut masks = Vec::new();
+        let mut candidates = self.open(&meta.location, fence.metadata().clone(), pages.clone(), Some(names))?;
+        while let Some(batch) = candidates.try_next().await? {
+            masks.push(wanted.mask(&batch)?);
+        }
+        let rows = pages.and_then(&RowSelection::from_filters(&masks));
+        if !rows.selects_any() {
+            return Ok(found);
+        }
+        let footer = DFParquetMetadata::new(&self.store, &meta)
+            .with_file_metadata_cache(Some(self.runtime.cache_manager.get_file_metadata_cache()))
+            .with_page_index_policy(Some(PageIndexPolicy::Optional));
+        let footer = ArrowReaderMetadata::try_new(footer.fetch_metadata().await?, ArrowReaderOptions::new())?;
+        let mut rows = self.open(&meta.location, footer, rows, wanted.columns)?;
+        while let Some(batch) = rows.try_next().await? {
+            found.add(batch)?;
+        }
+        Ok(found)
+    }
+
+    /// The columns of the selected rows of a file, of which only these are read.
+    fn open(
+        &self,
+        path: &Path,
+        footer: ArrowReaderMetadata,
+        rows: RowSelection,
+        columns: Option<&[&str]>,
+    ) -> Result<ParquetRecordBatchStream<FileReader>> {
+        let reader = FileReader { store: self.store.clone(), path: path.clone(), footer: footer.metadata().clone() };
+        let mask = match columns {
+            Some(columns) => ProjectionMask::columns(footer.parquet_schema(), columns.iter().copied()),
+            None => ProjectionMask::all(),
+        };
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
+        Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
+    }
+}
+
+impl Wanted {
+    fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
+        let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;
+        let mask = self.mask(&fence)?;
+        if mask.true_count() == 0 {
+            return Ok(batch.slice(0, 0));
+        }
+        let batch = match self.columns {
+            Some(names) => {
+                let mut indices: Vec<usize> = names.iter().filter_map(|name| column_index(name)).collect();
+                indices.sort_unstable();
+                batch.project(&indices)?
+            }
+            None => batch.clone(),
+        };
+        Ok(filter_record_batch(&batch, &mask)?)
+    }
+
+    /// The rows of a batch that are wanted. A batch without the column `tenant` is all of the tenant's.
+    fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
+        let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
+        let mask: BooleanArray = match self.ids.as_slice() {
+            [one] => ids.iter().map(|id| Some(id == Some(one.0.as_slice()))).collect(),
+            many => {
+                let many: HashSet<&[u8]> = many.iter().map(|id| id.0.as_slice()).collect();
+                ids.iter().map(|id| Some(id.is_some_and(|id| many.contains(id)))).collect()
+            }
+        };
+        match batch.column_by_name(FENCE_COLUMNS[0]) {
+            Some(tenants) => {
+                let own = arrow::array::StringArray::new_scalar(self.tenant.as_str());
+                Ok(arrow::compute::and(&mask, &arrow::compute::kernels::cmp::eq(tenants, &own)?)?)
+            }
+            None => Ok(mask),
+        }
+    }
+}
+
+/// Reads ranges of one file whose footer is known.
+struct FileReader {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    footer: Arc<ParquetMetaData>,
+}
+
+impl AsyncFileReader for FileReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { self.store.get_range(&self.path, range).await.map_err(|error| ParquetError::External(Box::new(error))) }
+            .boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(|error| ParquetError::External(Box::new(error))) }
+            .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        let footer = self.footer.clone();
+        async move { Ok(footer) }.boxed()
+    }
+}

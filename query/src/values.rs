@@ -1,0 +1,271 @@
+//! Finding one attribute in the columns of a batch, and its value as text.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, MapArray, StringArray,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use datafusion::common::{Result, exec_err};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Place, Scope};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
+use prost::Message;
+
+/// A value as it stands in the columns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Found<'a> {
+    Text(&'a str),
+    /// The text of this integer.
+    Decimal(i64),
+    Int(i64),
+    Double(f64),
+    Bool(bool),
+    /// An `AnyValue` in protobuf.
+    Other(&'a [u8]),
+}
+
+impl<'a> Found<'a> {
+    pub(crate) fn as_int(self) -> Option<i64> {
+        if let Found::Int(value) = self { Some(value) } else { None }
+    }
+
+    pub(crate) fn as_double(self) -> Option<f64> {
+        if let Found::Double(value) = self { Some(value) } else { None }
+    }
+
+    pub(crate) fn as_bool(self) -> Option<bool> {
+        if let Found::Bool(value) = self { Some(value) } else { None }
+    }
+
+    pub(crate) fn as_other(self) -> Option<&'a [u8]> {
+        if let Found::Other(value) = self { Some(value) } else { None }
+    }
+}
+
+/// A residual map, opened.
+pub(crate) struct ResidualMap<'a> {
+    map: &'a MapArray,
+    keys: &'a StringArray,
+    texts: &'a StringArray,
+    ints: &'a Int64Array,
+    doubles: &'a Float64Array,
+    bools: &'a BooleanArray,
+    others: &'a BinaryArray,
+}
+
+impl<'a> ResidualMap<'a> {
+    /// None where the array is no residual map.
+    pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
+        let map = array.as_map_opt()?;
+        let values = map.values().as_struct_opt()?;
+        Some(ResidualMap {
+            map,
+            keys: map.keys().as_string_opt()?,
+            texts: values.column_by_name("string")?.as_string_opt()?,
+            ints: values.column_by_name("int")?.as_primitive_opt::<Int64Type>()?,
+            doubles: values.column_by_name("double")?.as_primitive_opt::<Float64Type>()?,
+            bools: values.column_by_name("bool")?.as_boolean_opt()?,
+            others: values.column_by_name("other")?.as_binary_opt()?,
+        })
+    }
+
+    /// The entries of a row as (key, value), in their order; no value for one that has none.
+    pub(crate) fn entries(&self, row: usize) -> impl Iterator<Item = (&'a str, Option<Found<'a>>)> {
+        let offsets = self.map.value_offsets();
+        let range = if self.map.is_null(row) { 0..0 } else { offsets[row] as usize..offsets[row + 1] as usize };
+        let keys = self.keys;
+        let values = ResidualMap { ..*self };
+        range.map(move |entry| (keys.value(entry), values.value(entry)))
+    }
+
+    fn value(&self, entry: usize) -> Option<Found<'a>> {
+        if self.texts.is_valid(entry) {
+            Some(Found::Text(self.texts.value(entry)))
+        } else if self.ints.is_valid(entry) {
+            Some(Found::Int(self.ints.value(entry)))
+        } else if self.doubles.is_valid(entry) {
+            Some(Found::Double(self.doubles.value(entry)))
+        } else if self.bools.is_valid(entry) {
+            Some(Found::Bool(self.bools.value(entry)))
+        } else {
+            self.others.is_valid(entry).then(|| Found::Other(self.others.value(entry)))
+        }
+    }
+}
+
+/// A text column, opened.
+#[derive(Clone, Copy)]
+pub(crate) struct TextColumn<'a> {
+    rows: &'a DictionaryArray<Int32Type>,
+    values: &'a StringArray,
+}
+
+impl<'a> TextColumn<'a> {
+    /// None where the array is no text column.
+    pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
+        let rows = array.as_dictionary_opt::<Int32Type>()?;
+        Some(TextColumn { rows, values: rows.values().as_string_opt()? })
+    }
+
+    pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
+        let key = self.rows.key(row)?;
+        self.values.is_valid(key).then(|| self.values.value(key))
+    }
+}
+
+/// A column that an attribute may stand in.
+pub(crate) enum AttributeValues<'a> {
+    Text(TextColumn<'a>),
+    Int(&'a Int64Array),
+}
+
+impl<'a> AttributeValues<'a> {
+    /// None where the array is neither text nor integers.
+    pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
+        TextColumn::new(array).map(AttributeValues::Text).or_else(|| array.as_primitive_opt().map(AttributeValues::Int))
+    }
+
+    /// The value at a row, as an attribute in `form`; none for a null and for derived values.
+    pub(crate) fn get(&self, row: usize, form: Form) -> Option<Found<'a>> {
+        match (self, form) {
+            (AttributeValues::Text(column), Form::Text) => column.get(row).map(Found::Text),
+            (AttributeValues::Int(column), Form::Int) => column.is_valid(row).then(|| Found::Int(column.value(row))),
+            (AttributeValues::Int(column), Form::Decimal) => column.is_valid(row).then(|| Found::Decimal(column.value(row))),
+            _ => None,
+        }
+    }
+}
+
+/// Where one attribute may stand, in order.
+enum Location<'a> {
+    Column(Place, AttributeValues<'a>),
+    Map(ResidualMap<'a>),
+}
+
+/// The columns that may hold one attribute.
+pub(crate) struct ValueSource<'a> {
+    key: &'a str,
+    origins: &'a Int64Array,
+    locations: Vec<Location<'a>>,
+}
+
+impl<'a> ValueSource<'a> {
+    /// `columns`: `origins`, and for each scope the columns of its places and its residual map.
+    pub(crate) fn new(
+        columns: &'a [ArrayRef],
+        places: impl Fn(Scope) -> Vec<Place>,
+        scopes: &[Scope],
+        key: &'a str,
+    ) -> Result<Self> {
+        let mut columns = columns.iter();
+        let origins = columns.next().and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let mut locations = Vec::new();
+        for scope in scopes {
+            for place in places(*scope) {
+                let values = columns.next().and_then(AttributeValues::new);
+                locations.push(values.map(|values| Location::Column(place, values)));
+            }
+            locations.push(columns.next().and_then(ResidualMap::new).map(Location::Map));
+        }
+        let locations: Option<Vec<_>> = locations.into_iter().collect();
+        match (origins, locations) {
+            (Some(origins), Some(locations)) => Ok(ValueSource { key, origins, locations }),
+            _ => exec_err!("attribute() works on the columns of the table spans only"),
+        }
+    }
+
+    /// The first value of the attribute in this row for which `pick` has an answer.
+    pub(crate) fn find<T>(&self, row: usize, pick: impl Fn(Found<'a>) -> Option<T>) -> Option<T> {
+        self.locations.iter().find_map(|location| match location {
+            Location::Column(place, values) => {
+                let column = &ATTRIBUTE_COLUMNS[place.column];
+                let source = &column.sources[place.source];
+                let origins = if self.origins.is_valid(row) { self.origins.value(row) } else { 0 };
+                if column.source(origins) != Some(source) {
+                    return None;
+                }
+                values.get(row, source.form).and_then(&pick)
+            }
+            Location::Map(map) => {
+                let values = map.entries(row).filter(|(key, _)| *key == self.key).filter_map(|(_, value)| value);
+                values.filter_map(&pick).next()
+            }
+        })
+    }
+}
+
+/// A value as text: numbers as SQL prints them, arrays and maps as JSON, bytes as base64. None for an empty value.
+pub(crate) fn as_text(found: Found) -> Option<String> {
+    match found {
+        Found::Text(text) => Some(text.to_owned()),
+        Found::Decimal(value) | Found::Int(value) => Some(value.to_string()),
+        Found::Double(value) => Some(format!("{value:?}")),
+        Found::Bool(value) => Some(value.to_string()),
+        Found::Other(bytes) => match AnyValue::decode(bytes).ok()?.value? {
+            Value::StringValue(text) => Some(text),
+            Value::BytesValue(bytes) => Some(base64(&bytes)),
+            other => Some(json(&AnyValue { value: Some(other) })),
+        },
+    }
+}
+
+fn json(value: &AnyValue) -> String {
+    match &value.value {
+        None | Some(Value::StringValueStrindex(_)) => "null".to_owned(),
+        Some(Value::StringValue(text)) => json_text(text),
+        Some(Value::BytesValue(bytes)) => json_text(&base64(bytes)),
+        Some(Value::BoolValue(value)) => value.to_string(),
+        Some(Value::IntValue(value)) => value.to_string(),
+        Some(Value::DoubleValue(value)) if value.is_finite() => format!("{value:?}"),
+        Some(Value::DoubleValue(value)) => json_text(&value.to_string()),
+        Some(Value::ArrayValue(ArrayValue { values })) => {
+            let items: Vec<String> = values.iter().map(json).collect();
+            format!("[{}]", items.join(","))
+        }
+        Some(Value::KvlistValue(KeyValueList { values })) => {
+            let empty = AnyValue::default();
+            let item = |entry: &opentelemetry_proto::tonic::common::v1::KeyValue| {
+                format!("{}:{}", json_text(&entry.key), json(entry.value.as_ref().unwrap_or(&empty)))
+            };
+            let items: Vec<String> = values.iter().map(item).collect();
+            format!("{{{}}}", items.join(","))
+        }
+    }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().chain(&[0, 0]).take(3).fold(0usize, |bits, byte| bits << 8 | usize::from(*byte));
+        for digit in 0..4 {
+            let index = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= chunk.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: values of every kind. Guarantee: the text is what the docs of `attribute()` say.
+    #[test]
+    fn values_have_a_text() {
+        let any = |value| AnyValue { value: Some(value) };
+        let list = any(Value::ArrayValue(ArrayValue {
+            values: vec![any(Value::IntValue(1)), any(Value::StringValue("a\"b".into())), AnyValue::default()],
+        }));
+        assert_eq!(as_text(Found::Other(&list.encode_to_vec())).unwrap(), r#"[1,"a\"b",null]"#);
+        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (&[255, 239, 190], "/+++")] {
+            assert_eq!(as_text(Found::Other(&any(Value::BytesValue(bytes.to_vec())).encode_to_vec())).unwrap(), text);
+        }
+        assert_eq!(as_text(Found::Other(&[])), None);
+        assert_eq!(as_text(Found::Double(1.0)).unwrap(), "1.0");
+        assert_eq!(as_text(Found::Decimal(200)).unwrap(), "200");
+    }
+}

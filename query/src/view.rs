@@ -1,0 +1,79 @@
+//! What one query sees: one tenant's spans in one snapshot.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
+use datafusion::scalar::ScalarValue;
+use meshlake_config::Tenant;
+use meshlake_storage::Snapshot;
+
+use crate::error::{MAX_ROWS_SETTING, QueryError};
+use crate::lookup::{FoundRows, Lookups};
+use crate::spans::SpansTable;
+use crate::trace_id::TraceId;
+use crate::types::TimeRange;
+
+/// The snapshot is taken once, so all parts of a query see the same spans (P2).
+pub(crate) struct View {
+    pub(crate) tenant: Tenant,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) table: Arc<SpansTable>,
+    pub(crate) state: SessionState,
+    pub(crate) lookups: Arc<Lookups>,
+    pub(crate) max_rows: u64,
+}
+
+impl View {
+    /// The table `spans`.
+    pub(crate) fn spans(&self) -> Result<DataFrame> {
+        let plan = LogicalPlanBuilder::scan("spans", provider_as_source(self.table.clone()), None)?.build()?;
+        Ok(DataFrame::new(self.state.clone(), plan))
+    }
+
+    /// Gives `each` all rows of the traces, in the range or not; see [`Lookups::find`].
+    pub(crate) async fn each_of(
+        &self,
+        ids: Vec<TraceId>,
+        columns: Option<&'static [&'static str]>,
+        each: impl FnMut(FoundRows) -> Result<()>,
+    ) -> Result<()> {
+        self.lookups.find(&self.snapshot, &self.tenant, ids, columns, each).await
+    }
+
+    /// Fails where an answer has more rows than one may have.
+    pub(crate) fn check_rows(&self, rows: usize) -> Result<()> {
+        if rows as u64 > self.max_rows {
+            return Err(QueryError::TooManyRows { limit: self.max_rows, setting: MAX_ROWS_SETTING }.into());
+        }
+        Ok(())
+    }
+
+    /// All rows of `frame`, for answers that are small unless names are without bound.
+    pub(crate) async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        let one_more = usize::try_from(self.max_rows).ok().map(|limit| limit.saturating_add(1));
+        let batches = frame.limit(0, one_more)?.collect().await?;
+        self.check_rows(batches.iter().map(RecordBatch::num_rows).sum())?;
+        Ok(batches)
+    }
+}
+
+impl From<QueryError> for datafusion::error::DataFusionError {
+    fn from(error: QueryError) -> Self {
+        datafusion::error::DataFusionError::External(Box::new(error))
+    }
+}
+
+/// A moment as a literal; microseconds.
+pub(crate) fn time(micros: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+}
+
+/// `start_time` in the range.
+pub(crate) fn starts_in(range: TimeRange) -> Expr {
+    col("start_time").gt_eq(time(range.start)).and(col("start_time").lt(time(range.end)))
+}
