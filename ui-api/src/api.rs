@@ -1,0 +1,126 @@
+//! What the handlers share.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use meshlake_config::{Config, Tenant};
+use meshlake_query::Engine;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use crate::budget::Budget;
+use crate::metrics::HttpMetrics;
+use crate::problem::{Kind, Problem};
+
+const TENANT_HEADER: &str = "x-scope-orgid";
+
+/// Whether the process can take spans and answer queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// False until the journal is replayed, and whenever traffic should go elsewhere.
+    pub ready: bool,
+    /// What is wrong, for the operator; may be filled while ready.
+    pub problems: Vec<String>,
+}
+
+/// Asks the rest of the process how it is.
+pub type ReadinessProbe = Arc<dyn Fn() -> Readiness + Send + Sync>;
+
+/// The API of one process. Cheap to clone: all clones are the same API.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: OnceLock<Engine>,
+    readiness: ReadinessProbe,
+    registry: Registry,
+    metrics: HttpMetrics,
+    answers: Arc<Budget>,
+    max_body_size: usize,
+}
+
+impl Api {
+    /// An API that serves health and metrics, and refuses queries with 503 until [`Api::start`]. `registry` has the metrics of
+    /// the rest of the process; those of the API are added to it.
+    pub fn new(config: &Config, readiness: ReadinessProbe, mut registry: Registry) -> Api {
+        let metrics = HttpMetrics::new(&mut registry);
+        let shared = Shared {
+            engine: OnceLock::new(),
+            readiness,
+            registry,
+            metrics,
+            answers: Arc::new(Budget::new(config.query.memory_limit.as_u64())),
+            max_body_size: config.api.max_body_size.as_usize(),
+        };
+        Api { shared: Arc::new(shared) }
+    }
+
+    /// Begins to answer queries; to be called once the journal is replayed. A second call changes nothing.
+    pub fn start(&self, engine: Engine) {
+        let _ = self.shared.engine.set(engine);
+    }
+
+    /// # Errors
+    /// 503 before [`Api::start`].
+    pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
+        let engine = self.shared.engine.get();
+        engine.ok_or_else(|| Problem::new(Kind::Starting, "the journal is being replayed; /readyz tells when queries are answered"))
+    }
+
+    /// What `/readyz` says: not ready before [`Api::start`], then what the probe says.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut readiness = (self.shared.readiness)();
+        if self.shared.engine.get().is_none() {
+            readiness.ready = false;
+            if readiness.problems.is_empty() {
+                readiness.problems.push("the journal is being replayed".to_owned());
+            }
+        }
+        readiness
+    }
+
+    /// All metrics of the process, in the OpenMetrics text format.
+    pub(crate) fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.shared.registry);
+        text
+    }
+
+    pub(crate) fn metrics(&self) -> &HttpMetrics {
+        &self.shared.metrics
+    }
+
+    /// The memory for answers that are being collected and sent.
+    pub(crate) fn answers(&self) -> &Arc<Budget> {
+        &self.shared.answers
+    }
+
+    pub(crate) fn max_body_size(&self) -> usize {
+        self.shared.max_body_size
+    }
+}
+
+/// The tenant of a request: the header `X-Scope-OrgID`, the default tenant without it (P8).
+pub(crate) struct ForTenant(pub(crate) Tenant);
+
+impl<S: Sync> FromRequestParts<S> for ForTenant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(TENANT_HEADER).iter();
+        let (first, second) = (values.next(), values.next());
+        let invalid = |detail: String| Problem::new(Kind::InvalidTenant, format!("header X-Scope-OrgID: {detail}"));
+        if second.is_some() {
+            return Err(invalid("given more than once".to_owned()));
+        }
+        let Some(value) = first else {
+            return Ok(ForTenant(Tenant::default()));
+        };
+        let text = value.to_str().map_err(|_| invalid("not text".to_owned()))?;
+        Tenant::parse(text).map(ForTenant).map_err(|error| invalid(error.to_string()))
+    }
+}

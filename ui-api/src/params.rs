@@ -1,0 +1,104 @@
+//! Query parameters: known names only, each wrong value named.
+
+use std::fmt::Display;
+
+use axum::extract::Query;
+use http::Uri;
+use meshlake_query::TimeRange;
+
+use crate::problem::{Kind, Problem};
+use crate::time::{format_micros, now, parse_time};
+
+/// The one parameter that may be given more than once.
+const REPEATABLE: &str = "attribute";
+const DEFAULT_RANGE_MICROS: i64 = 3_600_000_000;
+
+/// The query parameters of a request. A parameter with an empty value is as one that was not given.
+#[derive(Debug)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the query of `uri`.
+    ///
+    /// # Errors
+    /// 400 for a name that is not in `allowed`, and for one that is given twice.
+    pub(crate) fn parse(uri: &Uri, allowed: &[&str]) -> Result<Params, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| Problem::new(Kind::InvalidParameter, error.body_text()))?;
+        for (at, (name, _)) in pairs.iter().enumerate() {
+            if !allowed.contains(&name.as_str()) {
+                return Err(Problem::parameter(name, unknown(name, allowed)));
+            }
+            if name != REPEATABLE && pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Problem::parameter(name, format!("parameter `{name}` is given more than once")));
+            }
+        }
+        Ok(Params(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()))
+    }
+
+    /// The value of a parameter.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter, in order.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter, read by `read`, whose error becomes the detail of a 400.
+    pub(crate) fn read<T, E: Display>(&self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Result<Option<T>, Problem> {
+        self.get(name).map(read).transpose().map_err(|error| Problem::parameter(name, format!("parameter `{name}`: {error}")))
+    }
+
+    /// `start` and `end`: by default the hour before `end`, and now.
+    pub(crate) fn range(&self) -> Result<TimeRange, Problem> {
+        let now = now();
+        let end = self.read("end", |text| parse_time(text, now))?.unwrap_or(now);
+        let start = self.read("start", |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
+        if start >= end {
+            return Err(Problem::parameter(
+                "start",
+                format!("`start` ({}) must be before `end` ({}, by default now)", format_micros(start), format_micros(end)),
+            ));
+        }
+        Ok(TimeRange { start, end })
+    }
+}
+
+fn unknown(name: &str, allowed: &[&str]) -> String {
+    match allowed {
+        [] => format!("there is no parameter `{name}`: none is taken here"),
+        _ => format!("there is no parameter `{name}`: allowed are {}", allowed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(query: &str) -> Result<Params, Problem> {
+        Params::parse(&format!("/?{query}").parse().unwrap(), &["service", "attribute", "start", "end"])
+    }
+
+    #[test]
+    fn names_are_checked_and_values_decoded() {
+        let given = params("service=a%20b+c&attribute=k=v&attribute=x%3Dy&start=").unwrap();
+        assert_eq!(given.get("service"), Some("a b c"));
+        assert_eq!(given.all("attribute").collect::<Vec<_>>(), ["k=v", "x=y"]);
+        assert_eq!(given.get("start"), None);
+        for wrong in ["servise=a", "service=a&service=b", "=a", "Service=a"] {
+            assert!(params(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_range_defaults_to_the_hour_before_its_end() {
+        let range = params("end=7200").unwrap().range().unwrap();
+        assert_eq!((range.start, range.end), (3_600_000_000, 7_200_000_000));
+        let range = params("").unwrap().range().unwrap();
+        assert_eq!(range.end - range.start, 3_600_000_000);
+        assert!(params("start=5&end=5").unwrap().range().is_err());
+        assert!(params("start=now").unwrap().range().is_err());
+    }
+}

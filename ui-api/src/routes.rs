@@ -1,0 +1,54 @@
+//! The routes.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use http::{Method, Uri};
+
+use crate::api::Api;
+use crate::observe::observe;
+use crate::problem::{Kind, Problem};
+use crate::{operational, services, sql, traces};
+
+/// Every path with what answers there; `openapi.json` describes each of them, and a test compares the two.
+pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/", get(operational::page)),
+        ("/healthz", get(operational::healthz)),
+        ("/readyz", get(operational::readyz)),
+        ("/metrics", get(operational::metrics)),
+        ("/api/mesh/v1/openapi.json", get(operational::openapi)),
+        ("/api/mesh/v1/services", get(services::services)),
+        ("/api/mesh/v1/services/{service}/operations", get(services::operations)),
+        ("/api/mesh/v1/traces", get(traces::search)),
+        ("/api/mesh/v1/traces/{trace_id}", get(traces::trace)),
+        ("/api/mesh/v1/sql", post(sql::sql)),
+    ]
+}
+
+/// The service for [`crate::serve`].
+pub fn router(api: Api) -> Router {
+    let router = routes().into_iter().fold(Router::new(), |router, (path, handler)| router.route(path, handler));
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(api.max_body_size()))
+        .layer(from_fn_with_state(api.clone(), observe))
+        .with_state(api)
+}
+
+/// What is asked where no route is.
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(Kind::NotFound, format!("there is nothing at {}; /api/mesh/v1/openapi.json describes what there is", uri.path()))
+}
+
+/// What is asked with a method that the route does not have.
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{} does not take {method}; the header allow says what it takes", uri.path()))
+}
+
+#[cfg(test)]
+mod openapi_tests;
+#[cfg(test)]
+mod tests;
