@@ -1,0 +1,15 @@
+//! Structured logs on standard error.
+
+use std::io;
+
+use meshlake_config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. The level was checked with the configuration.
+pub(crate) fn start(log: &Log) {
+    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,0 +1,134 @@
+//! P1 and P2 against the binary: `kill -9` at random moments under load loses nothing acknowledged and doubles nothing.
+//!
+//! `MESHLAKE_CRASH_ROUNDS=200 cargo test --release --test crash` is the long form.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Client, Server};
+use hyper::StatusCode;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use parking_lot::Mutex;
+use prost::Message;
+
+const SENDERS: u64 = 8;
+const SPANS_A_REQUEST: u64 = 7;
+
+/// Flushes often, so that kills fall into every step of the hand-over; small, so that a round is quick.
+const SETTINGS: [(&str, &str); 3] =
+    [("MESHLAKE_LIVE__FLUSH_SIZE", "1MiB"), ("MESHLAKE_LIVE__FLUSH_AGE", "1s"), ("MESHLAKE_LOG__LEVEL", "warn")];
+
+/// The request with this number: its spans say which request they are of and which of it they are.
+fn request(number: u64) -> Bytes {
+    let attribute = |key: &str, value: i64| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(any_value::Value::IntValue(value)) }),
+        ..KeyValue::default()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let spans = (0..SPANS_A_REQUEST).map(|index| Span {
+        trace_id: [(number + 1).to_be_bytes(), [7; 8]].concat(),
+        span_id: (number * SPANS_A_REQUEST + index + 1).to_be_bytes().to_vec(),
+        name: format!("request {number}"),
+        kind: 2,
+        start_time_unix_nano: now,
+        end_time_unix_nano: now + 1_000_000,
+        attributes: vec![attribute("request", number as i64), attribute("http.status_code", 200 + index as i64)],
+        ..Span::default()
+    });
+    let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
+}
+
+/// What the senders know.
+#[derive(Default)]
+struct Sent {
+    next: AtomicU64,
+    acknowledged: Mutex<Vec<u64>>,
+    /// Without an answer: retried byte for byte after the restart, as a client would.
+    unanswered: Mutex<Vec<Bytes>>,
+    stop: AtomicBool,
+}
+
+async fn post(client: &mut Client, body: Bytes) -> bool {
+    matches!(client.post("/v1/traces", "application/x-protobuf", body).await, Ok((StatusCode::OK, _)))
+}
+
+async fn send(otlp: SocketAddr, sent: Arc<Sent>) {
+    let Ok(mut client) = Client::connect(otlp).await else { return };
+    while !sent.stop.load(Ordering::Relaxed) {
+        let number = sent.next.fetch_add(1, Ordering::Relaxed);
+        let body = request(number);
+        if post(&mut client, body.clone()).await {
+            sent.acknowledged.lock().push(number);
+        } else {
+            sent.unanswered.lock().push(body);
+            return;
+        }
+    }
+}
+
+/// Every acknowledged request is there with all its spans, every other one with all or none, and no span twice.
+async fn check(server: &Server, sent: &Sent, round: u64) {
+    let rows = server.sql("select count(*), count(distinct span_id), count(distinct trace_id) from spans").await;
+    let number = |index: usize| rows[0][index].as_u64().unwrap();
+    let (spans, distinct, requests) = (number(0), number(1), number(2));
+    assert_eq!(spans, distinct, "round {round}: spans stored twice");
+    assert_eq!(spans, requests * SPANS_A_REQUEST, "round {round}: torn requests");
+    let torn = "select trace_id from spans group by trace_id having count(*) <> 7 or sum(http_status_code) <> 1421 or count(distinct name) <> 1";
+    assert!(server.sql(torn).await.is_empty(), "round {round}: torn requests");
+    let acknowledged = sent.acknowledged.lock().clone();
+    for chunk in acknowledged.chunks(2_000) {
+        let ids: Vec<String> = chunk.iter().map(|number| format!("X'{:016x}0707070707070707'", number + 1)).collect();
+        let query = format!("select count(distinct trace_id) from spans where trace_id in ({})", ids.join(","));
+        let found = server.sql(&query).await[0][0].as_u64().unwrap();
+        assert_eq!(found, chunk.len() as u64, "round {round}: acknowledged requests are gone");
+    }
+    assert!(requests >= acknowledged.len() as u64);
+}
+
+/// Scenario: eight senders, the server killed at a random moment, restarted, and the unanswered requests retried byte for
+/// byte. Guarantee: every acknowledged span is there exactly once, none is torn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_loses_nothing() {
+    let rounds: u64 = std::env::var("MESHLAKE_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4);
+    let folder = tempfile::tempdir().unwrap();
+    let sent = Arc::new(Sent::default());
+    let mut random = std::process::id() as u64;
+    for round in 0..rounds {
+        let server = Server::start(folder.path(), &SETTINGS).await;
+        check(&server, &sent, round).await;
+        let retries = std::mem::take(&mut *sent.unanswered.lock());
+        let mut client = Client::connect(server.otlp_http).await.unwrap();
+        for body in retries {
+            assert!(post(&mut client, body.clone()).await, "round {round}: a retry was refused");
+            let request = ExportTraceServiceRequest::decode(body).unwrap();
+            let id = &request.resource_spans[0].scope_spans[0].spans[0].trace_id;
+            sent.acknowledged.lock().push(u64::from_be_bytes(id[..8].try_into().unwrap()) - 1);
+        }
+        sent.stop.store(false, Ordering::Relaxed);
+        let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(send(server.otlp_http, sent.clone()))).collect();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        tokio::time::sleep(Duration::from_millis(50 + (random >> 33) % 1_500)).await;
+        server.kill();
+        sent.stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.await.unwrap();
+        }
+    }
+    let server = Server::start(folder.path(), &SETTINGS).await;
+    check(&server, &sent, rounds).await;
+    println!("{rounds} kills, {} requests acknowledged", sent.acknowledged.lock().len());
+    // Scenario: SIGTERM. Guarantee: it drains and exits with 0, and what was live is in files.
+    assert!(server.terminate().success());
+    let server = Server::start(folder.path(), &SETTINGS).await;
+    check(&server, &sent, rounds + 1).await;
+}
