@@ -185,7 +185,10 @@ impl<'a> Trace<'a> {
         let start = self.start + after;
         let upstream = format!("outbound|9080||{host}");
         out.push(export_of(from, span(client, parent, SpanKind::Client, from, upstream, start, duration + 2 * network)));
-        out.push(export_of(to, span(server, Some(client), SpanKind::Server, to, "inbound|9080||".into(), start + network, duration)));
+        out.push(export_of(
+            to,
+            span(server, Some(client), SpanKind::Server, to, "inbound|9080||".into(), start + network, duration),
+        ));
         server
     }
 }

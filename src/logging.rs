@@ -1,13 +1,16 @@
 //! Structured logs on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use meshlake_config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. The level was checked with the configuration.
 pub(crate) fn start(log: &Log) {
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&log.level))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

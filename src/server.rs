@@ -45,7 +45,8 @@ struct Listeners {
 /// Runs until SIGTERM or SIGINT, then drains: stops accepting, answers what was taken in, flushes, and ends.
 pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     let query_threads = if config.query.threads == 0 { cores() } else { config.query.threads as usize };
-    let (ingest, queries) = (runtime("ingest", cores())?, runtime("query", query_threads)?);
+    // Decoding, the journal and the flush have threads of their own; more I/O threads than this only wake each other.
+    let (ingest, queries) = (runtime("ingest", cores().div_ceil(2))?, runtime("query", query_threads)?);
     let (stop, stopped) = watch::channel(false);
 
     // All ports first: a process that can't have them must not touch the data folder.

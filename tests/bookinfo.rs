@@ -1,6 +1,8 @@
 //! The recorded stream of a real Envoy mesh gives exactly the counts that were computed independently of this project
 //! (`tests/data/README.md`), in whatever order and batching its requests come.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::io::Read;

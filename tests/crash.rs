@@ -2,6 +2,8 @@
 //!
 //! `MESHLAKE_CRASH_ROUNDS=200 cargo test --release --test crash` is the long form.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -2,6 +2,8 @@
 //!
 //! The short form of `fuzz/`, with an allocator that counts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "common/requests.rs"]
 mod requests;
 
@@ -17,8 +19,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use requests::request;
 
 /// Bytes of memory a byte of input may take: the repetition of resource attributes is limited to 64, a row of columns takes
@@ -112,7 +114,11 @@ proptest! {
 }
 
 fn text(key: &str, value: String) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }),
+        ..KeyValue::default()
+    }
 }
 
 fn encoded(resource: Vec<KeyValue>, spans: Vec<Span>) -> Bytes {

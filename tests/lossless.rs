@@ -3,6 +3,8 @@
 //! The oracle is opentelemetry-proto with prost: it decodes the same bytes, and what the decoder stored is read back through
 //! the query engine. Free are the order of attributes, the grouping of equal resources and scopes, and empty messages.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "common/requests.rs"]
 mod requests;
 
@@ -18,9 +20,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span, TracesData};
-use prost::Message;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use prost::Message;
 use requests::request;
 
 /// A span with all that it stands in, in a form in which equal means equal: sorted attributes, nothing empty.
@@ -66,7 +68,9 @@ fn canonical_span(span: &Span) -> String {
     let attributes = sorted(&std::mem::take(&mut span.attributes));
     let events: Vec<_> = std::mem::take(&mut span.events)
         .iter()
-        .map(|event| format!("{} {:?} {:?} {}", event.time_unix_nano, event.name, sorted(&event.attributes), event.dropped_attributes_count))
+        .map(|event| {
+            format!("{} {:?} {:?} {}", event.time_unix_nano, event.name, sorted(&event.attributes), event.dropped_attributes_count)
+        })
         .collect();
     let links: Vec<_> = std::mem::take(&mut span.links)
         .iter()

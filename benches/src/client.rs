@@ -161,7 +161,20 @@ fn refused(headers: &HeaderMap) -> Option<Outcome> {
     let details = engine.decode(text("grpc-status-details-bin")).unwrap_or_default();
     let name = b"google.rpc.RetryInfo";
     let retry_info = details.windows(name.len()).any(|window| window == name);
-    Some(Outcome::Refused { refusal: Refusal { code, retry_info }, message: text("grpc-message").into() })
+    Some(Outcome::Refused { refusal: Refusal { code, retry_info }, message: percent_decoded(text("grpc-message")) })
+}
+
+/// A `grpc-message` is percent-encoded UTF-8.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn rejected(framed: &[u8]) -> anyhow::Result<u64> {

@@ -368,7 +368,7 @@ mod tests {
         let head = Response::builder()
             .header("content-type", "application/grpc")
             .header("grpc-status", "14")
-            .header("grpc-message", "try later")
+            .header("grpc-message", "try%20later, 100% full")
             .header("grpc-status-details-bin", encoded)
             .body(())
             .unwrap();
@@ -416,7 +416,7 @@ mod tests {
             let refusal = Refusal { code: 14, retry_info: true };
             assert!(refusal.is_retryable() && !Refusal { code: 8, retry_info: false }.is_retryable());
             assert_eq!(tally.refused.keys().collect::<Vec<_>>(), [&refusal]);
-            assert_eq!(tally.messages[&refusal], "try later");
+            assert_eq!(tally.messages[&refusal], "try later, 100% full");
             assert_eq!(tally.refused[&refusal] + tally.acknowledged, tally.sent);
             assert!(tally.refused[&refusal] * 5 > tally.sent);
         });

@@ -145,7 +145,9 @@ impl ScopeContext {
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
-                1 => self.name = Some(field.bytes(number)?).filter(|name| !name.is_empty()).map(|name| rows.scope_name.intern(name)),
+                1 => {
+                    self.name = Some(field.bytes(number)?).filter(|name| !name.is_empty()).map(|name| rows.scope_name.intern(name))
+                }
                 2 => {
                     let version = Some(field.bytes(number)?).filter(|version| !version.is_empty());
                     self.version = version.map(|version| rows.scope_version.intern(version));

@@ -7,8 +7,8 @@
 /// Flags of requests that did not get the answer they should have (Envoy's access log documentation). Not among them:
 /// delays and aborts that were injected on purpose, cached answers, and refusals that carry a 4xx code.
 const FAILURES: [&[u8]; 22] = [
-    b"UH", b"UF", b"UO", b"URX", b"NC", b"DT", b"DC", b"LH", b"UT", b"LR", b"UR", b"UC", b"RLSE", b"SI", b"UPE", b"UMSDR", b"NFCF", b"OM",
-    b"DF", b"DO", b"DR", b"UDO",
+    b"UH", b"UF", b"UO", b"URX", b"NC", b"DT", b"DC", b"LH", b"UT", b"LR", b"UR", b"UC", b"RLSE", b"SI", b"UPE", b"UMSDR", b"NFCF",
+    b"OM", b"DF", b"DO", b"DR", b"UDO",
 ];
 
 /// gRPC codes that are the server's fault.

@@ -10,7 +10,8 @@
 //! - Integers of any width come as numbers or strings, also with an exponent or a fraction of zeros; they are exact.
 //! - Enums are numbers by the specification. Their proto names are taken as well: proto3 JSON writers send them, and refusing
 //!   would lose the spans.
-//! - Doubles come as numbers or strings; bytes as base64 of either alphabet, padded or not.
+//! - Doubles come as numbers or strings; bytes as base64 of either alphabet, padded or not. A half surrogate pair, which a
+//!   sender makes when it cuts a string, becomes U+FFFD.
 //! - Messages nest at most [`DEPTH_MAX`] deep.
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use prost::encoding::{self, WireType, encode_key, encode_varint, encoded_len_varint};
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use self::schema::{FIELDS_MAX, Field, Kind, Message, REQUEST};
@@ -216,67 +218,13 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
         if self.repeated || matches!(self.field.kind, Kind::Message(_)) {
             return deserializer.deserialize_any(self);
         }
-        deserializer.deserialize_any(Leaf(self))
-    }
-}
-
-/// A JSON string, number or boolean: its text, and whether it stood in quotes.
-#[derive(Clone, Copy)]
-struct Scalar<'a> {
-    text: &'a str,
-    quoted: bool,
-}
-
-/// The value of a field that is neither a message nor repeated.
-struct Leaf<'a>(Value<'a>);
-
-impl Leaf<'_> {
-    fn write<E: Error>(self, text: &str, quoted: bool) -> Result<bool, E> {
-        let Value { field, path, out, .. } = self.0;
-        let mismatch = || path.mismatch(field.kind.expected(), &if quoted { format!("{text:?}") } else { text.to_owned() });
-        write_leaf(field, Scalar { text, quoted }, out).ok_or_else(mismatch)?;
+        // As text: what the number parser makes of 17 digits may be the float next to it.
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        if json == "null" {
+            return Ok(false);
+        }
+        write_leaf(self.field, json, self.out).ok_or_else(|| self.mismatch(json))?;
         Ok(true)
-    }
-}
-
-impl<'de> Visitor<'de> for Leaf<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.field.kind.expected())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
-        self.write(text, true)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
-        self.write(if value { "true" } else { "false" }, false)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<bool, E> {
-        self.write(&value.to_string(), false)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<bool, E> {
-        self.write(&value.to_string(), false)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<bool, E> {
-        // Debug writes the shortest text that reads back as this number, with an exponent where it is large.
-        self.write(&format!("{value:?}"), false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<bool, A::Error> {
-        Err(self.0.mismatch("an object"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<bool, A::Error> {
-        Err(self.0.mismatch("an array"))
     }
 }
 
@@ -348,42 +296,70 @@ fn close(start: usize, out: &mut Vec<u8>) {
     out.splice(start - 1..start, bytes[..encoded_len_varint(length)].iter().copied());
 }
 
-/// Writes a field that is neither a message nor repeated; `None` if `json` is not of its kind.
-fn write_leaf(field: &Field, json: Scalar<'_>, out: &mut Vec<u8>) -> Option<()> {
+/// Writes a field that is neither a message nor repeated; `None` if `json`, one JSON value, is not of its kind.
+fn write_leaf(field: &Field, json: &str, out: &mut Vec<u8>) -> Option<()> {
     let number = field.number;
-    let string = || json.quoted.then_some(json.text);
     match field.kind {
         Kind::Text => {
-            let text = string()?;
+            let text = string(json)?;
             let start = open(number, out);
             out.extend_from_slice(text.as_bytes());
             close(start, out);
         }
         Kind::Id => {
             let start = open(number, out);
-            write_hex(string()?, out)?;
+            write_hex(&string(json)?, out)?;
             close(start, out);
         }
         Kind::Bytes => {
             let start = open(number, out);
-            write_base64(string()?, out)?;
+            write_base64(&string(json)?, out)?;
             close(start, out);
         }
-        Kind::Bool => encoding::bool::encode(number, &(!json.quoted).then(|| json.text.parse().ok())??, out),
-        Kind::Int32 => encoding::int32::encode(number, &integer(json.text)?, out),
-        Kind::Int64 => encoding::int64::encode(number, &integer(json.text)?, out),
-        Kind::Uint32 => encoding::uint32::encode(number, &integer(json.text)?, out),
-        Kind::Fixed32 => encoding::fixed32::encode(number, &integer(json.text)?, out),
-        Kind::Fixed64 => encoding::fixed64::encode(number, &integer(json.text)?, out),
+        Kind::Bool => encoding::bool::encode(number, &json.parse().ok()?, out),
+        Kind::Int32 => encoding::int32::encode(number, &integer(json)?, out),
+        Kind::Int64 => encoding::int64::encode(number, &integer(json)?, out),
+        Kind::Uint32 => encoding::uint32::encode(number, &integer(json)?, out),
+        Kind::Fixed32 => encoding::fixed32::encode(number, &integer(json)?, out),
+        Kind::Fixed64 => encoding::fixed64::encode(number, &integer(json)?, out),
         Kind::Double => encoding::double::encode(number, &double(json)?, out),
-        Kind::Enum(value) => encoding::int32::encode(number, &integer(json.text).or_else(|| value(json.text))?, out),
+        Kind::Enum(value) => encoding::int32::encode(number, &integer(json).or_else(|| value(unquoted(json)))?, out),
         Kind::Message(_) => return None,
     }
     Some(())
 }
 
+/// The text of a JSON string without its quotes, escapes left as they are; any other JSON value as it is.
+fn unquoted(json: &str) -> &str {
+    json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json)
+}
+
+fn string(json: &str) -> Option<Cow<'_, str>> {
+    match json.as_bytes() {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Some(unquoted(json).into()),
+        [b'"', ..] => serde_json::Deserializer::from_str(json).deserialize_bytes(Unescaped).ok().map(Cow::from),
+        _ => None,
+    }
+}
+
+/// Takes the bytes of a JSON string with escapes. Asked for bytes, `serde_json` lets half surrogate pairs pass.
+struct Unescaped;
+
+impl Visitor<'_> for Unescaped {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<String, E> {
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
 /// The integer that a number, or a number in a string, is exactly: `7`, `"7"`, `7.0` and `0.7e1` are all 7.
-fn integer<T: TryFrom<i128>>(text: &str) -> Option<T> {
+fn integer<T: TryFrom<i128>>(json: &str) -> Option<T> {
+    let text = unquoted(json);
     let number = match text.parse() {
         Ok(number) => number,
         Err(_) => scaled_integer(text)?,
@@ -401,13 +377,13 @@ fn scaled_integer(text: &str) -> Option<i128> {
     if exponent >= 0 { digits.checked_mul(scale) } else { (digits % scale == 0).then(|| digits / scale) }
 }
 
-fn double(json: Scalar<'_>) -> Option<f64> {
-    match (json.text, json.quoted) {
-        ("NaN", true) => Some(f64::NAN),
-        ("Infinity", true) => Some(f64::INFINITY),
-        ("-Infinity", true) => Some(f64::NEG_INFINITY),
+fn double(json: &str) -> Option<f64> {
+    match json {
+        r#""NaN""# => Some(f64::NAN),
+        r#""Infinity""# => Some(f64::INFINITY),
+        r#""-Infinity""# => Some(f64::NEG_INFINITY),
         // The parser knows other names for these three; and a number past the range of floats reads as infinite.
-        (text, _) => text.parse().ok().filter(|number: &f64| number.is_finite()),
+        _ => unquoted(json).parse().ok().filter(|number: &f64| number.is_finite()),
     }
 }
 

@@ -129,7 +129,9 @@ fn refusal(rejection: &Rejection, content: Content) -> Response<ResponseBody> {
 fn error(status: StatusCode, code: Code, message: String, content: Content) -> Response<ResponseBody> {
     let body = match content {
         Content::Protobuf => Status { code: code as i32, message, details: Vec::new() }.encode_to_vec(),
-        Content::Json => json!({"code": code as i32, "message": message, "details": Value::Array(Vec::new())}).to_string().into_bytes(),
+        Content::Json => {
+            json!({"code": code as i32, "message": message, "details": Value::Array(Vec::new())}).to_string().into_bytes()
+        }
     };
     reply(status, body, content)
 }

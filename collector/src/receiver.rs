@@ -19,6 +19,9 @@ use crate::{grpc, otlp_http};
 /// How long a sender may take for a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes for which room is made before they come.
+const RESERVED_MAX: usize = 1 << 20;
+
 /// Why a request is not acknowledged.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum Rejection {
@@ -123,7 +126,7 @@ impl Receiver {
 
     /// Starts to read a body.
     pub(crate) fn read(&self, body: Incoming) -> BodyReader<'_> {
-        BodyReader { receiver: self, body, admitted: self.admission.enter(), read: BytesMut::new() }
+        BodyReader { receiver: self, body, admitted: self.admission.enter(), read: Read::default() }
     }
 }
 
@@ -152,13 +155,43 @@ pub(crate) struct Body {
     admitted: Admitted,
 }
 
+/// What was read of a body. Most have one piece, which is not copied.
+#[derive(Debug, Default)]
+struct Read {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Read {
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    /// Adds a piece. `more` bytes are expected behind it.
+    fn push(&mut self, piece: Bytes, more: usize) {
+        if self.len() == 0 {
+            self.first = piece;
+        } else {
+            // Announced is not sent: room is made for what is likely, not for what is claimed.
+            self.rest.reserve(self.first.len() + piece.len() + more.min(RESERVED_MAX));
+            let first = std::mem::take(&mut self.first);
+            self.rest.extend_from_slice(&first);
+            self.rest.extend_from_slice(&piece);
+        }
+    }
+
+    fn bytes(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+    }
+}
+
 /// Reads a body piece by piece.
 #[derive(Debug)]
 pub(crate) struct BodyReader<'a> {
     receiver: &'a Receiver,
     body: Incoming,
     admitted: Admitted,
-    read: BytesMut,
+    read: Read,
 }
 
 impl BodyReader<'_> {
@@ -182,51 +215,46 @@ impl BodyReader<'_> {
         }
     }
 
-    /// The first `head` bytes; what was read beyond them stays.
+    /// The first `N` bytes; what was read beyond them stays. None if there is no body.
     pub(crate) async fn head<const N: usize>(&mut self) -> Result<Option<[u8; N]>, Rejection> {
         while self.read.len() < N {
             match self.piece().await? {
-                // The usual case: the first piece is the whole body, and nobody else holds it.
-                Some(piece) if self.read.is_empty() => self.read = piece.into(),
-                Some(piece) => self.read.extend_from_slice(&piece),
-                None if self.read.is_empty() => return Ok(None),
+                Some(piece) => self.read.push(piece, 0),
+                None if self.read.len() == 0 => return Ok(None),
                 None => return Err(Rejection::Invalid("the request's body ends too early".to_owned())),
             }
         }
+        let mut all = std::mem::take(&mut self.read).bytes();
         let mut head = [0; N];
-        head.copy_from_slice(&self.read.split_to(N));
+        head.copy_from_slice(&all.split_to(N));
+        self.read.first = all;
         Ok(Some(head))
     }
 
     /// The rest, which must have `length` bytes.
     pub(crate) async fn exactly(mut self, length: usize) -> Result<Body, Rejection> {
-        if self.read.len() < length {
-            let missing = length - self.read.len();
-            self.read.reserve(missing.min(1 << 20));
-        }
         loop {
-            if self.read.len() > length {
+            let Some(missing) = length.checked_sub(self.read.len()) else {
                 return Err(Rejection::Invalid("the request's body holds more than one message".to_owned()));
-            }
+            };
             match self.piece().await? {
-                Some(piece) => self.read.extend_from_slice(&piece),
-                None if self.read.len() == length => break,
+                Some(piece) => {
+                    let more = missing.saturating_sub(piece.len());
+                    self.read.push(piece, more);
+                }
+                None if missing == 0 => break,
                 None => return Err(Rejection::Invalid("the request's body ends too early".to_owned())),
             }
         }
-        Ok(Body { bytes: self.read.freeze(), admitted: self.admitted })
+        Ok(Body { bytes: self.read.bytes(), admitted: self.admitted })
     }
 
     /// All there is, up to the limit of a request.
     pub(crate) async fn all(mut self) -> Result<Body, Rejection> {
         while let Some(piece) = self.piece().await? {
             self.receiver.check_size((self.read.len() + piece.len()) as u64)?;
-            if self.read.is_empty() {
-                self.read = piece.into();
-            } else {
-                self.read.extend_from_slice(&piece);
-            }
+            self.read.push(piece, 0);
         }
-        Ok(Body { bytes: self.read.freeze(), admitted: self.admitted })
+        Ok(Body { bytes: self.read.bytes(), admitted: self.admitted })
     }
 }

@@ -99,8 +99,9 @@ async fn connection(
     // An acknowledgement is small, and somebody waits for it.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let answer = receiver.clone().answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let receiver = receiver.clone();
+        // Boxed: the future is large, and is moved several times before it runs.
+        Box::pin(async move { Ok::<_, Infallible>(receiver.answer(request).await) })
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let end: &mut (dyn Future<Output = ()> + Send + Unpin) = &mut Box::pin(async {

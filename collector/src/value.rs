@@ -8,15 +8,53 @@ use prost::Message;
 
 use crate::wire::{Fields, WireError};
 
-/// An attribute: its key, and the bytes of its value.
+/// An attribute: its key, and its value.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyValue<'a> {
     pub key: &'a [u8],
-    value: Cow<'a, [u8]>,
+    value: Encoded<'a>,
 }
 
+#[derive(Clone, Debug)]
+enum Encoded<'a> {
+    /// A text in the one form in which nearly all attributes come.
+    Text(&'a [u8]),
+    /// An `AnyValue`.
+    Message(Cow<'a, [u8]>),
+}
+
+/// Splits off a length-delimited field with this tag byte and less than 128 bytes.
+#[inline]
+fn short_field(message: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    match message {
+        [first, length @ ..0x80, rest @ ..] if *first == tag => rest.split_at_checked(usize::from(*length)),
+        _ => None,
+    }
+}
+
+/// Tag bytes of the first and the second field, length-delimited.
+const FIRST: u8 = 0x0A;
+const SECOND: u8 = 0x12;
+
 impl<'a> KeyValue<'a> {
+    #[inline]
     pub(crate) fn parse(message: &'a [u8]) -> Result<KeyValue<'a>, WireError> {
+        match KeyValue::short_text(message) {
+            Some(attribute) => Ok(attribute),
+            None => KeyValue::parse_any(message),
+        }
+    }
+
+    /// A key and a text, each short, in this order, and nothing else: no loop over fields.
+    #[inline]
+    fn short_text(message: &'a [u8]) -> Option<KeyValue<'a>> {
+        let (key, rest) = short_field(message, FIRST)?;
+        let (value, rest) = short_field(rest, SECOND)?;
+        let (text, more) = short_field(value, FIRST)?;
+        (rest.is_empty() && more.is_empty()).then_some(KeyValue { key, value: Encoded::Text(text) })
+    }
+
+    fn parse_any(message: &'a [u8]) -> Result<KeyValue<'a>, WireError> {
         let mut fields = Fields::new(message);
         let (mut key, mut value) = (&[][..], None);
         while let Some((number, field)) = fields.next()? {
@@ -33,12 +71,16 @@ impl<'a> KeyValue<'a> {
                 _ => {}
             }
         }
-        Ok(KeyValue { key, value: value.unwrap_or_default() })
+        Ok(KeyValue { key, value: Encoded::Message(value.unwrap_or_default()) })
     }
 
     /// The value if it is text, for as long as the request lives. Text that came in parts is not told.
     pub(crate) fn borrowed_text(&self) -> Result<Option<&'a [u8]>, WireError> {
-        let Cow::Borrowed(message) = self.value else { return Ok(None) };
+        let message = match self.value {
+            Encoded::Text(text) => return Ok(Some(text)),
+            Encoded::Message(Cow::Borrowed(message)) => message,
+            Encoded::Message(Cow::Owned(_)) => return Ok(None),
+        };
         let mut fields = Fields::new(message);
         Ok(match (fields.next()?, fields.is_empty()) {
             (Some((1, field)), true) => Some(field.bytes(1)?),
@@ -47,29 +89,37 @@ impl<'a> KeyValue<'a> {
     }
 
     /// The value. What is neither text nor a plain number or boolean is [`Value::Other`], as it came.
+    #[inline]
     pub(crate) fn value(&self) -> Result<Value<'_>, WireError> {
-        let mut value = Value::Other(&self.value);
-        let mut fields = Fields::new(&self.value);
-        let mut nested = false;
-        while let Some((number, field)) = fields.next()? {
-            value = match number {
-                1 => Value::Text(field.bytes(number)?),
-                2 => Value::Bool(field.varint(number)? != 0),
-                3 => Value::Int(field.varint(number)? as i64),
-                4 => Value::Double(f64::from_bits(field.fixed64(number)?)),
-                5..=8 => {
-                    nested = true;
-                    Value::Other(&self.value)
-                }
-                _ => continue,
-            };
+        match &self.value {
+            Encoded::Text(text) => Ok(Value::Text(text)),
+            Encoded::Message(message) => any_value(message),
         }
-        if nested {
-            // It is read back by prost, so prost says now whether it can be.
-            AnyValue::decode(&*self.value).map_err(|_| WireError::Nested)?;
-        }
-        Ok(value)
     }
+}
+
+fn any_value(message: &[u8]) -> Result<Value<'_>, WireError> {
+    let mut value = Value::Other(message);
+    let mut fields = Fields::new(message);
+    let mut nested = false;
+    while let Some((number, field)) = fields.next()? {
+        value = match number {
+            1 => Value::Text(field.bytes(number)?),
+            2 => Value::Bool(field.varint(number)? != 0),
+            3 => Value::Int(field.varint(number)? as i64),
+            4 => Value::Double(f64::from_bits(field.fixed64(number)?)),
+            5..=8 => {
+                nested = true;
+                Value::Other(message)
+            }
+            _ => continue,
+        };
+    }
+    if nested {
+        // It is read back by prost, so prost says now whether it can be.
+        AnyValue::decode(message).map_err(|_| WireError::Nested)?;
+    }
+    Ok(value)
 }
 
 #[cfg(test)]

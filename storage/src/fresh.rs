@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::compute_leaves;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
@@ -62,7 +63,6 @@ fn properties() -> Result<WriterProperties, ParquetError> {
         .set_created_by(concat!("meshlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_sorting_columns(Some(sorting.collect()));
@@ -78,12 +78,24 @@ fn properties() -> Result<WriterProperties, ParquetError> {
     Ok(properties.set_column_data_page_size_limit(ColumnPath::from("trace_id"), TRACE_PAGE_BYTES).build())
 }
 
+/// The file of a window.
 fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(properties()?))?;
-    for chunk in rows.chunks(window) {
-        writer.write(&chunk?)?;
+    let schema = spans_schema();
+    let (mut file, columns) = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties()?))?.into_serialized_writer()?;
+    for (group, from) in window.rows.clone().step_by(ROW_GROUP_ROWS).enumerate() {
+        let places = rows.places(from..(from + ROW_GROUP_ROWS).min(window.rows.end));
+        let mut writers = columns.create_column_writers(group)?.into_iter();
+        let mut row_group = file.next_row_group()?;
+        for (index, field) in schema.fields().iter().enumerate() {
+            let array = rows.column(index, &places)?;
+            for (leaf, mut writer) in compute_leaves(field, &array)?.iter().zip(writers.by_ref()) {
+                writer.write(leaf)?;
+                writer.close()?.append_to_row_group(&mut row_group)?;
+            }
+        }
+        row_group.close()?;
     }
-    Ok(writer.into_inner()?)
+    Ok(file.into_inner()?)
 }
 
 /// Writes the files of a complete generation and commits them. When this returns, they are in the object store, and the

@@ -98,9 +98,17 @@ pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
 
-/// When a generation is closed.
+/// How long requests wait for room in memory before they are refused: a flush usually makes room sooner, and proxies do not
+/// try again.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
+/// How often the journal thread looks whether there is room.
+const ROOM_TICK: Duration = Duration::from_millis(2);
+
+/// When a generation is closed, and when there is no room for more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rotation {
+    /// All live spans.
+    pub memory_limit: u64,
     pub live_bytes: u64,
     pub journal_bytes: u64,
     pub age: Duration,
@@ -109,6 +117,7 @@ pub(crate) struct Rotation {
 impl Rotation {
     pub(crate) fn new(config: &Config) -> Rotation {
         Rotation {
+            memory_limit: config.live.memory_limit.as_u64(),
             live_bytes: config.live.flush_size.as_u64(),
             journal_bytes: config.journal.segment_size.as_u64(),
             age: config.live.flush_age,
@@ -142,10 +151,10 @@ pub(crate) struct JournalWriter {
 impl JournalWriter {
     /// Replays what the journal holds, calls `ready` with what it could not read, then serves requests until there are no more
     /// senders of them.
-    pub(crate) fn run(mut self, segments: &[u64], live_limit: u64, ready: impl FnOnce(Vec<String>), requests: &Receiver<Request>) {
+    pub(crate) fn run(mut self, segments: &[u64], ready: impl FnOnce(Vec<String>), requests: &Receiver<Request>) {
         let mut unreadable = Vec::new();
         for &number in segments {
-            while self.live.bytes() > live_limit {
+            while !self.has_room() {
                 // There are no requests before `ready`, but the store may be closed.
                 if matches!(requests.recv_timeout(TICK), Err(RecvTimeoutError::Disconnected)) {
                     return;
@@ -178,6 +187,22 @@ impl JournalWriter {
                 false
             }
         });
+    }
+
+    fn has_room(&self) -> bool {
+        self.live.bytes() <= self.rotation.memory_limit
+    }
+
+    /// Waits until there is room for more live spans; false if a flush takes too long to make it.
+    fn wait_for_room(&self) -> bool {
+        let began = Instant::now();
+        while !self.has_room() {
+            if began.elapsed() > ROOM_WAIT {
+                return false;
+            }
+            std::thread::sleep(ROOM_TICK);
+        }
+        true
     }
 
     fn is_full(&self, open: &Open) -> bool {
@@ -243,6 +268,10 @@ impl JournalWriter {
             bytes += next.frame.stored_len();
             requests.push(next);
         }
+        if !self.wait_for_room() {
+            refuse(requests, "live spans take more than live.memory_limit: flushing does not keep up");
+            return;
+        }
         let written = match self.open(open) {
             Ok(open) => self.write(requests, open),
             Err(error) => Err((requests, error)),
@@ -255,8 +284,7 @@ impl JournalWriter {
                 *open = None;
                 self.metrics.journal_failures.inc();
                 error!(%error, "can't write to the journal: refusing requests");
-                let refused = Refused::Unavailable(format!("can't write to the journal: {error}"));
-                requests.into_iter().for_each(|request| drop(request.answer.send(Err(refused.clone()))));
+                refuse(requests, &format!("can't write to the journal: {error}"));
             }
         }
     }
@@ -302,12 +330,23 @@ impl JournalWriter {
     }
 }
 
+fn refuse(requests: Vec<Request>, why: &str) {
+    for request in requests {
+        // Whoever does not wait for the answer any more needs none.
+        let _ = request.answer.send(Err(Refused::Unavailable(why.to_owned())));
+    }
+}
+
 /// A decode thread: turns the groups it gets into rows of `shard`, and answers.
 pub(crate) fn decode_groups(decode: &dyn Decode, shard: usize, groups: &Receiver<Group>) {
     for Group { requests, writing } in groups {
-        for durable in requests {
-            // A request at a time: a query that wants a snapshot waits for no more than that.
-            match writing.generation().write(shard, |rows| decode_request(decode, durable, rows)) {
+        // A request at a time: a query that wants a snapshot waits for no more than that.
+        let decoded =
+            requests.into_iter().map(|durable| writing.generation().write(shard, |rows| decode_request(decode, durable, rows)));
+        let decoded: Vec<_> = decoded.collect();
+        // All answers at once: the connections then write many with one system call.
+        for answer in decoded {
+            match answer {
                 Ok((sender, answer)) => drop(sender.send(answer)),
                 // The sender is gone with the answer, which tells who waits that there is none.
                 Err(error) => error!(%error, "can't make a batch of live spans"),

@@ -1,6 +1,6 @@
 //! The rows of many batches in the order of files: (tenant, trace id, start).
 //!
-//! The sort moves positions, not rows; rows are gathered a chunk at a time, so that a flush needs little memory beyond the
+//! The sort moves positions, not rows; columns are gathered one at a time, so that a flush needs little memory beyond the
 //! batches it flushes.
 
 use std::collections::HashMap;
@@ -11,13 +11,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
 };
 use arrow::compute::interleave;
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use crate::schema::{column_index, spans_schema};
 
-/// Rows per gathered chunk.
-const CHUNK_ROWS: usize = 8_192;
 /// Files of one flush. Past it the windows with the fewest rows share a file.
 const WINDOWS_MAX: usize = 32;
 /// The window of rows whose clock can't be trusted, and of windows that got no file of their own.
@@ -51,6 +49,10 @@ pub(crate) struct SortedRows<'a> {
     /// One for each text column, by position in the schema.
     texts: HashMap<usize, Unified>,
 }
+
+/// Where some rows are: batch and row, in the order of the file.
+#[derive(Debug)]
+pub(crate) struct Places(Vec<(usize, usize)>);
 
 /// Some rows of a flush that go to one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,10 +171,12 @@ impl<'a> SortedRows<'a> {
         let mut last_tenant = None;
         for position in group {
             let (batch, row) = (&self.batches[position.batch as usize], position.row as usize);
+            let nanos = column(batch, "start_nanos")?.as_primitive::<Int16Type>().value(row);
             let duration = column(batch, "duration")?.as_primitive::<Int64Type>().value(row);
+            let end_nanos = i64::from(nanos).saturating_add(duration.max(0));
             window.start_min = window.start_min.min(position.start);
             window.start_max = window.start_max.max(position.start);
-            window.end_max = window.end_max.max(position.start.saturating_add(duration.max(0) / 1_000 + 1));
+            window.end_max = window.end_max.max(position.start.saturating_add(end_nanos.saturating_add(999) / 1_000));
             if last_tenant.replace(position.tenant) != Some(position.tenant) {
                 let (tenant, names) = text(column(batch, "tenant")?)?;
                 window.tenants.push(names.value(tenant.key(row).unwrap_or_default()).to_owned());
@@ -181,36 +185,43 @@ impl<'a> SortedRows<'a> {
         Ok(window)
     }
 
-    /// The rows of a window, in order, in chunks.
-    pub(crate) fn chunks(&self, window: &Window) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
-        self.order[window.rows.clone()].chunks(CHUNK_ROWS).map(|positions| self.gather(positions))
+    /// Where the rows of a range of the order are.
+    pub(crate) fn places(&self, range: Range<usize>) -> Places {
+        Places(self.order[range].iter().map(|position| (position.batch as usize, position.row as usize)).collect())
     }
 
-    fn gather(&self, positions: &[Position]) -> Result<RecordBatch, ArrowError> {
-        let indices: Vec<_> = positions.iter().map(|position| (position.batch as usize, position.row as usize)).collect();
-        let schema = spans_schema();
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for (index, field) in schema.fields().iter().enumerate() {
-            let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
-            columns.push(if arrays.iter().all(|array| array.null_count() == array.len()) {
-                new_null_array(field.data_type(), positions.len())
-            } else if let Some(unified) = self.texts.get(&index) {
-                self.gather_text(index, unified, &indices)?
-            } else {
-                interleave(&arrays, &indices)?
-            });
+    /// A column of rows, in order. A column at a time, because its source then stays in the processor's caches.
+    pub(crate) fn column(&self, index: usize, places: &Places) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
+        if arrays.iter().all(|array| array.null_count() == array.len()) {
+            return Ok(new_null_array(spans_schema().field(index).data_type(), places.0.len()));
         }
-        RecordBatch::try_new(schema, columns)
+        match self.texts.get(&index) {
+            Some(unified) => self.text_column(index, unified, places),
+            None => interleave(&arrays, &places.0),
+        }
     }
 
-    fn gather_text(&self, index: usize, unified: &Unified, indices: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+    fn text_column(&self, index: usize, unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
         let keys = |batch: &'a RecordBatch| Ok(text(batch.column(index))?.0.keys());
         let arrays: Vec<&Int32Array> = self.batches.iter().map(keys).collect::<Result<_, ArrowError>>()?;
-        let key = |&(batch, row): &(usize, usize)| unified.remaps[batch][arrays[batch].value(row) as usize];
-        let keys: Int32Array = if arrays.iter().all(|keys| keys.null_count() == 0) {
-            indices.iter().map(key).collect::<Vec<i32>>().into()
+        let no_nulls = arrays.iter().all(|keys| keys.null_count() == 0);
+        let keys: Int32Array = if no_nulls && unified.values.len() == 1 {
+            vec![0; places.0.len()].into()
+        } else if no_nulls {
+            let sources: Vec<(&[i32], &[i32])> =
+                arrays.iter().zip(&unified.remaps).map(|(keys, remap)| (&**keys.values(), &**remap)).collect();
+            let key = |&(batch, row): &(usize, usize)| {
+                let (keys, remap) = sources[batch];
+                remap[keys[row] as usize]
+            };
+            places.0.iter().map(key).collect::<Vec<i32>>().into()
         } else {
-            indices.iter().map(|at| arrays[at.0].is_valid(at.1).then(|| key(at))).collect()
+            let key = |&(batch, row): &(usize, usize)| {
+                let keys = arrays[batch];
+                keys.is_valid(row).then(|| unified.remaps[batch][keys.value(row) as usize])
+            };
+            places.0.iter().map(key).collect()
         };
         Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
     }
@@ -285,10 +296,12 @@ mod tests {
         let windows = rows.windows().unwrap();
         let expected = [window(0..1, 7_000, 7_000, &["a"]), window(1..6, 0, 99, &["a", "b", "c"]), window(6..7, 150, 150, &["b"])];
         assert_eq!(windows, expected);
-        let chunk = rows.chunks(&windows[1]).next().unwrap().unwrap();
-        let starts = chunk["start_time"].as_primitive::<TimestampMicrosecondType>();
-        assert_eq!(starts.values(), &[0, 99, 30, 20, 10]);
-        let (tenants, names) = text(&chunk["tenant"]).unwrap();
+        let places = rows.places(windows[1].rows.clone());
+        let column = |name: &str| rows.column(column_index(name).unwrap(), &places).unwrap();
+        let starts = column("start_time");
+        assert_eq!(starts.as_primitive::<TimestampMicrosecondType>().values(), &[0, 99, 30, 20, 10]);
+        let tenants = column("tenant");
+        let (tenants, names) = text(&tenants).unwrap();
         let names: Vec<&str> = tenants.keys().values().iter().map(|&key| names.value(key as usize)).collect();
         assert_eq!(names, ["a", "a", "a", "b", "c"]);
     }

@@ -246,7 +246,6 @@ pub struct Store {
     live: Arc<Live>,
     objects: Arc<dyn ObjectStore>,
     status: Arc<Status>,
-    memory_limit: u64,
     requests: RwLock<Option<Sender<Request>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Arc<File>,
@@ -281,7 +280,6 @@ impl Store {
             live: Arc::new(Live::new(files, decode_threads(config))),
             objects,
             status: Arc::default(),
-            memory_limit: config.live.memory_limit.as_u64(),
             requests: RwLock::default(),
             threads: Mutex::default(),
             lock: Arc::new(lock),
@@ -318,13 +316,13 @@ impl Store {
             groups,
             complete,
         };
-        let (status, live_limit) = (self.status.clone(), self.memory_limit);
+        let status = self.status.clone();
         let replayed = move |unreadable| {
             *status.unreadable.lock() = unreadable;
             status.ready.store(true, Ordering::Release);
         };
         let segments = recovered.segments;
-        spawn("journal", Box::new(move || journal_writer.run(&segments, live_limit, replayed, &waiting)))?;
+        spawn("journal", Box::new(move || journal_writer.run(&segments, replayed, &waiting)))?;
         for shard in 0..decode_threads(config) {
             let (decode, durable) = (decode.clone(), durable.clone());
             spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
@@ -355,9 +353,6 @@ impl Store {
         if !self.status.ready.load(Ordering::Acquire) {
             return unavailable("replaying the journal");
         }
-        if self.live.bytes() > self.memory_limit {
-            return unavailable("live spans take more than live.memory_limit: flushing does not keep up");
-        }
         let (answer, answered) = oneshot::channel();
         match self.requests.read().as_ref().map(|requests| requests.try_send(Request { frame, answer })) {
             Some(Ok(())) => Ok(answered),
@@ -387,7 +382,12 @@ impl Store {
         if !ready {
             problems.insert(0, "replaying the journal".to_owned());
         }
-        Health { ready, problems }
+        let alive = self.status.closing.load(Ordering::Acquire) || !self.threads.lock().iter().any(JoinHandle::is_finished);
+        if !alive {
+            problems
+                .push("a thread of the store has died: restart the process; the journal has all that was acknowledged".to_owned());
+        }
+        Health { ready: ready && alive, problems }
     }
 
     /// Ends ingest: what was taken in is answered and flushed, then the threads end. Blocks until then. What can't be flushed

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::blocks::stored;
+use common::faulty::{FaultyDisk, Operation};
+use common::lossy::LossyDisk;
 use common::{append_blocks, close, eager, local, memory, open, wait_until};
 use futures::TryStreamExt;
 use futures::future::join_all;
@@ -214,4 +216,23 @@ async fn half_written_objects_are_not_listed() {
     create(&store, "a/b.parquet", "whole").await.unwrap();
     assert_eq!(list(&store, "a").await, ["a/b.parquet"]);
     assert_eq!(read(&store, "a/b.parquet").await, "whole");
+}
+
+/// Scenario: an object is named, but syncing its folder fails, so that its put does; the next put finds the name taken.
+/// Guarantee: from then on it survives power loss, for whoever gets `AlreadyExists` takes it for stored (P1).
+#[tokio::test]
+async fn what_exists_survives_power_loss() {
+    for seed in 0..20 {
+        let lossy = LossyDisk::new(seed);
+        let faulty = FaultyDisk::over(lossy.clone());
+        let store = FolderStore::open(&lossy.root().join("store"), Arc::new(faulty.clone())).unwrap();
+        create(&store, "commits/a", "x").await.unwrap();
+        faulty.fail(Operation::SyncDir, "commits");
+        assert!(create(&store, "commits/b", "y").await.is_err());
+        assert!(matches!(create(&store, "commits/b", "y").await, Err(Error::AlreadyExists { .. })));
+        assert_eq!(faulty.left(), 0);
+        let image = lossy.after_power_loss();
+        let store = FolderStore::open(&image.root().join("store"), Arc::new(image.clone())).unwrap();
+        assert_eq!(read(&store, "commits/b").await, "y");
+    }
 }

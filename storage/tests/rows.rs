@@ -115,7 +115,7 @@ async fn flush(requests: Vec<(usize, Range<u64>)>) {
         let ends = (0..starts.len()).map(|row| starts[row] * 1_000 + i64::from(nanos[row]) + durations[row].max(0));
         assert_eq!((Some(&file.start_min), Some(&file.start_max)), (starts.iter().min(), starts.iter().max()));
         let end_max = ends.max().unwrap();
-        assert!(file.end_max * 1_000 >= end_max && file.end_max * 1_000 <= end_max + 2_000, "{} for {end_max}", file.end_max);
+        assert!(file.end_max * 1_000 >= end_max && file.end_max * 1_000 < end_max + 1_000, "{} for {end_max}", file.end_max);
         let mut tenants: Vec<String> = order.iter().map(|(tenant, _, _)| tenant.clone()).collect();
         tenants.dedup();
         assert_eq!(file.tenants, tenants);

@@ -146,19 +146,27 @@ fn scope_spans() -> impl Strategy<Value = ScopeSpans> {
     let scope = (text(), text(), attributes(), count()).prop_map(|(name, version, attributes, dropped_attributes_count)| {
         InstrumentationScope { name, version, attributes, dropped_attributes_count }
     });
-    (proptest::option::of(scope), vec(span(), 0..4), text())
-        .prop_map(|(scope, spans, schema_url)| ScopeSpans { scope, spans, schema_url })
+    (proptest::option::of(scope), vec(span(), 0..4), text()).prop_map(|(scope, spans, schema_url)| ScopeSpans {
+        scope,
+        spans,
+        schema_url,
+    })
 }
 
 fn entity() -> impl Strategy<Value = EntityRef> {
-    (text(), text(), vec(text(), 0..3), vec(text(), 0..3))
-        .prop_map(|(schema_url, r#type, id_keys, description_keys)| EntityRef { schema_url, r#type, id_keys, description_keys })
+    (text(), text(), vec(text(), 0..3), vec(text(), 0..3)).prop_map(|(schema_url, r#type, id_keys, description_keys)| EntityRef {
+        schema_url,
+        r#type,
+        id_keys,
+        description_keys,
+    })
 }
 
 /// An arbitrary valid request.
 pub fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
-    let resource = (attributes(), count(), vec(entity(), 0..3))
-        .prop_map(|(attributes, dropped_attributes_count, entity_refs)| Resource { attributes, dropped_attributes_count, entity_refs });
+    let resource = (attributes(), count(), vec(entity(), 0..3)).prop_map(|(attributes, dropped_attributes_count, entity_refs)| {
+        Resource { attributes, dropped_attributes_count, entity_refs }
+    });
     let resource_spans = (proptest::option::of(resource), vec(scope_spans(), 0..3), text())
         .prop_map(|(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url });
     vec(resource_spans, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })

@@ -230,7 +230,8 @@ fn list(fields: Fields, lengths: impl Iterator<Item = usize>, columns: Vec<Array
 }
 
 fn events(rows: &[SpanRow]) -> Vec<ArrayRef> {
-    let all = || rows.iter().flat_map(|row| &row.events);
+    let all: Vec<&Event> = rows.iter().flat_map(|row| &row.events).collect();
+    let all = || all.iter().copied();
     vec![
         times(all().map(|event| event.time_unix_nano)),
         nanos(all().map(|event| event.time_unix_nano)),
@@ -241,7 +242,8 @@ fn events(rows: &[SpanRow]) -> Vec<ArrayRef> {
 }
 
 fn links(rows: &[SpanRow]) -> Vec<ArrayRef> {
-    let all = || rows.iter().flat_map(|row| &row.links);
+    let all: Vec<&Link> = rows.iter().flat_map(|row| &row.links).collect();
+    let all = || all.iter().copied();
     vec![
         Arc::new(BinaryArray::from_iter_values(all().map(|link| &link.trace_id))),
         Arc::new(BinaryArray::from_iter_values(all().map(|link| &link.span_id))),

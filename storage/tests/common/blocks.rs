@@ -75,7 +75,7 @@ impl Decode for Blocks {
 
 fn start(number: u64) -> u64 {
     let block = number / SPANS_PER_BLOCK;
-    let hour = if block >= SPREAD { block - SPREAD } else { number % 3 };
+    let hour = if block >= SPREAD { block - SPREAD } else { block % 3 };
     BASE_NS + hour * HOUR_NS + Rng(number).below(HOUR_NS / 2)
 }
 

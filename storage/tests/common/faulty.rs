@@ -22,13 +22,24 @@ pub enum Operation {
     Sync,
 }
 
-/// The local disk, except for operations that were told to fail. A failing append writes half of its bytes first.
-#[derive(Clone, Debug, Default)]
+/// A disk, except for operations that were told to fail. A failing append writes half of its bytes first.
+#[derive(Clone, Debug)]
 pub struct FaultyDisk {
+    inner: Arc<dyn Disk>,
     faults: Arc<Mutex<VecDeque<(Operation, &'static str)>>>,
 }
 
+impl Default for FaultyDisk {
+    fn default() -> Self {
+        FaultyDisk::over(LocalDisk)
+    }
+}
+
 impl FaultyDisk {
+    pub fn over(disk: impl Disk + 'static) -> FaultyDisk {
+        FaultyDisk { inner: Arc::new(disk), faults: Arc::default() }
+    }
+
     /// The next operation of this kind on a path that contains `part` fails.
     pub fn fail(&self, operation: Operation, part: &'static str) {
         self.faults.lock().push_back((operation, part));
@@ -37,10 +48,6 @@ impl FaultyDisk {
     /// Faults that have not come up yet.
     pub fn left(&self) -> usize {
         self.faults.lock().len()
-    }
-
-    pub fn heal(&self) {
-        self.faults.lock().clear();
     }
 
     fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
@@ -63,37 +70,37 @@ impl FaultyDisk {
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.check(Operation::Create, path)?;
-        Ok(self.wrap(path, LocalDisk.create(path)?))
+        Ok(self.wrap(path, self.inner.create(path)?))
     }
 
     fn open_at(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
         self.check(Operation::OpenAt, path)?;
-        Ok(self.wrap(path, LocalDisk.open_at(path, len)?))
+        Ok(self.wrap(path, self.inner.open_at(path, len)?))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(Operation::Link, to)?;
-        LocalDisk.link(from, to)
+        self.inner.link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(Operation::Rename, to)?;
-        LocalDisk.rename(from, to)
+        self.inner.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::Remove, path)?;
-        LocalDisk.remove(path)
+        self.inner.remove(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::CreateDir, path)?;
-        LocalDisk.create_dir(path)
+        self.inner.create_dir(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.check(Operation::SyncDir, path)?;
-        LocalDisk.sync_dir(path)
+        self.inner.sync_dir(path)
     }
 }
 
