@@ -145,7 +145,9 @@ fn repeated_resources_are_limited() {
 #[test]
 fn honest_resources_are_kept() {
     let resource = (0..40).map(|index| text(&format!("k8s.pod.label.{index}"), "value".repeat(20))).collect();
-    let accepted = check(Content::Protobuf, &encoded(resource, tiny(512))).unwrap();
+    let attributes = vec![text("http.request.method", "GET".into()), text("url.path", "/api/v1/cart".into())];
+    let spans = tiny(512).into_iter().map(|span| Span { name: "GET /api/v1/cart".into(), attributes: attributes.clone(), ..span });
+    let accepted = check(Content::Protobuf, &encoded(resource, spans.collect())).unwrap();
     assert_eq!(accepted.spans, 512);
 }
 

@@ -6,7 +6,7 @@
 //! for all requests that wait.
 //!
 //! ```text
-//! server      connections, their number, age and streams
+//! server      connections, their number, age and streams; authority: what Envoy writes there, mended
 //! grpc, otlp_http   one frame or body, its size, encoding and tenant        } on the I/O threads
 //! admission   bytes of requests in memory                                   }
 //!    -> meshlake-storage: journal, fsync
@@ -24,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod admission;
+mod authority;
 mod body;
 mod compression;
 mod context;

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::authority::MendedAuthority;
 use crate::receiver::Receiver;
 
 /// Bytes of one stream that a client may send before they are read.
@@ -103,7 +104,7 @@ async fn connection(
         // Boxed: the future is large, and is moved several times before it runs.
         Box::pin(async move { Ok::<_, Infallible>(receiver.answer(request).await) })
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(MendedAuthority::new(stream)), service));
     let end: &mut (dyn Future<Output = ()> + Send + Unpin) = &mut Box::pin(async {
         tokio::select! {
             () = tokio::time::sleep(age) => {}

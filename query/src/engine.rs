@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::ScalarUDF;
@@ -14,7 +15,9 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use meshlake_config::{Query, Tenant};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attribute::AttributeFunction;
@@ -109,7 +112,7 @@ impl Engine {
     ///
     /// [`QueryError`], of any kind but `Invalid`.
     pub async fn services(&self, tenant: &Tenant, range: TimeRange) -> Result<Vec<ServiceSummary>, QueryError> {
-        self.run(async { services::services(&self.inner.view(tenant)?, range).await }).await
+        self.run(tenant, async move |view| services::services(&view, range).await).await
     }
 
     /// The operations of a service with spans that start in the range, by name and kind; empty for an unknown service.
@@ -118,7 +121,8 @@ impl Engine {
     ///
     /// [`QueryError`], of any kind but `Invalid`.
     pub async fn operations(&self, tenant: &Tenant, service: &str, range: TimeRange) -> Result<Vec<OperationSummary>, QueryError> {
-        self.run(async { services::operations(&self.inner.view(tenant)?, service, range).await }).await
+        let service = service.to_owned();
+        self.run(tenant, async move |view| services::operations(&view, &service, range).await).await
     }
 
     /// All spans of a trace as the OTLP that came in (P5): ordered by start and span id, equal resources and scopes together;
@@ -128,19 +132,7 @@ impl Engine {
     ///
     /// [`QueryError`], of any kind but `Invalid`; `TooManyRows` for a trace of more spans than `query.max_rows`.
     pub async fn trace(&self, tenant: &Tenant, id: TraceId) -> Result<Option<TracesData>, QueryError> {
-        self.run(async {
-            let view = self.inner.view(tenant)?;
-            let (mut parts, mut rows) = (Vec::new(), 0);
-            let add = |found: FoundRows| {
-                rows += found.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-                parts.push(found);
-                view.check_rows(rows)
-            };
-            view.each_of(vec![id], None, add).await?;
-            let batches = parts.iter().flat_map(|found| &found.batches);
-            Ok(if rows == 0 { None } else { Some(traces_data(batches)?) })
-        })
-        .await
+        self.run(tenant, async move |view| trace(&view, id).await).await
     }
 
     /// One page of the traces that a search finds.
@@ -149,37 +141,71 @@ impl Engine {
     ///
     /// [`QueryError`]; `Invalid` for a limit, range or cursor that cannot be.
     pub async fn search(&self, tenant: &Tenant, search: &Search) -> Result<SearchPage, QueryError> {
-        self.run(async { find::search(&self.inner.view(tenant)?, &self.inner.attribute, search).await }).await
+        let (search, attribute) = (search.clone(), self.inner.attribute.clone());
+        self.run(tenant, async move |view| find::search(&view, &attribute, &search).await).await
     }
 
-    /// Runs one SQL statement that only reads, on the table `spans` of the tenant. The first row is awaited by nobody: errors
-    /// of planning come from here, those of running from the stream. The deadline is one for both.
+    /// Runs one SQL statement that only reads, on the table `spans` of the tenant. Errors of parsing and planning come from
+    /// here, those of running from the stream. The deadline is one for both.
     ///
     /// # Errors
     ///
     /// [`QueryError`]; `Invalid` for SQL that cannot be parsed or planned, and for statements that do not only read.
     pub async fn sql(&self, tenant: &Tenant, sql: &str) -> Result<SqlAnswer, QueryError> {
-        let deadline = Instant::now() + self.inner.timeout;
-        let start = async {
-            let permit = self.inner.permit().await?;
-            let frame = plan_sql(self.inner.view(tenant)?.state, sql).await?;
-            Ok((permit, frame.execute_stream().await?))
-        };
-        let (permit, rows) = self.inner.by(deadline, start).await?;
+        let sql = sql.to_owned();
+        let deadline = self.inner.deadline();
+        let plan = async move |view: View| plan_sql(view.state, &sql).await?.execute_stream().await;
+        let (permit, rows) = self.start(tenant, deadline, plan).await?;
         let schema = rows.schema();
-        let running = Running { inner: self.inner.clone(), rows, deadline, rows_left: self.inner.max_rows, _permit: permit };
+        let running = Running::new(self.inner.clone(), rows, deadline, permit);
         Ok(SqlAnswer { schema, batches: running.stream() })
     }
 
-    /// Runs a query with a permit, until the deadline.
-    async fn run<T>(&self, query: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
-        let deadline = Instant::now() + self.inner.timeout;
-        let with_permit = async {
-            let _permit = self.inner.permit().await?;
-            query.await
-        };
-        self.inner.by(deadline, with_permit).await
+    /// Runs a query to its end, see [`Engine::start`].
+    async fn run<T, F>(&self, tenant: &Tenant, query: impl FnOnce(View) -> F) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DataFusionError>> + Send + 'static,
+    {
+        Ok(self.start(tenant, self.inner.deadline(), query).await?.1)
     }
+
+    /// Waits for a permit, then runs the query in a task of its own, so that the deadline is kept even while it computes.
+    async fn start<T, F>(
+        &self,
+        tenant: &Tenant,
+        deadline: Instant,
+        query: impl FnOnce(View) -> F,
+    ) -> Result<(OwnedSemaphorePermit, T), QueryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DataFusionError>> + Send + 'static,
+    {
+        let started = async {
+            let permit = self.inner.permits.clone().acquire_owned().await.map_err(QueryError::internal)?;
+            let task = SpawnedTask::spawn(query(self.inner.view(tenant)?));
+            let answer = task.join().await.map_err(joined)?;
+            Ok((permit, answer?))
+        };
+        self.inner.by(deadline, started).await
+    }
+}
+
+fn joined(error: JoinError) -> DataFusionError {
+    DataFusionError::ExecutionJoin(Box::new(error))
+}
+
+/// All spans of a trace.
+async fn trace(view: &View, id: TraceId) -> Result<Option<TracesData>, DataFusionError> {
+    let (mut parts, mut rows) = (Vec::new(), 0);
+    let add = |found: FoundRows| {
+        rows += found.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        parts.push(found);
+        view.check_rows(rows)
+    };
+    view.each_of(vec![id], None, add).await?;
+    let batches = parts.iter().flat_map(|found| &found.batches);
+    Ok(if rows == 0 { None } else { Some(traces_data(batches)?) })
 }
 
 impl Inner {
@@ -192,8 +218,8 @@ impl Inner {
         Ok(View { tenant: tenant.clone(), snapshot, table, state, lookups: self.lookups.clone(), max_rows: self.max_rows })
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, DataFusionError> {
-        self.permits.clone().acquire_owned().await.map_err(|error| DataFusionError::External(Box::new(error)))
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
     }
 
     async fn by<T>(&self, deadline: Instant, query: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
@@ -213,13 +239,28 @@ impl Inner {
 /// A SQL query that gives its rows.
 struct Running {
     inner: Arc<Inner>,
-    rows: SendableRecordBatchStream,
+    rows: Receiver<Result<RecordBatch, DataFusionError>>,
     deadline: Instant,
     rows_left: u64,
+    task: Option<SpawnedTask<()>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Running {
+    /// Computes the rows in a task of its own, one batch ahead of who takes them.
+    fn new(inner: Arc<Inner>, mut rows: SendableRecordBatchStream, deadline: Instant, permit: OwnedSemaphorePermit) -> Self {
+        let (sender, receiver) = channel(1);
+        let task = SpawnedTask::spawn(async move {
+            while let Some(batch) = rows.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let rows_left = inner.max_rows;
+        Running { inner, rows: receiver, deadline, rows_left, task: Some(task), _permit: permit }
+    }
+
     fn stream(self) -> BoxStream<'static, Result<RecordBatch, QueryError>> {
         let next = |running: Option<Running>| async move {
             let mut running = running?;
@@ -232,7 +273,16 @@ impl Running {
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
-        let next = async { self.rows.next().await.transpose() };
+        let next = async {
+            match (self.rows.recv().await, &mut self.task) {
+                (None, task) => match task.take() {
+                    // Rows that ended because the task broke down are no whole answer.
+                    Some(task) => task.join().await.map(|()| None).map_err(joined),
+                    None => Ok(None),
+                },
+                (Some(batch), _) => batch.map(Some),
+            }
+        };
         let Some(batch) = self.inner.by(self.deadline, next).await? else { return Ok(None) };
         let rows_left = self.rows_left.checked_sub(batch.num_rows() as u64);
         self.rows_left = rows_left.ok_or(QueryError::TooManyRows { limit: self.inner.max_rows, setting: MAX_ROWS_SETTING })?;
@@ -322,7 +372,7 @@ mod tests {
         for (query, expected) in [
             ("SELECT nope FROM spans", "no field named nope"),
             ("SELECT * FROM nope", "'meshlake.public.nope' not found"),
-            ("SELEC 1", "Expected"),
+            ("SELEC 1", "expected: an SQL statement"),
             ("SELECT nope(1)", "nope"),
             ("SELECT CAST('x' AS INT)", "cast string 'x'"),
             ("SELECT sum(name) FROM spans", "sum"),

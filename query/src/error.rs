@@ -110,6 +110,8 @@ fn user_text(error: &DataFusionError) -> String {
     let text = error.message().into_owned();
     let text = text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().trim().trim_end_matches('.');
     let text = text.strip_prefix("ParserError(\"").and_then(|rest| rest.strip_suffix("\")")).unwrap_or(text);
+    // Before its list of candidates stands why each did not fit, as errors "of a bug".
+    let text = text.find("No function matches").map_or(text, |at| &text[at..]);
     let mut letters = text.chars();
     match letters.next() {
         Some(first) if !letters.as_str().starts_with(char::is_uppercase) => first.to_lowercase().chain(letters).collect(),

@@ -39,6 +39,7 @@ mod trace_id;
 mod types;
 mod values;
 mod view;
+mod yielding;
 
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;

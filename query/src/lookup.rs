@@ -94,7 +94,7 @@ impl Lookups {
         let files: Vec<_> = snapshot.files.iter().filter(|file| may_hold(file, tenant)).cloned().collect();
         let tasks = files.into_iter().map(|file| {
             let (lookups, wanted) = (self.clone(), wanted.clone());
-            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file).await }).join_unwind().await }
+            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file).await }).join().await }
         });
         let mut tasks = stream::iter(tasks).buffer_unordered(FILES_AT_ONCE);
         while let Some(found) = tasks.next().await {

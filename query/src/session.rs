@@ -22,6 +22,7 @@ use object_store::ObjectStore;
 
 use crate::attribute::{self, AttributeFunction};
 use crate::spans::SpansTable;
+use crate::yielding::GiveWay;
 
 /// The name of the table.
 const SPANS: &str = "spans";
@@ -83,6 +84,7 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> SessionState {
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_physical_optimizer_rule(Arc::new(GiveWay))
         .build()
 }
 

@@ -206,10 +206,21 @@ fn spread(mut files: Vec<&FreshFile>, partitions: usize) -> Result<Vec<FileGroup
     }
     let newest_first = |(_, mut files): (u64, Vec<&FreshFile>)| {
         files.sort_by_key(|file| Reverse(file.start_max));
-        let files = files.into_iter().map(|file| Ok(PartitionedFile::new_from_meta(object_meta(file)?)));
+        let files = files.into_iter().map(partitioned);
         files.collect::<Result<_>>().map(FileGroup::new)
     };
     groups.into_iter().map(newest_first).collect()
+}
+
+/// The file with the bounds of its start times, by which it is skipped unread when a query has newer rows than it can hold.
+fn partitioned(file: &FreshFile) -> Result<PartitionedFile> {
+    let time = |micros| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+    let mut statistics = Statistics::new_unknown(&spans_schema());
+    if let Some(start_time) = column_index(START_TIME).and_then(|index| statistics.column_statistics.get_mut(index)) {
+        start_time.min_value = time(file.start_min);
+        start_time.max_value = time(file.start_max);
+    }
+    Ok(PartitionedFile::new_from_meta(object_meta(file)?).with_statistics(Arc::new(statistics)))
 }
 
 /// The file as the object store would list it, with a constant modification time: files never change, and the metadata

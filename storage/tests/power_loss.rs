@@ -20,7 +20,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_storage::{Accepted, Answer, Decode, FolderStore, Metrics, Refused, Store};
 use prometheus_client::registry::Registry;
 
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 25;
 /// Failed flushes pause, so rounds overlap.
 const ROUNDS_AT_ONCE: usize = 6;
 const LIVES: u64 = 5;
@@ -178,4 +178,28 @@ async fn acknowledged_requests_survive() {
     let rounds = stream::iter(seeds).map(|seed| async move { tokio::spawn(round(seed)).await.map_err(|failure| (seed, failure)) });
     let done: Result<Vec<()>, _> = rounds.buffer_unordered(ROUNDS_AT_ONCE).try_collect().await;
     done.unwrap();
+}
+
+/// Scenario: the process is killed at each operation of its first start and first requests; the next one goes on where it
+/// stopped, and the power goes. Guarantee: P1, P2, also for what only the first one had named and written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_start_is_no_foundation() {
+    for operations in 0..32 {
+        for seed in 0..2 {
+            let mut ledger = Ledger::default();
+            let disk = LossyDisk::new(operations * 2 + seed);
+            disk.die_after(operations);
+            if let Some(store) = boot(&disk, true).await {
+                ledger.send(&store, &disk, vec![0]).await;
+                disk.die();
+                close(store).await;
+            }
+            let disk = disk.after_kill();
+            let store = boot(&disk, false).await.unwrap();
+            ledger.send(&store, &disk, vec![0, 1]).await;
+            disk.die();
+            close(store).await;
+            settle(&disk.after_power_loss(), &mut ledger).await;
+        }
+    }
 }

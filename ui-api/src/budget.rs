@@ -31,6 +31,11 @@ impl Share {
         Share { budget: budget.clone(), bytes: 0 }
     }
 
+    /// The bytes taken so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes more.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use meshlake_query::SqlAnswer;
 use serde::Deserialize;
 
@@ -40,12 +40,18 @@ pub(crate) async fn sql(State(api): State<Api>, ForTenant(tenant): ForTenant, re
     let answer = engine.sql(&tenant, &question.query).await?;
     let mut share = Share::of(api.answers());
     let pieces = collect(answer, format, &mut share).await?;
+    // With its length, an answer that is cut off on the way cannot look whole.
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
+        (header::CONTENT_LENGTH, HeaderValue::from(share.bytes())),
+        (header::VARY, HeaderValue::from_static("accept")),
+    ];
     // The share lives as long as the body.
     let body = stream::iter(pieces).map(move |piece| {
         let _ = &share;
         Ok::<_, Infallible>(piece)
     });
-    Ok(([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], Body::from_stream(body)).into_response())
+    Ok((headers, Body::from_stream(body)).into_response())
 }
 
 /// A page of another site cannot send this type without asking first, and we never agree: there is no CORS.

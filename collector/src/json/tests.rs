@@ -187,7 +187,7 @@ fn errors_name_the_place() {
     assert_eq!(
         error(json),
         "cannot read the OTLP/JSON request: resourceSpans[0].scopeSpans[1].spans[2].startTimeUnixNano: \
-         expected an unsigned 64-bit integer or a string that holds one, found \"soon\" at line 1 column 79"
+         expected an unsigned 64-bit integer or a string that holds one, found \"soon\" at line 1 column 80"
     );
     for (json, expected) in [
         ("", "EOF while parsing a value at line 1 column 0"),

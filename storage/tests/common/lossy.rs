@@ -134,9 +134,12 @@ impl LossyDisk {
         LossyDisk::image(state)
     }
 
-    /// The process was killed: a disk with all that was written, durable or not.
+    /// The process was killed: a disk with all that was written, durable or not. What a failed sync has dropped can be synced
+    /// again, for a kill between that and the cut is one misfortune more than the journal promises to stand.
     pub fn after_kill(&self) -> LossyDisk {
-        LossyDisk::image(self.state.lock().clone())
+        let mut state = self.state.lock().clone();
+        state.inodes.iter_mut().for_each(|inode| inode.dropped = false);
+        LossyDisk::image(state)
     }
 
     fn path(&self, path: &Path) -> Option<PathBuf> {
