@@ -29,8 +29,8 @@ use crate::metrics::Metrics;
 
 /// Requests that share one fsync at most.
 const GROUP_REQUESTS_MAX: usize = 1_024;
-/// Bytes of them.
-const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of them: few enough that the decoder finds them in the processor's caches.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How long the journal thread sleeps at most before it looks at the age of the generation.
 const TICK: Duration = Duration::from_millis(200);
 

@@ -69,6 +69,8 @@ impl Journal {
     /// Opens the journal in `folder`, which is created if needed. New segments hash with `seed`.
     pub(crate) fn open(folder: PathBuf, disk: Arc<dyn Disk>, seed: u64) -> io::Result<Journal> {
         create_dir_all(disk.as_ref(), &folder)?;
+        // What is found is built on; whoever named it may have been killed before the names were durable.
+        disk.sync_dir(&folder)?;
         Ok(Journal { folder, disk, seed })
     }
 
