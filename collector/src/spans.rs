@@ -516,7 +516,12 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         let start = (span.start / 1_000) as i64;
         let past = self.received.saturating_sub(self.settings.clock_past.as_micros() as i64);
         let future = self.received.saturating_add(self.settings.clock_future.as_micros() as i64);
-        if start < past || start > future { Some(CLOCK_FLAG) } else { (span.end < span.start).then_some("end_before_start") }
+        match (start < past || start > future, span.end < span.start) {
+            (true, true) => Some("clock,end_before_start"),
+            (true, false) => Some(CLOCK_FLAG),
+            (false, true) => Some("end_before_start"),
+            (false, false) => None,
+        }
     }
 }
 

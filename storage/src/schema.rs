@@ -122,7 +122,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("status_message"),
         // By the code where there is one, else by the status: crate `collector`, module `identity`.
         Field::new("error", DataType::Boolean, false),
-        // Why a kept span is suspect: end_before_start, clock.
+        // Why a kept span is suspect: clock, end_before_start, or both with a comma.
         text("flagged"),
         int("flags"),
         text("trace_state"),

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Asks a server for traces by id, one after the other, and prints how long that took.
+
+    python3 benches/lookup.py [HOST:PORT]
+"""
+import http.client
+import json
+import sys
+import time
+
+TRACES = 300
+WARM_UP = 20
+
+
+def main():
+    api = http.client.HTTPConnection(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:3200")
+    # Ids are uniform: a range of span ids is a sample of traces.
+    query = f"select distinct trace_id from spans where span_id < X'03ff000000000000' limit {TRACES}"
+    api.request("POST", "/api/mesh/v1/sql", json.dumps({"query": query}), {"content-type": "application/json"})
+    ids = [row[0] for row in json.load(api.getresponse())["rows"]]
+    milliseconds = []
+    for trace_id in ids:
+        began = time.perf_counter()
+        api.request("GET", "/api/mesh/v1/traces/" + trace_id)
+        response = api.getresponse()
+        response.read()
+        assert response.status == 200, response.status
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+    times = sorted(milliseconds[WARM_UP:])
+    at = lambda share: times[int(share * (len(times) - 1))]
+    print(f"{len(times)} traces: p50 {at(.5):.1f} ms, p90 {at(.9):.1f} ms, p99 {at(.99):.1f} ms, first of all {milliseconds[0]:.1f} ms")
+
+
+main()
