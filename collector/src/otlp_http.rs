@@ -2,11 +2,8 @@
 //!
 //! Every answer is in the request's content type; every error is a `google.rpc.Status` (OTLP 1.11, "OTLP/HTTP Response").
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use meshlake_storage::{Accepted, Content, Encoding};
 use prost::Message;
@@ -16,15 +13,11 @@ use tonic_types::pb::Status;
 
 use crate::body::ResponseBody;
 use crate::grpc::{RETRY_AFTER, response};
-use crate::receiver::{Receiver, Rejection, is_post, tenant};
+use crate::receiver::{Receiver, Rejection, discard, is_post, tenant};
 
 const PATH: &str = "/v1/traces";
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// What is read and thrown away of a body that is too large, so that a sender who is still sending reads the answer.
-const DISCARD_BYTES_MAX: usize = 8 << 20;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> Response<ResponseBody> {
     let content = content(request.headers());
@@ -75,26 +68,13 @@ async fn export(receiver: &Receiver, request: Request<Incoming>, content: Option
     let tenant = tenant(request.headers())?;
     let encoding = encoding(request.headers())?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = request.into_body();
+    let mut body = request.into_body();
     if let Err(rejection) = receiver.check_size(announced.unwrap_or(0)) {
-        discard(body).await;
+        discard(&mut body).await;
         return Err(rejection);
     }
     let body = receiver.read(body).all().await?;
     receiver.store(tenant, content, encoding, body).await
-}
-
-async fn discard(mut body: Incoming) {
-    let discard = async {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await
-            && bytes < DISCARD_BYTES_MAX
-        {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whether the sender was done or not, it gets its answer now.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
 }
 
 fn success(accepted: &Accepted, content: Content) -> Response<ResponseBody> {

@@ -19,6 +19,10 @@ use crate::{grpc, otlp_http};
 /// How long a sender may take for a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What is read and thrown away of a body that is refused, so that a sender who is still sending reads the answer.
+const DISCARD_BYTES_MAX: usize = 8 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes for which room is made before they come.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -148,6 +152,21 @@ pub(crate) fn is_post(request: &Request<Incoming>) -> bool {
     request.method() == Method::POST
 }
 
+/// Reads a body to its end and throws it away, within limits. A sender who is cut off while it sends may not read the answer,
+/// and HTTP/2 counts what it still sends as errors of the connection.
+pub(crate) async fn discard(body: &mut Incoming) {
+    let discard = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && bytes < DISCARD_BYTES_MAX
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whether the sender was done or not, it gets its answer now.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
+}
+
 /// The bytes of a request, and their place in memory.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -205,6 +224,8 @@ impl BodyReader<'_> {
                 Some(frame) => {
                     if let Ok(data) = frame.into_data() {
                         if !self.admitted.grow(data.len()) {
+                            drop(data);
+                            discard(&mut self.body).await;
                             let why = "requests in memory take more than ingest.memory_limit";
                             return Err(Rejection::Unavailable(why.to_owned()));
                         }
