@@ -1,5 +1,6 @@
 //! Why the process could not start or go on, and its exit code.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     Listen { setting: &'static str, address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("can't use {place}, where files are kept: {source}; look at storage.url and data_dir")]
+    Objects { place: String, source: Box<dyn Error + Send + Sync> },
     #[error("can't start the query engine: {0}")]
     Query(#[from] QueryError),
     #[error("can't start: {0}")]
@@ -32,7 +35,7 @@ impl Failure {
             Failure::Config(_) => 2,
             Failure::PortInUse { .. } => 3,
             Failure::Open(OpenError::InUse(_)) => 5,
-            Failure::Open(_) => 4,
+            Failure::Open(_) | Failure::Objects { .. } => 4,
             Failure::Listen { .. } | Failure::Query(_) | Failure::Io(_) => 1,
         })
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
 use meshlake_query::Engine;
-use meshlake_storage::{Health, LocalDisk, OpenError, Store, open_object_store};
+use meshlake_storage::{Health, LocalDisk, Store, open_object_store};
 use meshlake_ui_api::{Api, Readiness, router};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -90,7 +90,11 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
 
 async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc<Store>, Failure> {
     let disk = Arc::new(LocalDisk);
-    let objects = open_object_store(config, disk.clone()).map_err(OpenError::from)?;
+    let objects = open_object_store(config, disk.clone()).map_err(|source| {
+        let folder = config.data_dir.join("store").display().to_string();
+        let place = if config.storage.url.is_empty() { folder } else { config.storage.url.clone() };
+        Failure::Objects { place, source: Box::new(source) }
+    })?;
     Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), metrics).await?)
 }
 

@@ -64,7 +64,7 @@ fn unusable_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert_fails(&run(&file.join("data"), &[], &[]), 4, &["file"]);
+    assert_fails(&run(&file.join("data"), &[], &[]), 4, &[file.to_str().unwrap(), "data_dir"]);
 }
 
 /// Scenario: two processes on one data folder. Guarantee: the second ends with exit code 5, the first goes on.
@@ -81,7 +81,8 @@ async fn folder_in_use() {
 #[test]
 fn printed_config_masks_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &[("MESHLAKE_STORAGE__S3__SECRET_ACCESS_KEY", "hush")], &["--print-config"]);
+    let key = ("MESHLAKE_STORAGE__S3__ACCESS_KEY_ID", "id");
+    let output = run(folder.path(), &[key, ("MESHLAKE_STORAGE__S3__SECRET_ACCESS_KEY", "hush")], &["--print-config"]);
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && printed.contains("secret_access_key"), "{printed}");
     assert!(!printed.contains("hush"));

@@ -34,7 +34,11 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    // The client's connection is a local task.
+    tokio::task::LocalSet::new().run_until(compare(Cli::parse())).await
+}
+
+async fn compare(cli: Cli) -> anyhow::Result<()> {
     let mut config = SessionConfig::new();
     config.options_mut().execution.parquet.pushdown_filters = true;
     config.options_mut().execution.parquet.reorder_filters = true;
