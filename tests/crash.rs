@@ -22,12 +22,18 @@ use prost::Message;
 
 const SENDERS: u64 = 8;
 const SPANS_A_REQUEST: u64 = 7;
+/// Rounds whose requests each check reads, and rounds after which one reads everything.
+const RECENT: usize = 4;
+const WHOLE: u64 = 25;
 
-/// Flushes often, so that kills fall into every step of the hand-over; small, so that a round is quick. The check groups all
+/// Flushes and merges often, so that kills fall into every step of the hand-over; small, so that a round is quick. The check groups all
 /// spans of all rounds by trace, which takes more memory than a query has by default.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("MESHLAKE_LIVE__FLUSH_SIZE", "1MiB"),
     ("MESHLAKE_LIVE__FLUSH_AGE", "1s"),
+    ("MESHLAKE_COMPACTION__INTERVAL", "50ms"),
+    ("MESHLAKE_COMPACTION__SETTLE", "200ms"),
+    ("MESHLAKE_COMPACTION__FILE_SIZE", "4MiB"),
     ("MESHLAKE_LOG__LEVEL", "warn"),
     ("MESHLAKE_QUERY__MEMORY_LIMIT", "2GiB"),
 ];
@@ -85,21 +91,24 @@ async fn send(otlp: SocketAddr, sent: Arc<Sent>) {
     }
 }
 
-/// Every acknowledged request is there with all its spans, every other one with all or none, and no span twice.
-async fn check(server: &Server, sent: &Sent, round: u64) {
-    let rows = server.sql("select count(*), count(distinct span_id), count(distinct trace_id) from spans").await;
+/// Of the requests from number `first` on, every acknowledged one is there with all its spans, every other one with all or
+/// none, and no span twice.
+async fn check(server: &Server, sent: &Sent, first: u64, round: u64) {
+    let from = format!("from spans where trace_id >= X'{:016x}0000000000000000'", first + 1);
+    let rows = server.sql(&format!("select count(*), count(distinct span_id), count(distinct trace_id) {from}")).await;
     let number = |index: usize| rows[0][index].as_u64().unwrap();
     let (spans, distinct, requests) = (number(0), number(1), number(2));
     assert_eq!(spans, distinct, "round {round}: spans stored twice");
     assert_eq!(spans, requests * SPANS_A_REQUEST, "round {round}: torn requests");
-    let torn = "select trace_id from spans group by trace_id having count(*) <> 7 or sum(http_status_code) <> 1421";
-    assert!(server.sql(torn).await.is_empty(), "round {round}: torn requests");
-    let acknowledged = sent.acknowledged.lock().clone();
-    for chunk in acknowledged.chunks(2_000) {
-        let ids: Vec<String> = chunk.iter().map(|number| format!("X'{:016x}0707070707070707'", number + 1)).collect();
-        let query = format!("select count(distinct trace_id) from spans where trace_id in ({})", ids.join(","));
-        let found = server.sql(&query).await[0][0].as_u64().unwrap();
-        assert_eq!(found, chunk.len() as u64, "round {round}: acknowledged requests are gone");
+    let torn = format!("select trace_id {from} group by trace_id having count(*) <> 7 or sum(http_status_code) <> 1421");
+    assert!(server.sql(&torn).await.is_empty(), "round {round}: torn requests");
+    let mut acknowledged: Vec<u64> = sent.acknowledged.lock().iter().copied().filter(|number| *number >= first).collect();
+    acknowledged.sort_unstable();
+    for run in acknowledged.chunk_by(|number, next| number + 1 == *next) {
+        let id = |number: u64| format!("X'{:016x}0707070707070707'", number + 1);
+        let range = format!("trace_id >= {} and trace_id <= {}", id(run[0]), id(run[run.len() - 1]));
+        let found = server.sql(&format!("select count(distinct trace_id) from spans where {range}")).await;
+        assert_eq!(found[0][0].as_u64().unwrap(), run.len() as u64, "round {round}: acknowledged requests are gone");
     }
     assert!(requests >= acknowledged.len() as u64);
 }
@@ -112,9 +121,14 @@ async fn kill_9_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sent = Arc::new(Sent::default());
     let mut random = std::process::id() as u64;
+    // What the last rounds wrote is checked after each kill, all of it now and then: else the check grows with the rounds.
+    let mut firsts = [0; RECENT];
     for round in 0..rounds {
         let server = Server::start(folder.path(), &SETTINGS).await;
-        check(&server, &sent, round).await;
+        let oldest = &mut firsts[round as usize % RECENT];
+        let first = if round % WHOLE == 0 { 0 } else { *oldest };
+        *oldest = sent.next.load(Ordering::Relaxed);
+        check(&server, &sent, first, round).await;
         let retries = std::mem::take(&mut *sent.unanswered.lock());
         let mut client = Client::connect(server.otlp_http).await.unwrap();
         for body in retries {
@@ -134,10 +148,16 @@ async fn kill_9_loses_nothing() {
         }
     }
     let server = Server::start(folder.path(), &SETTINGS).await;
-    check(&server, &sent, rounds).await;
+    check(&server, &sent, 0, rounds).await;
     println!("{rounds} kills, {} requests acknowledged", sent.acknowledged.lock().len());
     // Scenario: SIGTERM. Guarantee: it drains and exits with 0, and what was live is in files.
     assert!(server.terminate().success());
     let server = Server::start(folder.path(), &SETTINGS).await;
-    check(&server, &sent, rounds + 1).await;
+    check(&server, &sent, 0, rounds + 1).await;
+    // Guarantee: nothing in the folder is wrong.
+    assert!(server.terminate().success());
+    let check =
+        std::process::Command::new(env!("CARGO_BIN_EXE_meshlake")).arg("--data-dir").arg(folder.path()).arg("check").output();
+    let check = check.unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }

@@ -8,7 +8,7 @@
 mod requests;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use bytes::Bytes;
 use meshlake_collector::Decoder;
@@ -18,7 +18,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use parking_lot::Mutex;
 use proptest::prelude::*;
 use prost::Message;
 use requests::request;
@@ -31,22 +30,27 @@ const MEMORY_BASE: usize = 1 << 20;
 
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// One measurement at a time.
-static MEASURING: Mutex<()> = Mutex::new(());
+thread_local! {
+    /// Bytes that this thread has, and the most it had: other tests allocate at the same time.
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    NOW.set(NOW.get() + bytes);
+    PEAK.set(PEAK.get().max(NOW.get()));
+}
 
 // SAFETY: everything is passed on to the system's allocator; only sizes are counted.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
+        count(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        count(-(layout.size() as isize));
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -56,19 +60,18 @@ static ALLOCATOR: Counting = Counting;
 
 /// Decodes, makes a batch, and says how many bytes that took at most.
 fn decode(content: Content, body: &Bytes) -> (Result<Accepted, Refused>, usize) {
-    let _alone = MEASURING.lock();
     let tenant = Tenant::default();
     let frame = Frame { tenant, content, encoding: Encoding::Identity, received: 0, body: body.clone() };
     let decoder = Decoder::new(&Config::default());
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = NOW.get();
+    PEAK.set(before);
     let mut rows = SpanBuilder::default();
     let decoded = decoder.decode(&frame, &mut rows);
     if decoded.is_err() {
         rows.truncate(0);
     }
     let batch = rows.finish();
-    let peak = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+    let peak = (PEAK.get() - before) as usize;
     let stored = batch.unwrap().map_or(0, |live| live.batch.num_rows());
     assert_eq!(stored as u64, decoded.as_ref().map_or(0, |accepted| accepted.spans));
     (decoded, peak)

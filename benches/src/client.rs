@@ -109,7 +109,8 @@ async fn connect(endpoint: SocketAddr) -> anyhow::Result<SendRequest<Bytes>> {
     let connected = async {
         let stream = TcpStream::connect(endpoint).await?;
         stream.set_nodelay(true)?;
-        anyhow::Ok(h2::client::Builder::new().handshake(stream).await?)
+        // Answers are small and wait for the one thread: by default, a hundred of them unread would end the connection.
+        anyhow::Ok(h2::client::Builder::new().data_frame_budget(64 << 20).handshake(stream).await?)
     };
     let (sender, connection) = connected.await.with_context(|| {
         format!("cannot connect to {endpoint}; check that the server runs and --endpoint is its OTLP gRPC port")

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     fs::{File, OpenOptions},
     io::Write,
     net::SocketAddr,
@@ -74,6 +75,17 @@ struct Run {
     acked: Option<File>,
     /// Buffers of answered requests, for the next ones.
     buffers: RefCell<Vec<BytesMut>>,
+    /// With a rate: what was refused, to be offered again byte for byte before anything new, as senders do.
+    refused: RefCell<VecDeque<(Next, Bytes)>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Acknowledged,
+    /// To be sent again.
+    Refused,
+    /// Refused for good, or without an answer.
+    Lost,
 }
 
 /// A request that is about to be sent.
@@ -112,6 +124,7 @@ pub async fn run(requests: Rc<Requests>, load: Load, tenant: Option<&str>) -> an
         tally: RefCell::default(),
         acked,
         buffers: RefCell::default(),
+        refused: RefCell::default(),
     });
     let mut tasks = JoinSet::new();
     if run.load.rate > 0.0 {
@@ -136,9 +149,10 @@ fn append_to(path: &Path) -> anyhow::Result<File> {
 impl Run {
     /// One of the requests in flight at full speed: each follows the answer of the one before.
     async fn follow(self: Rc<Self>, worker: usize) -> anyhow::Result<()> {
-        while let Some(next) = self.take() {
-            let accepted = self.send(next, worker % self.connections.len()).await?;
-            if !accepted {
+        while let Some((next, framed)) = self.take() {
+            let sent = self.send(next, framed.clone(), worker % self.connections.len()).await?;
+            self.keep(framed);
+            if sent != Sent::Acknowledged {
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -169,21 +183,34 @@ impl Run {
             self.tally.borrow_mut().skipped += spans;
             return spans;
         }
-        let next = self.advance();
+        let again = self.refused.borrow_mut().pop_front();
+        let (next, framed) = again.inspect(|(next, _)| self.offer(*next)).unwrap_or_else(|| self.fresh());
         let run = self.clone();
         self.in_flight.update(|count| count + 1);
         tasks.spawn_local(async move {
             let connection = next.index as usize % run.connections.len();
-            let sent = run.send(next, connection).await;
+            let sent = run.send(next, framed.clone(), connection).await;
             run.in_flight.update(|count| count - 1);
-            sent.map(drop)
+            match sent? {
+                Sent::Refused => run.refused.borrow_mut().push_back((next, framed)),
+                Sent::Acknowledged | Sent::Lost => run.keep(framed),
+            }
+            anyhow::Ok(())
         });
         next.spans
     }
 
-    fn take(&self) -> Option<Next> {
+    fn take(&self) -> Option<(Next, Bytes)> {
         let sent = self.tally.borrow().sent;
-        (!self.is_over(sent)).then(|| self.advance())
+        (!self.is_over(sent)).then(|| self.fresh())
+    }
+
+    /// The next request that was never sent, encoded.
+    fn fresh(&self) -> (Next, Bytes) {
+        let next = self.advance();
+        let mut buffer = self.buffers.borrow_mut().pop().unwrap_or_default();
+        self.requests.write(next.index, next.round_end, &mut buffer);
+        (next, buffer.freeze())
     }
 
     fn is_over(&self, spans: u64) -> bool {
@@ -199,29 +226,33 @@ impl Run {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.round_end.set(now.as_nanos() as u64);
         }
-        let spans = self.requests.spans_in(index) as u64;
-        let mut tally = self.tally.borrow_mut();
-        tally.requests += 1;
-        tally.sent += spans;
-        Next { index, round_end: self.round_end.get(), spans }
+        let next = Next { index, round_end: self.round_end.get(), spans: self.requests.spans_in(index) as u64 };
+        self.offer(next);
+        next
     }
 
-    /// Sends a request and counts what becomes of it. Returns whether it was acknowledged.
-    async fn send(&self, next: Next, connection: usize) -> anyhow::Result<bool> {
+    fn offer(&self, next: Next) {
+        let mut tally = self.tally.borrow_mut();
+        tally.requests += 1;
+        tally.sent += next.spans;
+    }
+
+    /// Sends a request and counts what becomes of it.
+    async fn send(&self, next: Next, framed: Bytes, connection: usize) -> anyhow::Result<Sent> {
         let arrived = Instant::now();
-        let mut buffer = self.buffers.borrow_mut().pop().unwrap_or_default();
-        self.requests.write(next.index, next.round_end, &mut buffer);
-        let framed = buffer.freeze();
-        let outcome = self.connections[connection].export(framed.clone()).await;
-        self.keep(framed);
+        let outcome = self.connections[connection].export(framed).await;
         match &outcome {
             Outcome::Acknowledged { rejected: 0 } => self.note(next.index)?,
             Outcome::Lost { .. } if !self.connections[connection].is_open().await => self.stopped.set(true),
             _ => {}
         }
-        let acknowledged = matches!(outcome, Outcome::Acknowledged { .. });
+        let sent = match &outcome {
+            Outcome::Acknowledged { .. } => Sent::Acknowledged,
+            Outcome::Refused { refusal, .. } if refusal.retry_info => Sent::Refused,
+            Outcome::Refused { .. } | Outcome::Lost { .. } => Sent::Lost,
+        };
         self.tally.borrow_mut().count(next.spans, outcome, arrived.elapsed(), self.start.elapsed());
-        Ok(acknowledged)
+        Ok(sent)
     }
 
     fn keep(&self, framed: Bytes) {

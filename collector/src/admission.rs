@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// For how much of an announced request room is taken before it comes.
+const ANNOUNCED_MAX: usize = 1 << 20;
+
 /// The bytes that may still come in.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
@@ -17,7 +20,16 @@ impl Admission {
 
     /// A place for a request of which no byte has come yet.
     pub(crate) fn enter(&self) -> Admitted {
-        Admitted { admission: self.clone(), bytes: 0 }
+        Admitted { admission: self.clone(), taken: 0, arrived: 0 }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let fits = used <= self.limit;
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
     }
 }
 
@@ -25,28 +37,41 @@ impl Admission {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Admission,
-    bytes: usize,
+    /// The room that it has.
+    taken: usize,
+    /// What is in it.
+    arrived: usize,
 }
 
 impl Admitted {
-    /// Takes room for so many more bytes; false if there is not so much.
+    /// Takes room for a request whose size is announced; false if there is not so much.
     ///
-    /// Room is taken as bytes arrive, not when they are announced: a sender that announces much and sends nothing takes
-    /// nothing from the others.
+    /// So nearly all requests are refused before they are read, not when half of them is. A sender who announces much and
+    /// sends nothing takes no more than [`ANNOUNCED_MAX`] from the others. No request waits for room: its first bytes would
+    /// hold the window of the connection meanwhile, in which those that have room could not arrive.
+    pub(crate) fn announce(&mut self, bytes: usize) -> bool {
+        self.reach(bytes.min(ANNOUNCED_MAX))
+    }
+
+    /// Takes room for so many bytes that arrived; false if there is not so much.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let used = self.admission.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used > self.admission.limit {
-            self.admission.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        self.arrived += bytes;
+        self.reach(self.arrived)
+    }
+
+    fn reach(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.taken);
+        let fits = self.admission.take(more);
+        if fits {
+            self.taken += more;
         }
-        self.bytes += bytes;
-        true
+        fits
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.admission.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.admission.used.fetch_sub(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -61,8 +86,19 @@ mod tests {
         let mut first = admission.enter();
         assert!(first.grow(4) && first.grow(4));
         let mut second = admission.enter();
-        assert!(!second.grow(3) && second.grow(2));
-        drop(first);
-        assert!(second.grow(8) && !second.grow(1));
+        assert!(!second.grow(3));
+        drop((first, second));
+        let mut third = admission.enter();
+        assert!(third.grow(10) && !third.grow(1));
+    }
+
+    /// Scenario: a request is announced and then arrives. Guarantee: its room is taken once, and one too many is refused at once.
+    #[test]
+    fn announced_room_is_filled() {
+        let admission = Admission::new(10);
+        let mut first = admission.enter();
+        assert!(first.announce(6) && first.grow(4) && first.grow(2));
+        let mut second = admission.enter();
+        assert!(!second.announce(5) && second.announce(4) && second.grow(4) && !second.grow(1));
     }
 }

@@ -64,18 +64,22 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
 }
 
 /// Reads the one message of a unary call: a byte that tells whether it is compressed, its length in 4 bytes, its bytes.
+///
+/// A message that is refused is not read to its end: its stream is reset behind the answer, and the rest is never sent.
 async fn message(receiver: &Receiver, body: Incoming, encoding: Encoding) -> Result<Option<(Encoding, Body)>, Rejection> {
     let mut reader = receiver.read(body);
     let Some([compressed, a, b, c, d]) = reader.head().await? else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]);
     receiver.check_size(length.into())?;
+    reader.announce(length as usize)?;
     let encoding = match compressed {
         0 => Encoding::Identity,
         1 if encoding != Encoding::Identity => encoding,
         1 => return Err(Rejection::Invalid("a compressed message without grpc-encoding".to_owned())),
         other => return Err(Rejection::Invalid(format!("a message's compressed flag is 0 or 1, not {other}"))),
     };
-    Ok(Some((encoding, reader.exactly(length as usize).await?)))
+    reader.exactly(length as usize).await?;
+    Ok(Some((encoding, reader.finish())))
 }
 
 /// What is told of the spans that could not be kept; nothing if all were.

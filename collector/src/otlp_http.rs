@@ -13,7 +13,7 @@ use tonic_types::pb::Status;
 
 use crate::body::ResponseBody;
 use crate::grpc::{RETRY_AFTER, response};
-use crate::receiver::{Receiver, Rejection, discard, is_post, tenant};
+use crate::receiver::{Receiver, Rejection, is_post, tenant};
 
 const PATH: &str = "/v1/traces";
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -68,13 +68,18 @@ async fn export(receiver: &Receiver, request: Request<Incoming>, content: Option
     let tenant = tenant(request.headers())?;
     let encoding = encoding(request.headers())?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut body = request.into_body();
-    if let Err(rejection) = receiver.check_size(announced.unwrap_or(0)) {
-        discard(&mut body).await;
+    let announced = announced.unwrap_or(0);
+    let mut reader = receiver.read(request.into_body());
+    let read = async {
+        receiver.check_size(announced)?;
+        reader.announce(announced as usize)?;
+        reader.all().await
+    };
+    if let Err(rejection) = read.await {
+        reader.discard().await;
         return Err(rejection);
     }
-    let body = receiver.read(body).all().await?;
-    receiver.store(tenant, content, encoding, body).await
+    receiver.store(tenant, content, encoding, reader.finish()).await
 }
 
 fn success(accepted: &Accepted, content: Content) -> Response<ResponseBody> {

@@ -134,6 +134,10 @@ impl Receiver {
     }
 }
 
+fn no_room() -> Rejection {
+    Rejection::Unavailable("requests in memory take more than ingest.memory_limit".to_owned())
+}
+
 /// The tenant that a request is of.
 pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Rejection> {
     let mut values = headers.get_all("x-scope-orgid").iter();
@@ -150,21 +154,6 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Rejection> {
 /// Whether this is the method of every request.
 pub(crate) fn is_post(request: &Request<Incoming>) -> bool {
     request.method() == Method::POST
-}
-
-/// Reads a body to its end and throws it away, within limits. A sender who is cut off while it sends may not read the answer,
-/// and HTTP/2 counts what it still sends as errors of the connection.
-pub(crate) async fn discard(body: &mut Incoming) {
-    let discard = async {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await
-            && bytes < DISCARD_BYTES_MAX
-        {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whether the sender was done or not, it gets its answer now.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
 }
 
 /// The bytes of a request, and their place in memory.
@@ -214,6 +203,26 @@ pub(crate) struct BodyReader<'a> {
 }
 
 impl BodyReader<'_> {
+    /// Takes room for a body of so many bytes before it is read.
+    pub(crate) fn announce(&mut self, bytes: usize) -> Result<(), Rejection> {
+        if self.admitted.announce(bytes) { Ok(()) } else { Err(no_room()) }
+    }
+
+    /// Reads the body to its end and throws it away, within limits: an HTTP/1 sender who is cut off while it sends may not read
+    /// the answer.
+    pub(crate) async fn discard(&mut self) {
+        let discard = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = self.body.frame().await
+                && bytes < DISCARD_BYTES_MAX
+            {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        // Whether the sender was done or not, it gets its answer now.
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
+    }
+
     /// The next piece; none at the end.
     async fn piece(&mut self) -> Result<Option<Bytes>, Rejection> {
         loop {
@@ -223,13 +232,7 @@ impl BodyReader<'_> {
                 None => return Ok(None),
                 Some(frame) => {
                     if let Ok(data) = frame.into_data() {
-                        if !self.admitted.grow(data.len()) {
-                            drop(data);
-                            discard(&mut self.body).await;
-                            let why = "requests in memory take more than ingest.memory_limit";
-                            return Err(Rejection::Unavailable(why.to_owned()));
-                        }
-                        return Ok(Some(data));
+                        return if self.admitted.grow(data.len()) { Ok(Some(data)) } else { Err(no_room()) };
                     }
                 }
             }
@@ -253,7 +256,7 @@ impl BodyReader<'_> {
     }
 
     /// The rest, which must have `length` bytes.
-    pub(crate) async fn exactly(mut self, length: usize) -> Result<Body, Rejection> {
+    pub(crate) async fn exactly(&mut self, length: usize) -> Result<(), Rejection> {
         loop {
             let Some(missing) = length.checked_sub(self.read.len()) else {
                 return Err(Rejection::Invalid("the request's body holds more than one message".to_owned()));
@@ -263,19 +266,23 @@ impl BodyReader<'_> {
                     let more = missing.saturating_sub(piece.len());
                     self.read.push(piece, more);
                 }
-                None if missing == 0 => break,
+                None if missing == 0 => return Ok(()),
                 None => return Err(Rejection::Invalid("the request's body ends too early".to_owned())),
             }
         }
-        Ok(Body { bytes: self.read.bytes(), admitted: self.admitted })
     }
 
     /// All there is, up to the limit of a request.
-    pub(crate) async fn all(mut self) -> Result<Body, Rejection> {
+    pub(crate) async fn all(&mut self) -> Result<(), Rejection> {
         while let Some(piece) = self.piece().await? {
             self.receiver.check_size((self.read.len() + piece.len()) as u64)?;
             self.read.push(piece, 0);
         }
-        Ok(Body { bytes: self.read.bytes(), admitted: self.admitted })
+        Ok(())
+    }
+
+    /// What was read.
+    pub(crate) fn finish(self) -> Body {
+        Body { bytes: self.read.bytes(), admitted: self.admitted }
     }
 }

@@ -19,12 +19,16 @@ use tracing::{debug, warn};
 use crate::authority::MendedAuthority;
 use crate::receiver::Receiver;
 
-/// Bytes of one stream that a client may send before they are read.
-const STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes of one stream that a client may send before they are read: what a request costs that is refused. Small requests fit,
+/// and larger windows saved nothing.
+const STREAM_WINDOW: u32 = 128 << 10;
 /// Bytes of one connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Largest DATA frame: fewer pieces to put together for large requests.
 const FRAME_SIZE: u32 = 256 << 10;
+/// Frames for streams that are done after which a connection is ended: senders whose requests are refused before they were
+/// sent have some on the way.
+const LATE_FRAMES_MAX: usize = 100_000;
 /// How long an HTTP/1 client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections get to finish their requests after [`serve`] was told to stop.
@@ -39,6 +43,7 @@ fn builder(settings: &Otlp) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
+        .max_local_error_reset_streams(LATE_FRAMES_MAX)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_SIZE)
         .max_concurrent_streams(settings.max_streams_per_connection)
