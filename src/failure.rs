@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Objects { place: String, source: Box<dyn Error + Send + Sync> },
     #[error("can't start the query engine: {0}")]
     Query(#[from] QueryError),
+    #[error("{0} things are wrong with the data; see above")]
+    Damaged(usize),
     #[error("can't start: {0}")]
     Io(#[from] io::Error),
 }
@@ -35,6 +37,7 @@ impl Failure {
             Failure::Config(_) => 2,
             Failure::PortInUse { .. } => 3,
             Failure::Open(OpenError::InUse(_)) => 5,
+            Failure::Damaged(_) => 6,
             Failure::Open(_) | Failure::Objects { .. } => 4,
             Failure::Listen { .. } | Failure::Query(_) | Failure::Io(_) => 1,
         })

@@ -1,8 +1,9 @@
 //! The `meshlake` binary: reads the configuration, starts the roles, and stops them in order.
 //!
 //! Exit codes: 0 stopped as asked, 1 anything else, 2 configuration, 3 a port is in use, 4 the data folder or object store
-//! can't be used, 5 another process has the data folder.
+//! can't be used, 5 another process has the data folder, 6 `meshlake check` found something wrong.
 
+mod check;
 mod demo;
 mod failure;
 mod logging;
@@ -11,7 +12,7 @@ mod server;
 use std::process::ExitCode;
 
 use clap::Parser;
-use meshlake_config::{Cli, Config};
+use meshlake_config::{Cli, Command, Config};
 
 use crate::failure::Failure;
 
@@ -36,5 +37,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         return Ok(());
     }
     logging::start(&config.log);
-    server::run(&config, cli.demo)
+    match cli.command {
+        None => server::run(&config, cli.demo),
+        Some(Command::Check) => check::run(&config),
+    }
 }

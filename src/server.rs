@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
 use meshlake_query::Engine;
-use meshlake_storage::{Health, LocalDisk, Store, open_object_store};
+use meshlake_storage::{Disk, Health, LocalDisk, Store, open_object_store};
 use meshlake_ui_api::{Api, Readiness, router};
+use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -21,7 +22,7 @@ use tracing::info;
 use crate::demo;
 use crate::failure::Failure;
 
-fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+pub(crate) fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
 }
 
@@ -88,13 +89,18 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc<Store>, Failure> {
-    let disk = Arc::new(LocalDisk);
-    let objects = open_object_store(config, disk.clone()).map_err(|source| {
+/// The object store of the configuration.
+pub(crate) fn open_objects(config: &Config, disk: Arc<dyn Disk>) -> Result<Arc<dyn ObjectStore>, Failure> {
+    open_object_store(config, disk).map_err(|source| {
         let folder = config.data_dir.join("store").display().to_string();
         let place = if config.storage.url.is_empty() { folder } else { config.storage.url.clone() };
         Failure::Objects { place, source: Box::new(source) }
-    })?;
+    })
+}
+
+async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc<Store>, Failure> {
+    let disk = Arc::new(LocalDisk);
+    let objects = open_objects(config, disk.clone())?;
     Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), metrics).await?)
 }
 

@@ -21,6 +21,17 @@ pub struct Cli {
     /// Print the settings in force as YAML, secrets masked, and exit
     #[arg(long)]
     pub print_config: bool,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the binary does besides serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Command {
+    /// Read the whole data folder and say what is wrong with it; changes nothing
+    Check,
 }
 
 #[cfg(test)]
@@ -37,5 +48,7 @@ mod tests {
         assert_eq!(cli.config, Some("a.yaml".into()));
         assert_eq!(cli.data_dir, Some("d".into()));
         assert!(cli.demo && cli.print_config);
+        let cli = Cli::parse_from(["meshlake", "--data-dir", "d", "check"]);
+        assert_eq!((cli.data_dir, cli.command), (Some("d".into()), Some(Command::Check)));
     }
 }

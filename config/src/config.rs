@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Api, ConfigError, Ingest, Journal, Live, Log, Otlp, Query, Storage,
+    Api, Compaction, ConfigError, Ingest, Journal, Live, Log, Otlp, Query, Retention, Storage,
     limits::{Checked, apart, require},
 };
 
@@ -25,6 +25,10 @@ pub struct Config {
     pub journal: Journal,
     /// The object store.
     pub storage: Storage,
+    /// Merging fresh files into the lake.
+    pub compaction: Compaction,
+    /// How long spans are kept.
+    pub retention: Retention,
     /// The HTTP API.
     pub api: Api,
     /// Queries.
@@ -42,6 +46,8 @@ impl Default for Config {
             live: Live::default(),
             journal: Journal::default(),
             storage: Storage::default(),
+            compaction: Compaction::default(),
+            retention: Retention::default(),
             api: Api::default(),
             query: Query::default(),
             log: Log::default(),
@@ -66,6 +72,8 @@ impl Config {
         self.live.validate()?;
         self.journal.validate(self.otlp.max_request_size)?;
         self.storage.validate()?;
+        self.compaction.validate()?;
+        self.retention.validate(self.query.timeout)?;
         self.api.validate()?;
         apart("api.listen", self.api.listen, "otlp.grpc_listen", self.otlp.grpc_listen)?;
         apart("api.listen", self.api.listen, "otlp.http_listen", self.otlp.http_listen)?;

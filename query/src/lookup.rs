@@ -1,32 +1,27 @@
 //! All rows of given traces, read directly: no SQL, no plan.
 //!
-//! Live batches are filtered in memory. Of a file, the pages of `trace_id` that may hold an id are read first, the asked
+//! Live batches are filtered in memory. Lake files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that may hold an id are read first, the asked
 //! columns only for the rows that do (see [`crate::fences`]).
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_config::Tenant;
-use meshlake_storage::{FreshFile, Snapshot, column_index};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use meshlake_storage::{FileReader, Snapshot, SpanFile, column_index};
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::fences::{FENCE_COLUMNS, Fences};
 use crate::spans::{holds_only, may_hold, object_meta};
@@ -91,7 +86,8 @@ impl Lookups {
             each(found)?;
             tokio::task::yield_now().await;
         }
-        let files: Vec<_> = snapshot.files.iter().filter(|file| may_hold(file, tenant)).cloned().collect();
+        let files: Vec<_> =
+            snapshot.files.iter().filter(|file| may_hold(file, tenant) && wanted.may_be_in(file)).cloned().collect();
         let tasks = files.into_iter().map(|file| {
             let (lookups, wanted) = (self.clone(), wanted.clone());
             async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file).await }).join().await }
@@ -103,14 +99,14 @@ impl Lookups {
         Ok(())
     }
 
-    async fn of_file(&self, wanted: &Wanted, file: &FreshFile) -> Result<FoundRows> {
+    async fn of_file(&self, wanted: &Wanted, file: &SpanFile) -> Result<FoundRows> {
         let meta = object_meta(file)?;
         let fence = self.fences.get(&self.store, &meta).await?;
         let mut found = FoundRows::new(&self.runtime);
         let Some(pages) = fence.select(&wanted.ids) else { return Ok(found) };
         let names = if file.tenants.len() == 1 { &FENCE_COLUMNS[1..] } else { &FENCE_COLUMNS[..] };
         let mut masks = Vec::new();
-        let mut candidates = self.open(&meta.location, fence.metadata().clone(), pages.clone(), Some(names))?;
+        let mut candidates = self.open(&meta, fence.metadata().clone(), pages.clone(), Some(names))?;
         while let Some(batch) = candidates.try_next().await? {
             masks.push(wanted.mask(&batch)?);
         }
@@ -122,7 +118,7 @@ impl Lookups {
             .with_file_metadata_cache(Some(self.runtime.cache_manager.get_file_metadata_cache()))
             .with_page_index_policy(Some(PageIndexPolicy::Optional));
         let footer = ArrowReaderMetadata::try_new(footer.fetch_metadata().await?, ArrowReaderOptions::new())?;
-        let mut rows = self.open(&meta.location, footer, rows, wanted.columns)?;
+        let mut rows = self.open(&meta, footer, rows, wanted.columns)?;
         while let Some(batch) = rows.try_next().await? {
             found.add(batch)?;
         }
@@ -132,12 +128,12 @@ impl Lookups {
     /// The columns of the selected rows of a file, of which only these are read.
     fn open(
         &self,
-        path: &Path,
+        file: &ObjectMeta,
         footer: ArrowReaderMetadata,
         rows: RowSelection,
         columns: Option<&[&str]>,
     ) -> Result<ParquetRecordBatchStream<FileReader>> {
-        let reader = FileReader { store: self.store.clone(), path: path.clone(), footer: footer.metadata().clone() };
+        let reader = FileReader::new(self.store.clone(), file.location.clone(), file.size).with_footer(footer.metadata().clone());
         let mask = match columns {
             Some(columns) => ProjectionMask::columns(footer.parquet_schema(), columns.iter().copied()),
             None => ProjectionMask::all(),
@@ -148,6 +144,11 @@ impl Lookups {
 }
 
 impl Wanted {
+    /// Whether one of the traces may be in the file, by its filter.
+    fn may_be_in(&self, file: &SpanFile) -> bool {
+        file.traces.as_ref().is_none_or(|traces| self.ids.iter().any(|id| traces.may_hold(&id.0)))
+    }
+
     fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
         let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;
@@ -184,32 +185,5 @@ impl Wanted {
             }
             None => Ok(mask),
         }
-    }
-}
-
-/// Reads ranges of one file whose footer is known.
-struct FileReader {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    footer: Arc<ParquetMetaData>,
-}
-
-impl AsyncFileReader for FileReader {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move { self.store.get_range(&self.path, range).await.map_err(|error| ParquetError::External(Box::new(error))) }
-            .boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(|error| ParquetError::External(Box::new(error))) }
-            .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        let footer = self.footer.clone();
-        async move { Ok(footer) }.boxed()
     }
 }

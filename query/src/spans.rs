@@ -30,7 +30,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::union::UnionExec;
 use meshlake_config::Tenant;
-use meshlake_storage::{FreshFile, LiveBatch, Snapshot, column_index, spans_schema};
+use meshlake_storage::{LiveBatch, Snapshot, SpanFile, column_index, spans_schema};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -59,7 +59,7 @@ impl SpansTable {
 }
 
 /// Whether a file holds rows of `tenant`.
-pub(crate) fn may_hold(file: &FreshFile, tenant: &Tenant) -> bool {
+pub(crate) fn may_hold(file: &SpanFile, tenant: &Tenant) -> bool {
     file.tenants.iter().any(|name| name == tenant.as_str())
 }
 
@@ -117,7 +117,7 @@ impl TableProvider for SpansTable {
 
 impl SpansTable {
     /// The batches and files that may hold rows that the tenant may see and the filters let through.
-    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> (Vec<&LiveBatch>, Vec<&FreshFile>) {
+    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> (Vec<&LiveBatch>, Vec<&SpanFile>) {
         let live: Vec<_> = self.snapshot.live.iter().filter(|live| live.batch.num_rows() > 0).collect();
         let files: Vec<_> = self.snapshot.files.iter().map(Arc::as_ref).filter(|file| may_hold(file, &self.tenant)).collect();
         let bounds = live.iter().map(|live| (live.start_min, live.start_max));
@@ -151,7 +151,7 @@ impl Scan<'_> {
     }
 
     /// Files as one scan; where they are shared, Parquet rows of other tenants are dropped while decoding.
-    fn files(&self, files: Vec<&FreshFile>, shared: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    fn files(&self, files: Vec<&SpanFile>, shared: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if files.is_empty() {
             return Ok(None);
         }
@@ -195,7 +195,7 @@ impl Scan<'_> {
 
 /// Files over partitions, so that each has about the same number of bytes; the newest first, for then a query of the newest
 /// rows soon knows which of the other files to skip.
-fn spread(mut files: Vec<&FreshFile>, partitions: usize) -> Result<Vec<FileGroup>> {
+fn spread(mut files: Vec<&SpanFile>, partitions: usize) -> Result<Vec<FileGroup>> {
     files.sort_by_key(|file| Reverse(file.size));
     let mut groups = vec![(0u64, Vec::new()); partitions.min(files.len())];
     for file in files {
@@ -204,7 +204,7 @@ fn spread(mut files: Vec<&FreshFile>, partitions: usize) -> Result<Vec<FileGroup
             group.push(file);
         }
     }
-    let newest_first = |(_, mut files): (u64, Vec<&FreshFile>)| {
+    let newest_first = |(_, mut files): (u64, Vec<&SpanFile>)| {
         files.sort_by_key(|file| Reverse(file.start_max));
         let files = files.into_iter().map(partitioned);
         files.collect::<Result<_>>().map(FileGroup::new)
@@ -213,7 +213,7 @@ fn spread(mut files: Vec<&FreshFile>, partitions: usize) -> Result<Vec<FileGroup
 }
 
 /// The file with the bounds of its start times, by which it is skipped unread when a query has newer rows than it can hold.
-fn partitioned(file: &FreshFile) -> Result<PartitionedFile> {
+fn partitioned(file: &SpanFile) -> Result<PartitionedFile> {
     let time = |micros| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
     let mut statistics = Statistics::new_unknown(&spans_schema());
     if let Some(start_time) = column_index(START_TIME).and_then(|index| statistics.column_statistics.get_mut(index)) {
@@ -225,7 +225,7 @@ fn partitioned(file: &FreshFile) -> Result<PartitionedFile> {
 
 /// The file as the object store would list it, with a constant modification time: files never change, and the metadata
 /// cache compares it.
-pub(crate) fn object_meta(file: &FreshFile) -> Result<ObjectMeta> {
+pub(crate) fn object_meta(file: &SpanFile) -> Result<ObjectMeta> {
     let mut meta = PartitionedFile::new("", file.size).object_meta;
     meta.location = Path::parse(&file.path).map_err(object_store::Error::from)?;
     Ok(meta)

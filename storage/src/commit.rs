@@ -3,6 +3,7 @@
 //! `commits/<writer>/<generation, 20 digits>.json`, created once and never changed. The files of a generation exist for
 //! readers from the moment its record does; a file without a record is what a crash left behind. Writers share nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::snapshot::FreshFile;
+use crate::snapshot::SpanFile;
 
 const VERSION: u32 = 1;
 /// Commit records that are read at once while starting.
@@ -28,7 +29,10 @@ pub(crate) struct Commit {
     pub generation: u64,
     /// Bytes of that segment that it covers; what is behind them was refused.
     pub journal_bytes: u64,
-    pub files: Vec<FreshFile>,
+    pub files: Vec<SpanFile>,
+    /// The last generation up to which all of this writer are committed; this one, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<u64>,
 }
 
 /// Why a commit record could not be read or written.
@@ -51,17 +55,18 @@ pub enum CommitError {
 }
 
 impl Commit {
-    pub(crate) fn new(writer: &str, generation: u64, journal_bytes: u64, files: Vec<FreshFile>) -> Commit {
-        Commit { version: VERSION, writer: writer.to_owned(), generation, journal_bytes, files }
+    pub(crate) fn new(writer: &str, generation: u64, journal_bytes: u64, files: Vec<SpanFile>) -> Commit {
+        Commit { version: VERSION, writer: writer.to_owned(), generation, journal_bytes, files, settled: None }
     }
 
-    fn path(&self) -> Path {
-        Path::from(format!("commits/{}/{:020}.json", self.writer, self.generation))
+    /// The last generation up to which all of this writer are committed. Generations are not always committed in order.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.unwrap_or(self.generation)
     }
 
     /// Makes the files of the record exist. When this returns, the record is in the object store.
     pub(crate) async fn create(&self, store: &dyn ObjectStore) -> Result<(), CommitError> {
-        let path = self.path();
+        let path = record_path(&self.writer, self.generation);
         let record = serde_json::to_vec(self).map_err(|error| unreadable(&path, &error))?;
         match store.put_opts(&path, record.into(), PutMode::Create.into()).await {
             Ok(_) => Ok(()),
@@ -83,12 +88,29 @@ impl Commit {
 
     /// All records of all writers, each writer's in order.
     pub(crate) async fn read_all(store: &Arc<dyn ObjectStore>) -> Result<Vec<Commit>, CommitError> {
-        let mut paths: Vec<Path> = store.list(Some(&Path::from("commits"))).map_ok(|object| object.location).try_collect().await?;
+        // Twice: a writer's next record may be created behind the listing, and the one after it before the listing's end. A gap
+        // in what is known of a writer must not be taken for its end.
+        let mut paths = BTreeSet::new();
+        for _ in 0..2 {
+            let found = store.list(Some(&Path::from("commits"))).map_ok(|object| object.location);
+            paths.extend(found.try_collect::<Vec<Path>>().await?);
+        }
         paths.retain(|path| path.extension() == Some("json"));
-        paths.sort();
-        let reads = futures::stream::iter(paths).map(|path| async move { Commit::read(store.as_ref(), &path).await });
-        reads.buffered(READS).try_collect().await
+        let reads = futures::stream::iter(paths).map(|path| async move {
+            match Commit::read(store.as_ref(), &path).await {
+                // Another process has merged its files meanwhile.
+                Err(CommitError::Store(object_store::Error::NotFound { .. })) => Ok(None),
+                read => read.map(Some),
+            }
+        });
+        let commits: Vec<Option<Commit>> = reads.buffered(READS).try_collect().await?;
+        Ok(commits.into_iter().flatten().collect())
     }
+}
+
+/// Where a record is.
+pub(crate) fn record_path(writer: &str, generation: u64) -> Path {
+    Path::from(format!("commits/{writer}/{generation:020}.json"))
 }
 
 fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> CommitError {
@@ -101,7 +123,7 @@ mod tests {
     use object_store::memory::InMemory;
 
     fn commit() -> Commit {
-        let file = FreshFile {
+        let file = SpanFile {
             path: "fresh/w/1-a.parquet".into(),
             size: 10,
             rows: 2,
@@ -109,6 +131,7 @@ mod tests {
             start_max: 2,
             end_max: 3,
             tenants: vec!["default".into()],
+            ..SpanFile::default()
         };
         Commit::new("w", 1, 99, vec![file])
     }

@@ -2,11 +2,11 @@
 //!
 //! # Why
 //! A success answer must survive `kill -9` and power loss, spans must be queryable the moment they are acknowledged, and what
-//! stays must be open columns. Three places do this, each span in exactly one of them at any moment a query can see:
+//! stays must be open columns. Four places do this, each span in exactly one of them at any moment a query can see:
 //!
 //! ```text
-//! request -> journal (fsync) -> live batches -> fresh Parquet file + commit record -> (lake)
-//!            durable            queryable      open, in the object store
+//! request -> journal (fsync) -> live batches -> fresh Parquet file + commit record -> lake file + Delta commit
+//!            durable            queryable      open, in the object store              large, sorted, for any reader
 //! ```
 //!
 //! # Promises
@@ -22,6 +22,7 @@
 
 mod attributes;
 mod builder;
+mod check;
 mod columns;
 mod commit;
 mod dedupe;
@@ -30,9 +31,12 @@ mod frame;
 mod fresh;
 mod ingest;
 mod journal;
+mod lake;
+mod layout;
 mod live;
 mod metrics;
 mod object;
+mod reader;
 mod schema;
 mod snapshot;
 mod sorted;
@@ -40,17 +44,20 @@ mod store;
 
 pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
 pub use builder::{AttributeValues, Attributes, EventColumn, Link, LinkColumn, Row, SpanBuilder};
+pub use check::{Report, check};
 pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
 pub use commit::CommitError;
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
+pub use lake::{LakeError, TraceFilter};
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
+pub use reader::FileReader;
 pub use schema::{
     Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
     spans_schema, text_type, time_type,
 };
-pub use snapshot::{FreshFile, LiveBatch, Snapshot};
+pub use snapshot::{LiveBatch, Snapshot, SpanFile};
 pub use sorted::CLOCK_FLAG;
 pub use store::{Health, OpenError, Store};

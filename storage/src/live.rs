@@ -3,6 +3,7 @@
 //! A *generation* is the spans of one journal segment. It is open while the journal writes to its segment, then closed, then
 //! flushed; the commit of its files takes it out and puts them in, in one step that no snapshot can see half of (P2).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,7 +16,7 @@ use crate::builder::SpanBuilder;
 use crate::frame::RequestHash;
 use crate::journal::Seen;
 use crate::schema::spans_schema;
-use crate::snapshot::{FreshFile, LiveBatch, Snapshot};
+use crate::snapshot::{LiveBatch, Snapshot, SpanFile};
 
 /// An open batch becomes immutable when it has so many rows, so that its dictionaries stay in the processor's caches.
 const BATCH_ROWS_MAX: usize = 32_768;
@@ -163,7 +164,11 @@ impl Drop for Writing {
 #[derive(Debug)]
 struct State {
     generations: Vec<Arc<Generation>>,
-    files: Arc<Vec<Arc<FreshFile>>>,
+    files: Arc<Vec<Arc<SpanFile>>>,
+}
+
+fn is_lake(file: &SpanFile) -> bool {
+    file.path.starts_with("lake/")
 }
 
 /// All generations, and the files that earlier ones became.
@@ -174,7 +179,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(files: Vec<Arc<FreshFile>>, shards: usize) -> Live {
+    pub(crate) fn new(files: Vec<Arc<SpanFile>>, shards: usize) -> Live {
         Live { state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }), shards }
     }
 
@@ -186,10 +191,24 @@ impl Live {
     }
 
     /// Puts the committed files of a generation in its place.
-    pub(crate) fn replace(&self, number: u64, files: impl IntoIterator<Item = FreshFile>) {
+    pub(crate) fn replace(&self, number: u64, files: impl IntoIterator<Item = SpanFile>) {
         let mut state = self.state.write();
         state.generations.retain(|generation| generation.number != number);
         Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
+    }
+
+    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`.
+    pub(crate) fn swap(&self, covered: &HashSet<&str>, lake: Vec<Arc<SpanFile>>) {
+        let mut state = self.state.write();
+        let fresh = state.files.iter().filter(|file| !is_lake(file) && !covered.contains(file.path.as_str()));
+        state.files = Arc::new(fresh.cloned().chain(lake).collect());
+    }
+
+    /// The last generation up to which all are committed once `number` is.
+    pub(crate) fn settled_with(&self, number: u64) -> u64 {
+        let state = self.state.read();
+        let others = state.generations.iter().map(|generation| generation.number).filter(|other| *other < number);
+        others.min().map_or(number, |oldest| oldest - 1)
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ArrowError> {

@@ -20,6 +20,13 @@ pub struct Metrics {
     pub(crate) flush: Histogram,
     pub(crate) replayed: Counter,
     pub(crate) torn_bytes: Counter,
+    pub(crate) backlog_files: Gauge,
+    pub(crate) lake_files: Gauge,
+    pub(crate) compacted_spans: Counter,
+    pub(crate) compacted_bytes: Counter,
+    pub(crate) compaction_failures: Counter,
+    pub(crate) merged_duplicates: Counter,
+    pub(crate) retired_spans: Counter,
 }
 
 impl Metrics {
@@ -39,6 +46,13 @@ impl Metrics {
             flush: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             replayed: Counter::default(),
             torn_bytes: Counter::default(),
+            backlog_files: Gauge::default(),
+            lake_files: Gauge::default(),
+            compacted_spans: Counter::default(),
+            compacted_bytes: Counter::default(),
+            compaction_failures: Counter::default(),
+            merged_duplicates: Counter::default(),
+            retired_spans: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("meshlake");
         let m = &metrics;
@@ -54,6 +68,13 @@ impl Metrics {
         registry.register("flush_seconds", "Time to sort, encode, put and commit a generation", m.flush.clone());
         registry.register("replayed_requests", "Requests read back from the journal at the start", m.replayed.clone());
         registry.register("journal_torn_bytes", "Bytes cut off the journal at the start: never acknowledged", m.torn_bytes.clone());
+        registry.register("backlog_files", "Fresh files that are not in the lake", m.backlog_files.clone());
+        registry.register("lake_files", "Files of the lake", m.lake_files.clone());
+        registry.register("compacted_spans", "Spans written to lake files", m.compacted_spans.clone());
+        registry.register("compacted_bytes", "Bytes of lake files written", m.compacted_bytes.clone());
+        registry.register("compaction_failures", "Failed compactions, each tried again", m.compaction_failures.clone());
+        registry.register("merged_duplicates", "Spans that compaction found twice", m.merged_duplicates.clone());
+        registry.register("retired_spans", "Spans that retention took out", m.retired_spans.clone());
         metrics
     }
 }

@@ -1,9 +1,11 @@
-//! What a query reads: a consistent view of the live batches and the fresh files.
+//! What a query reads: a consistent view of the live batches and of the fresh and lake files.
 
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
+
+use crate::lake::TraceFilter;
 
 /// Everything that is acknowledged, each span once: a generation's spans are in `live` until the commit of their files, and
 /// in `files` from then on (P2). Cheap to take and to keep.
@@ -11,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Snapshot {
     /// Spans that are not in a file yet.
     pub live: Vec<LiveBatch>,
-    /// Committed fresh files, oldest commit first.
-    pub files: Arc<Vec<Arc<FreshFile>>>,
+    /// Committed files, fresh and of the lake.
+    pub files: Arc<Vec<Arc<SpanFile>>>,
 }
 
 /// Some of the live spans.
@@ -27,8 +29,8 @@ pub struct LiveBatch {
 }
 
 /// A committed Parquet file of rows of [`crate::spans_schema`], sorted by (tenant, trace_id, start).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FreshFile {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SpanFile {
     /// Where it is in the object store.
     pub path: String,
     /// Bytes.
@@ -43,4 +45,20 @@ pub struct FreshFile {
     pub end_max: i64,
     /// The tenants whose spans it holds, sorted.
     pub tenants: Vec<String>,
+    /// The beginning of its window, microseconds; none where its spans are of many, or their clocks can't be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
+    /// The traces that it may hold, where they are known.
+    #[serde(skip)]
+    pub traces: Option<Arc<TraceFilter>>,
 }
+
+/// Files never change: the same path is the same file.
+impl PartialEq for SpanFile {
+    fn eq(&self, other: &SpanFile) -> bool {
+        (&self.path, self.size, self.rows, &self.tenants, self.window)
+            == (&other.path, other.size, other.rows, &other.tenants, other.window)
+    }
+}
+
+impl Eq for SpanFile {}

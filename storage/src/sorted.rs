@@ -18,6 +18,8 @@ use crate::schema::{column_index, spans_schema};
 
 /// Files of one flush. Past it the windows with the fewest rows share a file.
 const WINDOWS_MAX: usize = 32;
+/// Rows of one span id with which a row is compared at most.
+const TWINS_MAX: usize = 8;
 /// The window of rows whose clock can't be trusted, and of windows that got no file of their own.
 const NO_WINDOW: i64 = i64::MIN;
 /// `flagged` begins with this where the start is out of range.
@@ -46,6 +48,8 @@ struct Unified {
 pub(crate) struct SortedRows<'a> {
     batches: &'a [RecordBatch],
     order: Vec<Position>,
+    /// Length of a window, microseconds.
+    window: i64,
     /// One for each text column, by position in the schema.
     texts: HashMap<usize, Unified>,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Places(Vec<(usize, usize)>);
 /// Some rows of a flush that go to one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
+    /// Its beginning, microseconds; none where rows of many windows share it.
+    pub start: Option<i64>,
     pub rows: Range<usize>,
     pub start_min: i64,
     pub start_max: i64,
@@ -108,14 +114,70 @@ impl<'a> SortedRows<'a> {
                 texts.insert(index, Unified::new(&arrays)?);
             }
         }
-        let mut rows = SortedRows { batches, order: Vec::new(), texts };
-        rows.order = rows.positions(window)?;
+        let mut rows = SortedRows { batches, order: Vec::new(), window, texts };
+        rows.order = rows.positions()?;
         merge_small_windows(&mut rows.order);
         rows.order.sort_unstable();
         Ok(rows)
     }
 
-    fn positions(&self, window: i64) -> Result<Vec<Position>, ArrowError> {
+    /// Sorts the rows of `batches`, whatever their windows.
+    pub(crate) fn merged(batches: &'a [RecordBatch]) -> Result<SortedRows<'a>, ArrowError> {
+        let mut rows = SortedRows::new(batches, i64::MAX)?;
+        rows.order.iter_mut().for_each(|position| position.window = NO_WINDOW);
+        rows.order.sort_unstable();
+        Ok(rows)
+    }
+
+    /// Drops rows that are equal to an earlier one in every column (P2). Returns how many.
+    pub(crate) fn drop_duplicates(&mut self) -> Result<u64, ArrowError> {
+        let ids = self.batches.iter().map(|batch| Ok(column(batch, "span_id")?.as_fixed_size_binary()));
+        let ids: Vec<&FixedSizeBinaryArray> = ids.collect::<Result<_, ArrowError>>()?;
+        let id = |position: &Position| ids[position.batch as usize].value(position.row as usize);
+        let mut kept: Vec<Position> = Vec::with_capacity(self.order.len());
+        let mut group = 0;
+        for position in &self.order {
+            let same =
+                |other: &Position| (position.tenant, position.trace, position.start) == (other.tenant, other.trace, other.start);
+            if kept.get(group).is_some_and(|first| !same(first)) {
+                group = kept.len();
+            }
+            let twins = kept[group..].iter().rev().filter(|other| id(other) == id(position)).take(TWINS_MAX);
+            let mut is_duplicate = false;
+            for twin in twins {
+                is_duplicate |= self.equal(twin, position);
+            }
+            if !is_duplicate {
+                kept.push(*position);
+            }
+        }
+        let dropped = self.order.len() - kept.len();
+        self.order = kept;
+        Ok(dropped as u64)
+    }
+
+    fn equal(&self, a: &Position, b: &Position) -> bool {
+        let row = |position: &Position| self.batches[position.batch as usize].slice(position.row as usize, 1);
+        row(a).columns().iter().zip(row(b).columns()).all(|(a, b)| a.as_ref() == b.as_ref())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The tenant of a row.
+    pub(crate) fn tenant(&self, row: usize) -> &'a str {
+        let position = self.order[row];
+        let tenants = column(&self.batches[position.batch as usize], "tenant").and_then(text);
+        tenants.map_or("", |(keys, names)| keys.key(position.row as usize).map_or("", |key| names.value(key)))
+    }
+
+    /// The trace id of a row.
+    pub(crate) fn trace(&self, row: usize) -> [u8; 16] {
+        self.order[row].trace
+    }
+
+    fn positions(&self) -> Result<Vec<Position>, ArrowError> {
         let mut order = Vec::with_capacity(self.batches.iter().map(RecordBatch::num_rows).sum());
         let tenants = self.tenant_ranks()?;
         for (batch_index, batch) in self.batches.iter().enumerate() {
@@ -127,7 +189,7 @@ impl<'a> SortedRows<'a> {
             for row in 0..batch.num_rows() {
                 let placed = flagged.key(row).is_none_or(|key| !unplaced[key]);
                 order.push(Position {
-                    window: if placed { start.value(row).div_euclid(window) } else { NO_WINDOW },
+                    window: if placed { start.value(row).div_euclid(self.window) } else { NO_WINDOW },
                     tenant: tenants[batch_index][tenant.key(row).unwrap_or_default()],
                     trace: trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?,
                     start: start.value(row),
@@ -154,20 +216,18 @@ impl<'a> SortedRows<'a> {
         let mut windows = Vec::new();
         let mut from = 0;
         for group in self.order.chunk_by(|a, b| a.window == b.window) {
-            windows.push(self.window(from, group)?);
+            let start = group.first().filter(|first| first.window != NO_WINDOW).map(|first| first.window * self.window);
+            windows.push(Window { start, ..self.bounds(from..from + group.len())? });
             from += group.len();
         }
         Ok(windows)
     }
 
-    fn window(&self, from: usize, group: &[Position]) -> Result<Window, ArrowError> {
-        let mut window = Window {
-            rows: from..from + group.len(),
-            start_min: i64::MAX,
-            start_max: i64::MIN,
-            end_max: i64::MIN,
-            tenants: Vec::new(),
-        };
+    /// What a file of these rows says of them.
+    pub(crate) fn bounds(&self, rows: Range<usize>) -> Result<Window, ArrowError> {
+        let group = &self.order[rows.clone()];
+        let mut window =
+            Window { start: None, rows, start_min: i64::MAX, start_max: i64::MIN, end_max: i64::MIN, tenants: Vec::new() };
         let mut last_tenant = None;
         for position in group {
             let (batch, row) = (&self.batches[position.batch as usize], position.row as usize);
@@ -281,7 +341,8 @@ mod tests {
 
     fn window(rows: Range<usize>, start_min: i64, start_max: i64, tenants: &[&str]) -> Window {
         let tenants = tenants.iter().map(|tenant| (*tenant).to_owned()).collect();
-        Window { rows, start_min, start_max, end_max: start_max + 3, tenants }
+        let start = (start_max < 7_000).then(|| start_min.div_euclid(WINDOW) * WINDOW);
+        Window { start, rows, start_min, start_max, end_max: start_max + 3, tenants }
     }
 
     /// Scenario: two batches whose dictionaries differ, with rows of two windows and one with a bad clock. Guarantee: the

@@ -28,6 +28,7 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
+use crate::lake::{Backlog, Compactor, Fresh, Lake, LakeError, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -60,13 +61,16 @@ pub enum OpenError {
     /// A commit record is unreadable.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The lake's log is unreadable.
+    #[error("can't read the lake: {0}")]
+    Lake(#[from] LakeError),
 }
 
 /// Who flushes, and the seed of the journal's hashes: `writer.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Writer {
-    id: String,
-    seed: u64,
+pub(crate) struct Writer {
+    pub id: String,
+    pub seed: u64,
 }
 
 impl Writer {
@@ -76,7 +80,7 @@ impl Writer {
         Writer { id: format!("{:016x}", random()), seed: random() }
     }
 
-    fn load(folder: &Path, disk: &dyn Disk) -> io::Result<Writer> {
+    pub(crate) fn load(folder: &Path, disk: &dyn Disk) -> io::Result<Writer> {
         let path = folder.join("writer.json");
         match std::fs::read(&path) {
             Ok(bytes) => {
@@ -103,7 +107,7 @@ impl Writer {
 }
 
 /// Holds the data folder against other processes.
-fn lock(folder: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
     let file = File::options().create(true).append(true).open(folder.join("lock")).map_err(failed)?;
     match file.try_lock() {
@@ -123,7 +127,7 @@ struct Recovered {
 }
 
 impl Recovered {
-    fn new(journal: &Journal, writer: &str, commits: &[Commit], config: &Config) -> io::Result<Recovered> {
+    fn new(journal: &Journal, writer: &str, commits: &[Commit], lake: &Lake, config: &Config) -> io::Result<Recovered> {
         let own = commits.iter().filter(|commit| commit.writer == writer);
         let covered: HashMap<u64, u64> = own.map(|commit| (commit.generation, commit.journal_bytes)).collect();
         let mut segments = Vec::new();
@@ -145,7 +149,9 @@ impl Recovered {
                 dedupe.insert(number, seen.newest, hash);
             }
         }
-        let numbers = covered.keys().chain(&segments).chain(&retired);
+        // A number that the lake's watermarks have passed must not come again.
+        let merged = lake.read(|state| state.last_generation(writer));
+        let numbers = covered.keys().chain(&segments).chain(&retired).chain(&merged);
         let next_number = numbers.max().map_or(1, |last| last + 1);
         Ok(Recovered { segments, dedupe, next_number })
     }
@@ -169,6 +175,8 @@ struct Flusher {
     journal: Arc<Journal>,
     live: Arc<Live>,
     objects: Arc<dyn ObjectStore>,
+    lake: Arc<Lake>,
+    backlog: Arc<Backlog>,
     writer: String,
     /// When this process began.
     start: String,
@@ -185,8 +193,9 @@ impl Flusher {
         let mut given_up = false;
         for generation in complete {
             let mut pause = FLUSH_RETRY;
+            let settled = self.live.settled_with(generation.number);
             for attempt in 0.. {
-                let Err(failure) = self.flush(&generation) else { break };
+                let Err(failure) = self.flush(&generation, settled) else { break };
                 self.metrics.flush_failures.inc();
                 error!(generation = generation.number, attempt, error = %failure, "can't flush; the spans stay live and in the journal");
                 *self.status.failing.lock() = Some(format!("can't flush: {failure}"));
@@ -201,12 +210,13 @@ impl Flusher {
         }
     }
 
-    fn flush(&self, generation: &Generation) -> Result<(), FlushError> {
+    fn flush(&self, generation: &Generation, settled: u64) -> Result<(), FlushError> {
         let began = Instant::now();
-        let flush = fresh::flush(&self.objects, &self.writer, generation, &self.start, self.window);
-        let files = self.runtime.block_on(flush)?;
-        let (spans, bytes) = files.iter().fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
-        self.live.replace(generation.number, files);
+        let flush = fresh::flush(&self.objects, &self.writer, generation, &self.start, self.window, settled);
+        let commit = self.runtime.block_on(flush)?;
+        let (spans, bytes) = commit.files.iter().fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
+        self.live.replace(generation.number, commit.files.iter().cloned());
+        self.backlog.add(&commit, &self.lake);
         *self.status.failing.lock() = None;
         if let Err(error) = self.journal.retire(generation.number, &generation.seen()) {
             // The commit is what counts: the next start retires the segment.
@@ -222,9 +232,9 @@ impl Flusher {
 
 /// What the threads tell each other and those who ask.
 #[derive(Debug, Default)]
-struct Status {
-    ready: AtomicBool,
-    closing: AtomicBool,
+pub(crate) struct Status {
+    pub ready: AtomicBool,
+    pub closing: AtomicBool,
     failing: Mutex<Option<String>>,
     unreadable: Mutex<Vec<String>>,
 }
@@ -245,8 +255,12 @@ pub struct Health {
 pub struct Store {
     live: Arc<Live>,
     objects: Arc<dyn ObjectStore>,
+    lake: Arc<Lake>,
+    backlog: Arc<Backlog>,
     status: Arc<Status>,
     requests: RwLock<Option<Sender<Request>>>,
+    /// The compaction thread ends when it is dropped.
+    compacting: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Arc<File>,
 }
@@ -271,29 +285,38 @@ impl Store {
         let lock = lock(folder)?;
         let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
         let journal = Arc::new(Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?);
+        // The lake first: what a commit names after that is in the lake's version, or fresh (P2).
+        let lake = Arc::new(Lake::open(objects.clone()).await?);
         let commits = Commit::read_all(&objects).await?;
         remove_orphans(&objects, &writer.id, &commits).await?;
-        let recovered = Recovered::new(&journal, &writer.id, &commits, config).map_err(failed)?;
-        let files: Vec<_> = commits.into_iter().flat_map(|commit| commit.files).map(Arc::new).collect();
+        let recovered = Recovered::new(&journal, &writer.id, &commits, &lake, config).map_err(failed)?;
+        let backlog = Arc::new(Backlog::default());
+        let covered: Vec<Fresh> = commits.iter().flat_map(|commit| backlog.add(commit, &lake)).collect();
+        let mut files = backlog.files();
+        files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
         let store = Store {
             live: Arc::new(Live::new(files, decode_threads(config))),
             objects,
+            lake,
+            backlog,
             status: Arc::default(),
             requests: RwLock::default(),
+            compacting: Mutex::default(),
             threads: Mutex::default(),
             lock: Arc::new(lock),
         };
-        store.start(config, writer.id, &journal, recovered, &decode, &metrics).map_err(failed)?;
+        store.start(config, &writer.id, &journal, recovered, covered, &decode, &metrics).map_err(failed)?;
         Ok(Arc::new(store))
     }
 
     fn start(
         &self,
         config: &Config,
-        writer: String,
+        writer: &str,
         journal: &Arc<Journal>,
         recovered: Recovered,
+        covered: Vec<Fresh>,
         decode: &Arc<dyn Decode>,
         metrics: &Metrics,
     ) -> io::Result<()> {
@@ -327,12 +350,21 @@ impl Store {
             let (decode, durable) = (decode.clone(), durable.clone());
             spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
         }
+        let start = format!("{:x}", now());
+        if config.compaction.enabled {
+            let compactor = Compactor::new(config, self.shared(journal, metrics), writer.to_owned(), &start, covered);
+            let (compacting, stop) = crossbeam_channel::bounded(0);
+            spawn("compact", Box::new(move || compactor.run(&stop)))?;
+            *self.compacting.lock() = Some(compacting);
+        }
         let flusher = Flusher {
             journal: journal.clone(),
             live: self.live.clone(),
             objects: self.objects.clone(),
-            writer,
-            start: format!("{:x}", now()),
+            lake: self.lake.clone(),
+            backlog: self.backlog.clone(),
+            writer: writer.to_owned(),
+            start,
             window: config.live.window.as_micros() as i64,
             status: self.status.clone(),
             metrics: metrics.clone(),
@@ -342,6 +374,18 @@ impl Store {
         spawn("flush", Box::new(move || flusher.run(&completed)))?;
         *self.requests.write() = Some(requests);
         Ok(())
+    }
+
+    fn shared(&self, journal: &Arc<Journal>, metrics: &Metrics) -> Shared {
+        Shared {
+            lake: self.lake.clone(),
+            live: self.live.clone(),
+            objects: self.objects.clone(),
+            backlog: self.backlog.clone(),
+            journal: journal.clone(),
+            status: self.status.clone(),
+            metrics: metrics.clone(),
+        }
     }
 
     /// Takes a request in. The answer comes when its spans are durable and in every snapshot taken from then on (P1).
@@ -395,6 +439,7 @@ impl Store {
     pub fn close(&self) {
         self.status.closing.store(true, Ordering::Release);
         self.requests.write().take();
+        self.compacting.lock().take();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 error!("a storage thread panicked");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::blocks::{request, spans, stored};
 use common::lossy::LossyDisk;
-use common::{Rng, blocks::Blocks, close, config, eager, try_append};
+use common::{Rng, blocks::Blocks, close, compacting, config, eager, try_append};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_storage::{Accepted, Answer, Decode, FolderStore, Metrics, Refused, Store};
@@ -76,9 +76,26 @@ async fn answer(store: &Store, disk: &LossyDisk, block: u64) -> Option<Answer> {
     }
 }
 
+/// How a store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It flushes only when it closes.
+    Collect,
+    Flush,
+    /// Files that were merged stay for those that read them.
+    Compact,
+    /// They go at once.
+    Delete,
+}
+
 /// Opens a store on a disk that may die meanwhile: then there is none.
-async fn boot(disk: &LossyDisk, flush: bool) -> Option<Arc<Store>> {
-    let config = if flush { eager(disk.root()) } else { config(disk.root()) };
+async fn boot(disk: &LossyDisk, way: Way) -> Option<Arc<Store>> {
+    let config = match way {
+        Way::Collect => config(disk.root()),
+        Way::Flush => eager(disk.root()),
+        Way::Compact => compacting(disk.root(), Duration::from_secs(5)),
+        Way::Delete => compacting(disk.root(), Duration::ZERO),
+    };
     let on: Arc<LossyDisk> = Arc::new(disk.clone());
     let opening = tokio::spawn(async move {
         let objects = FolderStore::open(&config.data_dir.join("store"), on.clone()).map_err(|error| error.to_string())?;
@@ -112,14 +129,17 @@ async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
     if rng.one_in(3) {
         disk.make_flaky();
     }
-    let Some(store) = boot(disk, rng.one_in(2)).await else { return };
-    if store.health().ready {
+    let way = [Way::Collect, Way::Flush, Way::Compact, Way::Delete][rng.below(4) as usize];
+    let Some(store) = boot(disk, way).await else { return };
+    // What is deleted at once can't be read by those that began before.
+    let can_read = |store: &Store| store.health().ready && way != Way::Delete;
+    if can_read(&store) {
         ledger.check(stored(&store).await);
     }
     for _ in 0..rng.below(20) {
         match rng.below(8) {
             0 => tokio::time::sleep(Duration::from_millis(rng.below(8))).await,
-            1 if store.health().ready => ledger.check(stored(&store).await),
+            1 if can_read(&store) => ledger.check(stored(&store).await),
             2 | 3 => {
                 let retry = ledger.pick(rng).into_iter().collect();
                 ledger.send(&store, disk, retry).await;
@@ -141,13 +161,13 @@ async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
 
 /// The end of a round: on a sound disk everything that was acknowledged is there, and all retries are known.
 async fn settle(disk: &LossyDisk, ledger: &mut Ledger) {
-    let store = boot(disk, false).await.unwrap();
+    let store = boot(disk, Way::Collect).await.unwrap();
     ledger.check(stored(&store).await);
     ledger.send(&store, disk, ledger.sent.iter().copied().collect()).await;
     assert_eq!(ledger.acknowledged, ledger.sent, "a sound disk refuses nothing");
     ledger.check(stored(&store).await);
     close(store).await;
-    let store = boot(&disk.after_power_loss(), false).await.unwrap();
+    let store = boot(&disk.after_power_loss(), Way::Collect).await.unwrap();
     let snapshot = store.snapshot().unwrap();
     assert!(snapshot.live.is_empty(), "closing flushes");
     ledger.check(stored(&store).await);
@@ -189,13 +209,13 @@ async fn a_killed_start_is_no_foundation() {
             let mut ledger = Ledger::default();
             let disk = LossyDisk::new(operations * 2 + seed);
             disk.die_after(operations);
-            if let Some(store) = boot(&disk, true).await {
+            if let Some(store) = boot(&disk, Way::Flush).await {
                 ledger.send(&store, &disk, vec![0]).await;
                 disk.die();
                 close(store).await;
             }
             let disk = disk.after_kill();
-            let store = boot(&disk, false).await.unwrap();
+            let store = boot(&disk, Way::Collect).await.unwrap();
             ledger.send(&store, &disk, vec![0, 1]).await;
             disk.die();
             close(store).await;

@@ -38,6 +38,11 @@ class Server:
         self._process: subprocess.Popen | None = None
 
     @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self._folder
+
+    @property
     def grpc(self) -> str:
         return f"127.0.0.1:{self._ports[0]}"
 

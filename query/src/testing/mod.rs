@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Query, Tenant};
-use meshlake_storage::{FreshFile, LiveBatch, Snapshot, spans_schema};
+use meshlake_storage::{LiveBatch, Snapshot, SpanFile, spans_schema};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
@@ -73,8 +73,16 @@ impl TestSource {
         let mut tenants: Vec<String> = rows.iter().map(|row| row.tenant.clone()).collect();
         tenants.sort();
         tenants.dedup();
-        let file =
-            FreshFile { path: path.to_string(), size, rows: rows.len() as u64, start_min, start_max, end_max: i64::MAX, tenants };
+        let file = SpanFile {
+            path: path.to_string(),
+            size,
+            rows: rows.len() as u64,
+            start_min,
+            start_max,
+            end_max: i64::MAX,
+            tenants,
+            ..SpanFile::default()
+        };
         Arc::make_mut(&mut self.snapshot.files).push(Arc::new(file));
     }
 

@@ -60,6 +60,19 @@ pub fn eager(folder: &Path) -> Config {
     config
 }
 
+/// Settings of a store that flushes after each group of requests and merges what it flushed at once, into small files.
+/// Whatever it is, retention keeps it; files that nobody should read any more go after `delete_delay`.
+pub fn compacting(folder: &Path, delete_delay: Duration) -> Config {
+    let mut config = eager(folder);
+    config.compaction.interval = Duration::from_millis(1);
+    config.compaction.settle = Duration::ZERO;
+    config.compaction.file_size = ByteSize::bytes(60_000);
+    config.compaction.cpu_percent = 100;
+    config.retention.age = Duration::from_secs(100 * 365 * 24 * 3_600);
+    config.retention.delete_delay = delete_delay;
+    config
+}
+
 pub fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
 }

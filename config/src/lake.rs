@@ -1,0 +1,82 @@
+//! Settings of the lake: when fresh files are merged into it, and for how long spans are kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ByteSize,
+    limits::{Checked, hours, minutes, number, seconds, size, time},
+};
+
+/// The merging of fresh files into the lake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compaction {
+    /// Whether this process compacts.
+    pub enabled: bool,
+    /// How often it looks for work.
+    #[serde(with = "crate::duration")]
+    pub interval: Duration,
+    /// How long a window must have got no fresh file before it is merged.
+    #[serde(with = "crate::duration")]
+    pub settle: Duration,
+    /// Age of a fresh file after which its window is merged, settled or not.
+    #[serde(with = "crate::duration")]
+    pub max_age: Duration,
+    /// Size of a lake file.
+    pub file_size: ByteSize,
+    /// Percentage of one core that it takes at most while it works.
+    pub cpu_percent: u32,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: seconds(15),
+            settle: minutes(5),
+            max_age: hours(6),
+            file_size: ByteSize::mib(256),
+            cpu_percent: 80,
+        }
+    }
+}
+
+impl Compaction {
+    pub(crate) fn validate(&self) -> Checked {
+        time("compaction.interval", self.interval, Duration::from_millis(10)..=hours(24))?;
+        time("compaction.settle", self.settle, seconds(0)..=hours(24))?;
+        time("compaction.max_age", self.max_age, seconds(0)..=hours(24 * 7))?;
+        size("compaction.file_size", self.file_size, ByteSize::mib(1)..=ByteSize::gib(4))?;
+        number("compaction.cpu_percent", self.cpu_percent, 1..=100)
+    }
+}
+
+/// For how long spans are kept, each tenant's by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Age at which a lake file goes, by the latest start of its spans.
+    #[serde(with = "crate::duration")]
+    pub age: Duration,
+    /// Bytes of lake files of one tenant, past which its oldest go; 0: no limit.
+    pub size: ByteSize,
+    /// How long a file that no new query reads stays for those that run.
+    #[serde(with = "crate::duration")]
+    pub delete_delay: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: hours(30 * 24), size: ByteSize::bytes(0), delete_delay: minutes(10) }
+    }
+}
+
+impl Retention {
+    pub(crate) fn validate(&self, query_timeout: Duration) -> Checked {
+        time("retention.age", self.age, hours(1)..=hours(3_650 * 24))?;
+        // A query may run for its whole timeout on the files that it saw when it began.
+        time("retention.delete_delay", self.delete_delay, query_timeout..=hours(24 * 7))
+    }
+}

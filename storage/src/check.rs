@@ -1,0 +1,178 @@
+//! `meshlake check`: what a data folder says of itself against what is there.
+//!
+//! Reads everything and changes nothing. What a crash leaves behind and the next start or compaction removes by itself is
+//! said apart from what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use meshlake_config::Config;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+
+use crate::commit::Commit;
+use crate::disk::Disk;
+use crate::journal::Journal;
+use crate::lake::{Lake, filter_path};
+use crate::reader::FileReader;
+use crate::schema::{column_index, spans_schema};
+use crate::snapshot::SpanFile;
+use crate::store::{OpenError, Writer, lock};
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests in the journal that no file has yet.
+    pub journal_requests: u64,
+    /// Files that hold spans, fresh and of the lake.
+    pub files: u64,
+    /// Spans in them.
+    pub spans: u64,
+    /// What is wrong: acknowledged spans may be gone, or there twice.
+    pub problems: Vec<String>,
+    /// What a crash left behind, and what goes by itself.
+    pub leftovers: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(out, "wrong: {problem}")?;
+        }
+        for leftover in &self.leftovers {
+            writeln!(out, "left over: {leftover}")?;
+        }
+        let (requests, files, spans) = (self.journal_requests, self.files, self.spans);
+        write!(out, "{spans} spans in {files} files, {requests} requests in the journal, {} wrong", self.problems.len())
+    }
+}
+
+/// Reads a data folder and its object store to the end.
+///
+/// # Errors
+/// If there is no such folder, another process has it, or the object store can't be read. What is wrong with the content is in
+/// the report.
+pub async fn check(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn ObjectStore>) -> Result<Report, OpenError> {
+    let folder = &config.data_dir;
+    let failed = |source| OpenError::Folder { folder: folder.clone(), source };
+    // Not created: who checks a folder that does not exist has mistyped its name.
+    folder.read_dir().map_err(failed)?;
+    let _lock = lock(folder)?;
+    let mut report = Report::default();
+    let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
+    let commits = Commit::read_all(&objects).await?;
+    let journal = Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?;
+    report.journal(&journal, &writer.id, &commits).map_err(failed)?;
+    let lake = Lake::open(objects.clone()).await?;
+    report.files(&objects, &commits, &lake).await?;
+    Ok(report)
+}
+
+impl Report {
+    fn journal(&mut self, journal: &Journal, writer: &str, commits: &[Commit]) -> std::io::Result<()> {
+        let committed: BTreeSet<u64> =
+            commits.iter().filter(|commit| commit.writer == writer).map(|commit| commit.generation).collect();
+        for number in journal.segments()? {
+            let mut reader = match journal.read(number) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    self.problems.push(format!("journal segment {number}: {error}"));
+                    continue;
+                }
+            };
+            let mut requests = 0;
+            loop {
+                match reader.next() {
+                    Ok(Some(_)) => requests += 1,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.problems.push(format!("journal segment {number}, after {requests} requests: {error}"));
+                        break;
+                    }
+                }
+            }
+            if reader.torn() > 0 {
+                self.leftovers.push(format!("journal segment {number}: {} bytes that were never acknowledged", reader.torn()));
+            }
+            if committed.contains(&number) {
+                self.leftovers.push(format!("journal segment {number}: its spans are in files"));
+            } else {
+                self.journal_requests += requests;
+            }
+        }
+        Ok(())
+    }
+
+    async fn files(&mut self, objects: &Arc<dyn ObjectStore>, commits: &[Commit], lake: &Lake) -> Result<(), OpenError> {
+        let mut found = BTreeMap::new();
+        for folder in ["fresh", "lake/data", "lake/_index"] {
+            let list = objects.list(Some(&Path::from(folder)));
+            found.extend(list.map_ok(|object| (object.location.to_string(), object.size)).try_collect::<Vec<_>>().await?);
+        }
+        let mut named: Vec<(Arc<SpanFile>, bool)> = Vec::new();
+        for commit in commits {
+            for file in &commit.files {
+                let covered = lake.read(|state| state.covers(&commit.writer, commit.generation, file.window));
+                named.push((Arc::new(file.clone()), covered));
+            }
+        }
+        named.extend(lake.read(|state| state.files.values().map(|file| (file.file.clone(), false)).collect::<Vec<_>>()));
+        for (file, covered) in named {
+            let size = found.remove(&file.path);
+            found.remove(filter_path(&file.path).as_ref());
+            if covered {
+                if size.is_some() {
+                    self.leftovers.push(format!("{}: its spans are in the lake", file.path));
+                }
+                continue;
+            }
+            self.files += 1;
+            self.spans += file.rows;
+            match size {
+                None => self.problems.push(format!("{}: missing, with {} spans", file.path, file.rows)),
+                Some(size) if size != file.size => {
+                    self.problems.push(format!("{}: {size} bytes, not the {} that were written", file.path, file.size));
+                }
+                Some(_) => {
+                    if let Err(why) = read(objects, &file).await {
+                        self.problems.push(format!("{}: {why}", file.path));
+                    }
+                }
+            }
+            if file.path.starts_with("lake/") && file.traces.is_none() {
+                self.problems.push(format!("{}: no trace filter; lookups look into the file", file.path));
+            }
+        }
+        self.leftovers.extend(found.into_keys().map(|path| format!("{path}: nothing names it")));
+        Ok(())
+    }
+}
+
+/// Reads every row: as many as were written, in order, and each in the filter.
+async fn read(objects: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let reader = FileReader::new(objects.clone(), Path::parse(&file.path)?, file.size);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+    if builder.schema().fields() != spans_schema().fields() {
+        return Err("it has other columns".into());
+    }
+    let mut rows = 0;
+    let mut batches = builder.build()?;
+    while let Some(batch) = batches.try_next().await? {
+        rows += batch.num_rows() as u64;
+        let traces = column_index("trace_id").map(|index| batch.column(index));
+        let traces = traces.and_then(|traces| arrow::array::AsArray::as_fixed_size_binary_opt(traces.as_ref()));
+        for trace in traces.ok_or("it has no trace ids")?.iter().flatten() {
+            let trace = trace.try_into()?;
+            if file.traces.as_ref().is_some_and(|filter| !filter.may_hold(&trace)) {
+                return Err("its trace filter leaves out a trace".into());
+            }
+        }
+    }
+    if rows != file.rows {
+        return Err(format!("{rows} spans, not the {} that were written", file.rows).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The table's resident state, and the one way to change the table.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::delta::{self, Action, Txn};
+use super::filter::TraceFilter;
+use super::state::{LakeFile, LakeState};
+use super::{LakeError, checkpoint};
+use crate::ingest::now;
+use crate::snapshot::SpanFile;
+
+/// Objects that are read at once.
+const READS: usize = 16;
+/// How often a commit goes for the next version while others take it.
+const ATTEMPTS: usize = 100;
+
+/// The lake of an object store.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    objects: Arc<dyn ObjectStore>,
+    state: Mutex<LakeState>,
+    /// Commits of this process come one after the other.
+    committing: tokio::sync::Mutex<()>,
+}
+
+/// What a commit changes. Everything holds or nothing does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    pub add: Vec<(LakeFile, Option<String>)>,
+    pub remove: Vec<LakeFile>,
+    /// Watermarks: the name, what it must be, what it becomes.
+    pub watermarks: Vec<(String, Option<u64>, u64)>,
+    /// Whether the removed files' spans are gone, and not in `add`.
+    pub deletes: bool,
+}
+
+impl Change {
+    /// Whether nobody else changed what this change was made from.
+    fn applies(&self, state: &LakeState) -> bool {
+        self.remove.iter().all(|file| state.files.contains_key(&file.file.path))
+            && self.watermarks.iter().all(|(name, was, _)| state.watermarks.get(name).copied() == *was)
+    }
+
+    fn actions(&self, operation: &str) -> Vec<Action> {
+        let now = now();
+        let info = serde_json::json!({
+            "timestamp": now / 1_000,
+            "operation": if self.deletes { "DELETE" } else { "WRITE" },
+            "engineInfo": concat!("meshlake ", env!("CARGO_PKG_VERSION")),
+            "operationId": operation,
+        });
+        let mut actions = vec![Action { commit_info: Some(info), ..Action::default() }];
+        let txns = self.watermarks.iter().map(|(app_id, _, version)| Txn {
+            app_id: app_id.clone(),
+            version: *version as i64,
+            last_updated: Some(now / 1_000),
+        });
+        actions.extend(txns.map(|txn| Action { txn: Some(txn), ..Action::default() }));
+        let removes = self.remove.iter().map(|file| file.to_remove(now, true));
+        actions.extend(removes.map(|remove| Action { remove: Some(remove), ..Action::default() }));
+        let adds = self.add.iter().map(|(file, date)| file.to_add(date.clone()));
+        actions.extend(adds.map(|add| Action { add: Some(add), ..Action::default() }));
+        actions
+    }
+}
+
+/// A number that no other operation has.
+fn random() -> u128 {
+    let half = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), now());
+    u128::from(half()) << 64 | u128::from(half())
+}
+
+impl Lake {
+    /// Reads the log, and the filter of each file.
+    pub(crate) async fn open(objects: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
+        let mut state = checkpoint::load(objects.as_ref()).await?.unwrap_or_default();
+        while let Some(actions) = delta::read(objects.as_ref(), state.next).await? {
+            state.apply(&actions);
+        }
+        let files: Vec<LakeFile> = state.files.values().cloned().collect();
+        let mut filtered = futures::stream::iter(files).map(|file| with_filter(objects.as_ref(), file)).buffer_unordered(READS);
+        while let Some(file) = filtered.next().await {
+            state.files.insert(file.file.path.clone(), file);
+        }
+        drop(filtered);
+        Ok(Lake { objects, state: Mutex::new(state), committing: tokio::sync::Mutex::default() })
+    }
+
+    /// Lets `read` see the state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&LakeState) -> T) -> T {
+        read(&self.state.lock())
+    }
+
+    /// Takes in what other processes committed. Returns whether there was anything.
+    pub(crate) async fn refresh(&self) -> Result<bool, LakeError> {
+        let mut changed = false;
+        loop {
+            let next = self.state.lock().next;
+            let Some(actions) = delta::read(self.objects.as_ref(), next).await? else { return Ok(changed) };
+            self.apply(next, &actions).await;
+            changed = true;
+        }
+    }
+
+    async fn apply(&self, version: u64, actions: &[Action]) {
+        let fresh: Vec<LakeFile> = {
+            let mut state = self.state.lock();
+            if state.next != version {
+                return;
+            }
+            state.apply(actions);
+            let adds = actions.iter().filter_map(|action| action.add.as_ref());
+            adds.filter_map(|add| state.files.get(&format!("{}/{}", delta::ROOT, add.path)).cloned()).collect()
+        };
+        for file in fresh {
+            let file = with_filter(self.objects.as_ref(), file).await;
+            if let Some(known) = self.state.lock().files.get_mut(&file.file.path) {
+                *known = file;
+            }
+        }
+    }
+
+    /// Commits a change. When this returns, it is in the object store.
+    ///
+    /// # Errors
+    /// [`LakeError::Conflict`] if it does not apply any more; any other if it is not known whether it was committed, which the
+    /// next [`Lake::refresh`] tells.
+    pub(crate) async fn commit(&self, change: &Change) -> Result<(), LakeError> {
+        let _alone = self.committing.lock().await;
+        let operation = format!("{:032x}", random());
+        for _ in 0..ATTEMPTS {
+            let version = self.state.lock().next;
+            if version == 0 {
+                let created = delta::create(random(), now() / 1_000);
+                // Whoever created it, it is there afterwards.
+                delta::create_version(self.objects.as_ref(), 0, &created).await?;
+                self.refresh().await?;
+                continue;
+            }
+            if !change.applies(&self.state.lock()) {
+                return Err(LakeError::Conflict);
+            }
+            let actions = change.actions(&operation);
+            let created = delta::create_version(self.objects.as_ref(), version, &actions).await?;
+            let found = if created { Some(actions) } else { delta::read(self.objects.as_ref(), version).await? };
+            let Some(found) = found else { continue };
+            // A store that tries again by itself may answer that it exists although it is our own.
+            let own = found.iter().any(|action| {
+                action.commit_info.as_ref().is_some_and(|info| info.get("operationId").is_some_and(|id| *id == operation.as_str()))
+            });
+            self.apply(version, &found).await;
+            if own {
+                self.after(version).await;
+                return Ok(());
+            }
+        }
+        Err(LakeError::Conflict)
+    }
+
+    /// A checkpoint now and then. The log is whole without it.
+    async fn after(&self, version: u64) {
+        if version.is_multiple_of(checkpoint::INTERVAL) {
+            let state = self.state.lock().clone();
+            if let Err(error) = checkpoint::write(self.objects.as_ref(), version, &state).await {
+                warn!(version, %error, "can't write a checkpoint of the lake's log");
+            }
+        }
+    }
+
+    /// Notes that a removed file is deleted.
+    pub(crate) fn forget(&self, path: &str) {
+        self.state.lock().removed.remove(path);
+    }
+}
+
+/// Where the filter of a file is.
+pub(crate) fn filter_path(file: &str) -> Path {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    Path::from(format!("{}/_index/{}.traces", delta::ROOT, name.trim_end_matches(".parquet")))
+}
+
+/// Writes the filter of a file that is about to be committed.
+pub(crate) async fn put_filter(store: &dyn ObjectStore, file: &str, filter: &TraceFilter) -> Result<(), LakeError> {
+    store.put_opts(&filter_path(file), filter.to_bytes().into(), PutMode::Overwrite.into()).await?;
+    Ok(())
+}
+
+/// The file with its filter. Without one every lookup looks into the file, which is slower and as right.
+async fn with_filter(store: &dyn ObjectStore, file: LakeFile) -> LakeFile {
+    let path = filter_path(&file.file.path);
+    let bytes = match store.get(&path).await {
+        Ok(found) => found.bytes().await,
+        Err(error) => Err(error),
+    };
+    let filter = bytes.ok().and_then(|bytes| TraceFilter::from_bytes(&bytes));
+    if filter.is_none() {
+        warn!(%path, "can't read the trace filter of a file; lookups will look into the file instead");
+    }
+    let traces = filter.map(Arc::new);
+    LakeFile { file: Arc::new(SpanFile { traces, ..(*file.file).clone() }), ..file }
+}
+
+/// All objects below a folder.
+pub(crate) async fn list(store: &dyn ObjectStore, folder: &str) -> Result<Vec<object_store::ObjectMeta>, LakeError> {
+    Ok(store.list(Some(&Path::from(folder))).try_collect().await?)
+}

@@ -1,0 +1,172 @@
+//! Sorted files as one sorted stream, a slice at a time.
+//!
+//! Of each file one batch is held, and of its row group the compressed pages. A slice is what can be known to come before
+//! everything that was not read yet, so memory does not depend on how much there is.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
+
+use super::LakeError;
+use crate::reader::FileReader;
+use crate::schema::{column_index, spans_schema};
+use crate::snapshot::SpanFile;
+
+/// Rows of a file that are held at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// Where a row stands in the order of files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    tenant: String,
+    trace: [u8; 16],
+    start: i64,
+}
+
+/// One file.
+struct Run {
+    stream: ParquetRecordBatchStream<FileReader>,
+    /// Read and not merged.
+    rows: Option<RecordBatch>,
+    ended: bool,
+}
+
+/// Files that are being merged.
+pub(crate) struct Merge {
+    runs: Vec<Run>,
+}
+
+fn defect(what: &str) -> LakeError {
+    arrow::error::ArrowError::SchemaError(format!("spans: {what}")).into()
+}
+
+/// The columns by which files are sorted.
+struct Keys<'a> {
+    tenants: &'a arrow::array::DictionaryArray<Int32Type>,
+    names: &'a StringArray,
+    traces: &'a FixedSizeBinaryArray,
+    starts: &'a arrow::array::TimestampMicrosecondArray,
+}
+
+impl<'a> Keys<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Keys<'a>, LakeError> {
+        let column = |name: &'static str| column_index(name).map(|index| batch.column(index)).ok_or_else(|| defect(name));
+        let tenants = column("tenant")?.as_dictionary_opt::<Int32Type>().ok_or_else(|| defect("tenant"))?;
+        Ok(Keys {
+            tenants,
+            names: tenants.values().as_string_opt::<i32>().ok_or_else(|| defect("tenant"))?,
+            traces: column("trace_id")?.as_fixed_size_binary_opt().ok_or_else(|| defect("trace_id"))?,
+            starts: column("start_time")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| defect("start_time"))?,
+        })
+    }
+
+    fn tenant(&self, row: usize) -> &'a str {
+        self.tenants.key(row).map_or("", |key| self.names.value(key))
+    }
+
+    fn key(&self, row: usize) -> Key {
+        Key {
+            tenant: self.tenant(row).to_owned(),
+            trace: self.traces.value(row).try_into().unwrap_or_default(),
+            start: self.starts.value(row),
+        }
+    }
+
+    fn is_before(&self, row: usize, bound: &Key) -> bool {
+        (self.tenant(row), self.traces.value(row), self.starts.value(row))
+            < (bound.tenant.as_str(), bound.trace.as_slice(), bound.start)
+    }
+}
+
+impl Run {
+    async fn open(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<Run, LakeError> {
+        let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
+        let reader = FileReader::new(store.clone(), path, file.size);
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await?.with_batch_size(BATCH_ROWS);
+        if builder.schema().fields() != spans_schema().fields() {
+            return Err(defect(&format!("{} has other columns", file.path)));
+        }
+        Ok(Run { stream: builder.build()?, rows: None, ended: false })
+    }
+
+    /// Reads on.
+    async fn read(&mut self) -> Result<(), LakeError> {
+        match self.stream.next().await.transpose()? {
+            None => self.ended = true,
+            Some(batch) => {
+                let batch = batch.with_schema(spans_schema())?;
+                self.rows = Some(match self.rows.take() {
+                    Some(rows) => concat_batches(&spans_schema(), [&rows, &batch])?,
+                    None => batch,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> Result<Option<Key>, LakeError> {
+        self.rows.as_ref().map(|rows| Ok(Keys::new(rows)?.key(rows.num_rows() - 1))).transpose()
+    }
+
+    /// Takes the rows before `bound`, or all.
+    fn take(&mut self, bound: Option<&Key>) -> Result<Option<RecordBatch>, LakeError> {
+        let Some(rows) = self.rows.take() else { return Ok(None) };
+        let Some(bound) = bound else { return Ok(Some(rows)) };
+        let keys = Keys::new(&rows)?;
+        let (mut low, mut high) = (0, rows.num_rows());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if keys.is_before(middle, bound) { low = middle + 1 } else { high = middle }
+        }
+        let taken = (low > 0).then(|| rows.slice(0, low));
+        self.rows = (low < rows.num_rows()).then(|| rows.slice(low, rows.num_rows() - low));
+        Ok(taken)
+    }
+}
+
+impl Merge {
+    /// Opens the files.
+    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, files: &[Arc<SpanFile>]) -> Result<Merge, LakeError> {
+        let mut runs = Vec::with_capacity(files.len());
+        for file in files {
+            runs.push(Run::open(store, file).await?);
+        }
+        Ok(Merge { runs })
+    }
+
+    /// The next slice: its rows, unsorted, and none at the end. Rows that are equal in the order of files are in one slice.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>, LakeError> {
+        for run in &mut self.runs {
+            while run.rows.is_none() && !run.ended {
+                run.read().await?;
+            }
+        }
+        loop {
+            let mut bound: Option<Key> = None;
+            for run in self.runs.iter().filter(|run| !run.ended) {
+                let last = run.last()?;
+                bound = if bound.is_none() || last < bound { last } else { bound };
+            }
+            let mut slice = Vec::new();
+            for run in &mut self.runs {
+                slice.extend(run.take(bound.as_ref())?);
+            }
+            if !slice.is_empty() || bound.is_none() {
+                return Ok((!slice.is_empty()).then_some(slice));
+            }
+            // Everything held of some file has one key.
+            for run in &mut self.runs {
+                if !run.ended && run.last()? == bound {
+                    run.read().await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The lake: large trace-sorted Parquet files in an open Delta table.
+//!
+//! Fresh files of a window that has settled are merged into it and committed together with a watermark for each writer, so
+//! that a fresh file is read until exactly the version in which its spans are in the table (P2).
+
+mod checkpoint;
+mod compact;
+mod delta;
+mod filter;
+mod log;
+mod merge;
+mod output;
+mod state;
+
+pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
+pub use filter::TraceFilter;
+pub(crate) use log::{Lake, filter_path};
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+use thiserror::Error;
+
+/// Why the lake could not be read or changed. What was in it is still there.
+#[derive(Debug, Error)]
+pub enum LakeError {
+    /// The object store failed.
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// A file of the log is not one that this program understands.
+    #[error("{path}: {reason}")]
+    Unreadable {
+        /// Where it is in the object store.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Somebody else merged the same window, or removed a file that was being merged.
+    #[error("another process changed what was being merged")]
+    Conflict,
+    /// Rows do not make a batch: a defect of this crate, or a damaged file.
+    #[error("merge rows: {0}")]
+    Arrow(#[from] ArrowError),
+    /// A file can't be read or encoded.
+    #[error("Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+}

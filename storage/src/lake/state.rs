@@ -1,0 +1,154 @@
+//! The lake as this process knows it: files, how far each writer's windows are merged, what waits to be deleted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::delta::{Action, Add, Remove, Tags, Txn, partition};
+use crate::snapshot::SpanFile;
+
+/// A file of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct LakeFile {
+    pub file: Arc<SpanFile>,
+    /// How often its spans were written before, at most.
+    pub rewrites: u32,
+    /// When it was written, microseconds.
+    pub written: i64,
+}
+
+/// The table at a version.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LakeState {
+    /// The next version.
+    pub next: u64,
+    /// By path in the object store.
+    pub files: BTreeMap<String, LakeFile>,
+    /// The last generation of each [`watermark`] that is in the lake.
+    pub watermarks: HashMap<String, u64>,
+    /// Files that were taken out, and when (microseconds).
+    pub removed: BTreeMap<String, i64>,
+}
+
+/// Names a writer's fresh files of a window: the `appId` of `txn`.
+pub(crate) fn watermark(writer: &str, window: Option<i64>) -> String {
+    match window {
+        Some(window) => format!("{writer}/{window}"),
+        None => format!("{writer}/unplaced"),
+    }
+}
+
+impl LakeState {
+    /// Whether a fresh file's spans are in the lake.
+    pub(crate) fn covers(&self, writer: &str, generation: u64, window: Option<i64>) -> bool {
+        self.watermarks.get(&watermark(writer, window)).is_some_and(|merged| generation <= *merged)
+    }
+
+    /// The last generation of a writer that the lake knows of.
+    pub(crate) fn last_generation(&self, writer: &str) -> Option<u64> {
+        let own = self.watermarks.iter().filter(|(name, _)| name.rsplit_once('/').is_some_and(|(of, _)| of == writer));
+        own.map(|(_, generation)| *generation).max()
+    }
+
+    /// Takes in the actions of the next version.
+    pub(crate) fn apply(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Some(Txn { app_id, version, .. }) = &action.txn {
+                self.watermarks.insert(app_id.clone(), u64::try_from(*version).unwrap_or_default());
+            }
+            if let Some(remove) = &action.remove {
+                let path = object_path(&remove.path);
+                self.files.remove(&path);
+                self.removed.insert(path, remove.deletion_timestamp.unwrap_or_default().saturating_mul(1_000));
+            }
+            if let Some(file) = action.add.as_ref().and_then(LakeFile::from_add) {
+                self.files.insert(file.file.path.clone(), file);
+            }
+        }
+        self.next += 1;
+    }
+}
+
+fn object_path(delta_path: &str) -> String {
+    format!("{}/{delta_path}", super::delta::ROOT)
+}
+
+const START_MIN: &str = "meshlake.start_min";
+const START_MAX: &str = "meshlake.start_max";
+const END_MAX: &str = "meshlake.end_max";
+const ROWS: &str = "meshlake.rows";
+const WINDOW: &str = "meshlake.window";
+const REWRITES: &str = "meshlake.rewrites";
+
+impl LakeFile {
+    /// The action that puts the file into the table.
+    pub(crate) fn to_add(&self, date: Option<String>) -> Add {
+        let file = &self.file;
+        let bounds = |start: i64| serde_json::json!({ "start_time": iso(start) });
+        let stats = serde_json::json!({
+            "numRecords": file.rows,
+            "minValues": bounds(file.start_min),
+            "maxValues": bounds(file.start_max),
+            "nullCount": {"start_time": 0, "trace_id": 0, "span_id": 0},
+        });
+        let mut tags: Tags = [
+            (START_MIN, file.start_min.to_string()),
+            (START_MAX, file.start_max.to_string()),
+            (END_MAX, file.end_max.to_string()),
+            (ROWS, file.rows.to_string()),
+            (REWRITES, self.rewrites.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(value)))
+        .into();
+        if let Some(window) = file.window {
+            tags.insert(WINDOW.to_owned(), Some(window.to_string()));
+        }
+        Add {
+            path: file.path.strip_prefix("lake/").unwrap_or(&file.path).to_owned(),
+            partition_values: partition(file.tenants.first().map_or("", String::as_str), date),
+            size: file.size as i64,
+            modification_time: self.written / 1_000,
+            data_change: true,
+            stats: Some(stats.to_string()),
+            tags: Some(tags),
+        }
+    }
+
+    /// The action that takes the file out of the table.
+    pub(crate) fn to_remove(&self, now: i64, data_change: bool) -> Remove {
+        Remove {
+            path: self.file.path.strip_prefix("lake/").unwrap_or(&self.file.path).to_owned(),
+            deletion_timestamp: Some(now / 1_000),
+            data_change,
+        }
+    }
+
+    /// A file of ours; none for one that another writer put into the table.
+    fn from_add(add: &Add) -> Option<LakeFile> {
+        let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_ref()?.parse::<i64>().ok();
+        let file = SpanFile {
+            path: object_path(&add.path),
+            size: u64::try_from(add.size).ok()?,
+            rows: u64::try_from(tag(ROWS)?).ok()?,
+            start_min: tag(START_MIN)?,
+            start_max: tag(START_MAX)?,
+            end_max: tag(END_MAX)?,
+            tenants: vec![add.partition_values.get("tenant")?.clone()?],
+            window: tag(WINDOW),
+            traces: None,
+        };
+        let rewrites = tag(REWRITES).and_then(|rewrites| u32::try_from(rewrites).ok())?;
+        Some(LakeFile { file: Arc::new(file), rewrites, written: add.modification_time.saturating_mul(1_000) })
+    }
+}
+
+/// A moment in the log's form. Statistics are of milliseconds at most: the lower bound is rounded down, and readers know
+/// that upper bounds are.
+fn iso(micros: i64) -> String {
+    arrow::array::temporal_conversions::timestamp_us_to_datetime(micros)
+        .map_or_else(String::new, |time| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+}
+
+/// The day of a moment, as partitions are named.
+pub(crate) fn date(micros: i64) -> Option<String> {
+    arrow::array::temporal_conversions::timestamp_us_to_datetime(micros).map(|time| time.format("%Y-%m-%d").to_string())
+}

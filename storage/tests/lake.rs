@@ -1,0 +1,193 @@
+//! The lake: what is merged, by whom, and what goes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::blocks::{SPREAD, spans, stored};
+use common::{append_blocks, close, compacting, config, eager, local, memory, open, wait_until};
+use futures::TryStreamExt;
+use meshlake_config::Config;
+use meshlake_storage::Store;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tempfile::TempDir;
+
+async fn objects(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
+    let found = store.list(Some(&Path::from(folder))).map_ok(|object| object.location.to_string());
+    let mut found: Vec<String> = found.try_collect().await.unwrap();
+    found.sort();
+    found
+}
+
+/// Waits until every span is in the lake, and nothing that was replaced is left.
+async fn settled(store: &Store, files: Arc<dyn ObjectStore>) {
+    wait_until("all is in the lake", || {
+        let snapshot = store.snapshot().unwrap();
+        snapshot.live.is_empty() && snapshot.files.iter().all(|file| file.path.starts_with("lake/"))
+    })
+    .await;
+    for _ in 0..500 {
+        if objects(files.as_ref(), "fresh").await.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("fresh files are left: {:?}", objects(files.as_ref(), "fresh").await);
+}
+
+async fn open_in(config: &Config, files: &Arc<dyn ObjectStore>) -> Arc<Store> {
+    open(config, local(), files.clone()).await.unwrap()
+}
+
+/// Scenario: many flushes of several tenants and windows, merged. Guarantee: each span is there once and as it was, each file
+/// is of one tenant and window, is sorted and knows its traces; fresh files and their records are gone but for the last; the
+/// next start finds the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_files_become_lake_files() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let config = compacting(folder.path(), Duration::ZERO);
+    let store = open_in(&config, &files).await;
+    let blocks: Vec<u64> = (0..60).chain(SPREAD..SPREAD + 3).collect();
+    for block in &blocks {
+        append_blocks(&store, [*block]).await;
+    }
+    settled(&store, files.clone()).await;
+    assert_eq!(stored(&store).await, blocks);
+    let snapshot = store.snapshot().unwrap();
+    for file in snapshot.files.iter() {
+        assert_eq!(file.tenants.len(), 1);
+        assert!(file.window.is_none_or(|window| window <= file.start_min && file.start_max < window + 3_600_000_000));
+        let (_, rows) = common::blocks::read_file(files.as_ref(), &file.path).await;
+        let traces = rows.column_by_name("trace_id").unwrap();
+        let traces: Vec<[u8; 16]> =
+            arrow::array::AsArray::as_fixed_size_binary(traces.as_ref()).iter().map(|id| id.unwrap().try_into().unwrap()).collect();
+        assert!(traces.is_sorted(), "{}", file.path);
+        let filter = file.traces.as_ref().unwrap();
+        assert!(traces.iter().all(|trace| filter.may_hold(trace)), "{}", file.path);
+    }
+    close(store).await;
+    let store = open_in(&config, &files).await;
+    assert_eq!(stored(&store).await, blocks);
+    assert!(store.snapshot().unwrap().files.iter().all(|file| file.traces.is_some()));
+    wait_until("records go", || futures::executor::block_on(objects(files.as_ref(), "commits")).len() <= 2).await;
+    close(store).await;
+}
+
+/// Scenario: the same spans reach two collectors. Guarantee: they count twice until they are merged, then once (P2).
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_go() {
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let files = memory();
+    for folder in &folders {
+        let store = open_in(&eager(folder.path()), &files).await;
+        append_blocks(&store, 0..10).await;
+        close(store).await;
+    }
+    let third = TempDir::new().unwrap();
+    let rows = |store: &Store| store.snapshot().unwrap().files.iter().map(|file| file.rows).sum::<u64>();
+    let store = open_in(&config(third.path()), &files).await;
+    let twice = rows(&store);
+    close(store).await;
+    let store = open_in(&compacting(third.path(), Duration::ZERO), &files).await;
+    settled(&store, files).await;
+    assert_eq!(rows(&store) * 2, twice);
+    assert_eq!(stored(&store).await, (0..10).collect::<Vec<_>>());
+    close(store).await;
+}
+
+/// Scenario: two collectors with one object store both merge all they find, while both take spans in. Guarantee: each window
+/// is merged by one of them: no span is lost or there twice, and no file is left that nobody names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_compactors_share_a_lake() {
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let files = memory();
+    let mut stores = Vec::new();
+    for folder in &folders {
+        stores.push(open_in(&compacting(folder.path(), Duration::from_secs(5)), &files).await);
+    }
+    for block in 0..40u64 {
+        append_blocks(&stores[block as usize % 2], [block]).await;
+    }
+    // Each sees the other one's spans when they are in the lake, window by window, and none of them twice.
+    let total: u64 = (0..40).map(|block| spans(block).len() as u64).sum();
+    for store in &stores {
+        wait_until("all is seen by both", || {
+            let snapshot = store.snapshot().unwrap();
+            let live: usize = snapshot.live.iter().map(|live| live.batch.num_rows()).sum();
+            let rows = snapshot.files.iter().map(|file| file.rows).sum::<u64>() + live as u64;
+            assert!(rows <= total, "{rows} of {total} rows");
+            rows == total
+        })
+        .await;
+        assert_eq!(stored(store).await, (0..40).collect::<Vec<_>>());
+    }
+    for store in stores {
+        close(store).await;
+    }
+    // What the first of them flushed last, the other may not have seen.
+    let store = open_in(&compacting(folders[0].path(), Duration::ZERO), &files).await;
+    settled(&store, files.clone()).await;
+    assert_eq!(stored(&store).await, (0..40).collect::<Vec<_>>());
+    wait_until("what was replaced goes", || {
+        let named: Vec<String> = store.snapshot().unwrap().files.iter().map(|file| file.path.clone()).collect();
+        let mut named = named;
+        named.sort();
+        named == futures::executor::block_on(objects(files.as_ref(), "lake/data"))
+    })
+    .await;
+    close(store).await;
+}
+
+/// Scenario: so many commits that the log has checkpoints. Guarantee: a start from a checkpoint knows the same files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_reads_checkpoints() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let config = compacting(folder.path(), Duration::ZERO);
+    let store = open_in(&config, &files).await;
+    let checkpoints = || futures::executor::block_on(objects(files.as_ref(), "lake/_delta_log"));
+    let mut block = 0;
+    while !checkpoints().iter().any(|path| path.ends_with(".checkpoint.parquet")) {
+        append_blocks(&store, [block]).await;
+        settled(&store, files.clone()).await;
+        block += 1;
+        assert!(block < 200, "no checkpoint");
+    }
+    close(store).await;
+    let store = open_in(&config, &files).await;
+    assert_eq!(stored(&store).await, (0..block).collect::<Vec<_>>());
+    close(store).await;
+}
+
+/// Scenario: spans older than retention keeps them, in the lake. Guarantee: they go, with their files and filters; those whose
+/// clocks can't be trusted are kept by the time at which they came.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_takes_old_files() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let mut config = compacting(folder.path(), Duration::ZERO);
+    let store = open_in(&config, &files).await;
+    append_blocks(&store, 0..20).await;
+    settled(&store, files.clone()).await;
+    assert!(store.snapshot().unwrap().files.iter().any(|file| file.window.is_some()));
+    close(store).await;
+    config.retention.age = Duration::from_secs(3_600);
+    let store = open_in(&config, &files).await;
+    let kept = || store.snapshot().unwrap().files.iter().map(|file| (file.path.clone(), file.window)).collect::<Vec<_>>();
+    wait_until("files go", || kept().iter().all(|(_, window)| window.is_none())).await;
+    for folder in ["lake/data", "lake/_index"] {
+        wait_until("objects go", || futures::executor::block_on(objects(files.as_ref(), folder)).len() == kept().len()).await;
+    }
+    let left = kept();
+    assert!(!left.is_empty());
+    close(store).await;
+    let store = open_in(&config, &files).await;
+    let again = store.snapshot().unwrap().files.iter().map(|file| (file.path.clone(), file.window)).collect::<Vec<_>>();
+    assert_eq!(again, left);
+    close(store).await;
+}

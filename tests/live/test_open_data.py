@@ -1,0 +1,90 @@
+"""The lake, read by other engines (P9)."""
+import datetime
+from pathlib import Path
+
+import duckdb
+import polars
+import pytest
+from deltalake import DeltaTable
+
+from otlp import recorded_stream
+from server import settled
+from test_recorded_stream import SPANS, send
+
+EAGER = {
+    "MESHLAKE_LIVE__FLUSH_SIZE": "1MiB",
+    "MESHLAKE_COMPACTION__INTERVAL": "50ms",
+    "MESHLAKE_COMPACTION__SETTLE": "1s",
+    "MESHLAKE_RETENTION__AGE": "87600h",
+}
+SERVICES = "SELECT service, count(*) AS spans, sum(duration) AS duration FROM spans GROUP BY service ORDER BY service"
+ONE_SPAN = """SELECT encode(trace_id, 'hex'), encode(span_id, 'hex'), to_unixtime(start_time), name, kind, http_status_code
+FROM spans ORDER BY trace_id, start_time, span_id LIMIT 1"""
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """A server all of whose spans are in the lake, and its table."""
+    from server import Server, stop_all
+
+    server = Server(tmp_path_factory.mktemp("lake"), EAGER).start()
+    send(server, recorded_stream())
+    settled(server.count, SPANS)
+    table = Path(server.folder) / "store" / "lake"
+
+    def in_lake() -> int:
+        return DeltaTable(table).to_pyarrow_dataset().count_rows() if (table / "_delta_log").exists() else 0
+
+    server.stop()
+    server.start()
+    settled(in_lake, SPANS)
+    yield server, DeltaTable(table)
+    stop_all([server])
+
+
+def services(server) -> list[tuple]:
+    return [tuple(row) for row in server.sql(SERVICES)]
+
+
+# Scenario: the table read by deltalake into Arrow. Guarantee: the same spans, values of every column type included.
+def test_deltalake(lake):
+    server, table = lake
+    rows = table.to_pyarrow_table()
+    assert rows.num_rows == SPANS
+    assert sorted(table.metadata().partition_columns) == ["date", "tenant"]
+    assert set(rows["tenant"].to_pylist()) == {"default"}
+    dates = {row.isoformat() for row in rows["date"].to_pylist()}
+    assert dates == {start.date().isoformat() for start in rows["start_time"].to_pylist()}
+    first = rows.sort_by([("trace_id", "ascending"), ("start_time", "ascending"), ("span_id", "ascending")]).slice(0, 1).to_pylist()[0]
+    trace, span, start, name, kind, status = server.sql(ONE_SPAN)[0]
+    assert (first["trace_id"].hex(), first["span_id"].hex(), first["name"], first["kind"]) == (trace, span, name, kind)
+    assert first["http_status_code"] == status
+    assert int(first["start_time"].timestamp()) == int(start)
+    attributes = [dict(row) for row in rows["span_attributes"].to_pylist() if row]
+    assert attributes and all(value["string"] is not None or value["int"] is not None for value in attributes[0].values())
+
+
+# Scenario: the table read by Polars. Guarantee: the same counts and sums.
+def test_polars(lake):
+    server, table = lake
+    frame = polars.read_delta(str(table.table_uri).removeprefix("file://"))
+    found = frame.group_by("service").agg(polars.len().alias("spans"), polars.col("duration").sum()).sort("service", nulls_last=True)
+    assert [tuple(row) for row in found.rows()] == services(server)
+
+
+# Scenario: the table's files read by DuckDB. Guarantee: the same counts and sums.
+def test_duckdb(lake):
+    server, table = lake
+    files = table.file_uris()
+    found = duckdb.sql(SERVICES.replace("FROM spans", f"FROM read_parquet({files!r})") + " NULLS LAST").fetchall()
+    assert [tuple(row) for row in found] == services(server)
+
+
+# Scenario: readers that prune by the log's statistics and partitions. Guarantee: they find what is there.
+def test_pruning(lake):
+    _, table = lake
+    now = datetime.datetime.now(datetime.timezone.utc)
+    assert table.to_pyarrow_table(filters=[("tenant", "=", "default")]).num_rows == SPANS
+    assert table.to_pyarrow_table(filters=[("tenant", "=", "another")]).num_rows == 0
+    assert table.to_pyarrow_table(filters=[("start_time", "<", now)]).num_rows == SPANS
+    assert table.to_pyarrow_table(filters=[("start_time", ">", now + datetime.timedelta(days=1))]).num_rows == 0
