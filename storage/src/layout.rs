@@ -20,7 +20,8 @@ const SORTED_BY: [&str; 2] = ["tenant", "trace_id"];
 const BOUNDED: [&str; 4] = ["start_time", "duration", "http_status_code", "error"];
 /// Columns whose values hardly repeat, and how they are encoded instead of by a dictionary.
 const RANDOM: [(&str, Encoding); 5] = [
-    ("trace_id", Encoding::DELTA_BYTE_ARRAY),
+    // Not DELTA_BYTE_ARRAY, which Polars does not read at a fixed length (P9).
+    ("trace_id", Encoding::PLAIN),
     ("span_id", Encoding::PLAIN),
     ("parent_span_id", Encoding::PLAIN),
     ("start_time", Encoding::DELTA_BINARY_PACKED),

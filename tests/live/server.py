@@ -39,7 +39,7 @@ class Server:
 
     @property
     def folder(self) -> Path:
-        """The data folder."""
+        """Where the data folder, `data`, and the log are."""
         return self._folder
 
     @property

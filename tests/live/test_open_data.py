@@ -1,6 +1,6 @@
 """The lake, read by other engines (P9)."""
 import datetime
-from pathlib import Path
+import time
 
 import duckdb
 import polars
@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from otlp import recorded_stream
-from server import settled
+from server import Server, settled, stop_all
 from test_recorded_stream import SPANS, send
 
 EAGER = {
@@ -25,19 +25,20 @@ FROM spans ORDER BY trace_id, start_time, span_id LIMIT 1"""
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """A server all of whose spans are in the lake, and its table."""
-    from server import Server, stop_all
-
     server = Server(tmp_path_factory.mktemp("lake"), EAGER).start()
     send(server, recorded_stream())
     settled(server.count, SPANS)
-    table = Path(server.folder) / "store" / "lake"
+    table = server.folder / "data" / "store" / "lake"
 
     def in_lake() -> int:
         return DeltaTable(table).to_pyarrow_dataset().count_rows() if (table / "_delta_log").exists() else 0
 
     server.stop()
     server.start()
-    settled(in_lake, SPANS)
+    deadline = time.monotonic() + 60
+    while in_lake() != SPANS and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert in_lake() == SPANS, server.log()
     yield server, DeltaTable(table)
     stop_all([server])
 
