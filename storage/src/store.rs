@@ -124,10 +124,19 @@ struct Recovered {
     segments: Vec<u64>,
     dedupe: Dedupe,
     next_number: u64,
+    /// Fresh files of which the lake has the rows: to be deleted.
+    covered: Vec<Fresh>,
 }
 
 impl Recovered {
-    fn new(journal: &Journal, writer: &str, commits: &[Commit], lake: &Lake, config: &Config) -> io::Result<Recovered> {
+    fn new(
+        journal: &Journal,
+        writer: &str,
+        commits: &[Commit],
+        lake: &Lake,
+        backlog: &Backlog,
+        config: &Config,
+    ) -> io::Result<Recovered> {
         let own = commits.iter().filter(|commit| commit.writer == writer);
         let covered: HashMap<u64, u64> = own.map(|commit| (commit.generation, commit.journal_bytes)).collect();
         let mut segments = Vec::new();
@@ -153,7 +162,8 @@ impl Recovered {
         let merged = lake.read(|state| state.last_generation(writer));
         let numbers = covered.keys().chain(&segments).chain(&retired).chain(&merged);
         let next_number = numbers.max().map_or(1, |last| last + 1);
-        Ok(Recovered { segments, dedupe, next_number })
+        let covered = commits.iter().flat_map(|commit| backlog.add(commit, lake)).collect();
+        Ok(Recovered { segments, dedupe, next_number, covered })
     }
 }
 
@@ -289,9 +299,8 @@ impl Store {
         let lake = Arc::new(Lake::open(objects.clone()).await?);
         let commits = Commit::read_all(&objects).await?;
         remove_orphans(&objects, &writer.id, &commits).await?;
-        let recovered = Recovered::new(&journal, &writer.id, &commits, &lake, config).map_err(failed)?;
         let backlog = Arc::new(Backlog::default());
-        let covered: Vec<Fresh> = commits.iter().flat_map(|commit| backlog.add(commit, &lake)).collect();
+        let recovered = Recovered::new(&journal, &writer.id, &commits, &lake, &backlog, config).map_err(failed)?;
         let mut files = backlog.files();
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
@@ -306,7 +315,7 @@ impl Store {
             threads: Mutex::default(),
             lock: Arc::new(lock),
         };
-        store.start(config, &writer.id, &journal, recovered, covered, &decode, &metrics).map_err(failed)?;
+        store.start(config, &writer.id, &journal, recovered, &decode, &metrics).map_err(failed)?;
         Ok(Arc::new(store))
     }
 
@@ -316,7 +325,6 @@ impl Store {
         writer: &str,
         journal: &Arc<Journal>,
         recovered: Recovered,
-        covered: Vec<Fresh>,
         decode: &Arc<dyn Decode>,
         metrics: &Metrics,
     ) -> io::Result<()> {
@@ -352,7 +360,7 @@ impl Store {
         }
         let start = format!("{:x}", now());
         if config.compaction.enabled {
-            let compactor = Compactor::new(config, self.shared(journal, metrics), writer.to_owned(), &start, covered);
+            let compactor = Compactor::new(config, self.shared(journal, metrics), writer.to_owned(), &start, recovered.covered);
             let (compacting, stop) = crossbeam_channel::bounded(0);
             spawn("compact", Box::new(move || compactor.run(&stop)))?;
             *self.compacting.lock() = Some(compacting);

@@ -225,11 +225,11 @@ impl Compactor {
                 continue;
             }
             let runtime = self.runtime.clone();
-            if let Err(error) = runtime.block_on(self.work()) {
-                if !self.is_closing() {
-                    self.shared.metrics.compaction_failures.inc();
-                    error!(%error, "compaction failed; it is tried again, and queries read the fresh files meanwhile");
-                }
+            if let Err(error) = runtime.block_on(self.work())
+                && !self.is_closing()
+            {
+                self.shared.metrics.compaction_failures.inc();
+                error!(%error, "compaction failed; it is tried again, and queries read the fresh files meanwhile");
             }
         }
     }
