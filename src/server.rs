@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
-use meshlake_query::Engine;
+use meshlake_query::{Engine, SqlConditions};
 use meshlake_storage::{Disk, Health, LocalDisk, Store, open_object_store};
 use meshlake_ui_api::{Api, Readiness, router};
 use object_store::ObjectStore;
@@ -101,7 +101,7 @@ pub(crate) fn open_objects(config: &Config, disk: Arc<dyn Disk>) -> Result<Arc<d
 async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc<Store>, Failure> {
     let disk = Arc::new(LocalDisk);
     let objects = open_objects(config, disk.clone())?;
-    Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), metrics).await?)
+    Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()), metrics).await?)
 }
 
 fn api(config: &Config, registry: Registry, store: Arc<OnceLock<Arc<Store>>>) -> Api {

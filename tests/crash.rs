@@ -159,5 +159,6 @@ async fn kill_9_loses_nothing() {
     let check =
         std::process::Command::new(env!("CARGO_BIN_EXE_meshlake")).arg("--data-dir").arg(folder.path()).arg("check").output();
     let check = check.unwrap();
-    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let said = [check.stdout, check.stderr].concat();
+    assert!(check.status.success(), "{}: {}", check.status, String::from_utf8_lossy(&said));
 }

@@ -52,6 +52,10 @@ pub struct Load {
     #[arg(long)]
     pub seconds: Option<f64>,
 
+    /// Spread the spans over so many hours: the first are so old, the last of --spans are of now
+    #[arg(long, default_value_t = 0.0, requires = "spans")]
+    pub hours: f64,
+
     /// Append the number of each acknowledged request (8 bytes little-endian) to this file
     #[arg(long, value_name = "FILE")]
     pub acked_file: Option<PathBuf>,
@@ -223,12 +227,18 @@ impl Run {
         let index = self.next.get();
         self.next.set(index + 1);
         if index.is_multiple_of(self.requests.per_round() as u64) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.round_end.set(now.as_nanos() as u64);
+            self.round_end.set(self.round_end());
         }
         let next = Next { index, round_end: self.round_end.get(), spans: self.requests.spans_in(index) as u64 };
         self.offer(next);
         next
+    }
+
+    /// The end of the round that begins now, unix nanoseconds.
+    fn round_end(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let done = self.load.spans.map_or(1.0, |all| (self.tally.borrow().sent as f64 / all as f64).min(1.0));
+        now.saturating_sub(Duration::from_secs_f64(self.load.hours * 3_600.0 * (1.0 - done))).as_nanos() as u64
     }
 
     fn offer(&self, next: Next) {
@@ -313,6 +323,7 @@ mod tests {
 
     fn load(endpoint: SocketAddr) -> Load {
         Load {
+            hours: 0.0,
             endpoint,
             connections: 2,
             in_flight: 8,

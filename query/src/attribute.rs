@@ -25,7 +25,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Value, visit_expressions_mut,
+    Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Value, VisitMut,
+    visit_expressions_mut,
 };
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Place, Scope, places};
 
@@ -129,21 +130,24 @@ pub(crate) fn attribute_text(function: &Arc<ScalarUDF>, key: &str) -> Result<Exp
 
 /// Gives every call of `attribute` in the statement its columns; the answer is how many there are.
 pub(crate) fn rewrite(statement: &mut Statement) -> Result<usize> {
-    let mut calls = 0;
     match statement {
         Statement::Explain(explain) => rewrite(&mut explain.statement),
-        Statement::Statement(statement) => {
-            let flow = visit_expressions_mut(statement, |expr| match complete(expr) {
-                Ok(completed) => {
-                    calls += usize::from(completed);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => ControlFlow::Break(error),
-            });
-            flow.break_value().map_or(Ok(calls), Err)
-        }
-        _ => Ok(calls),
+        Statement::Statement(statement) => complete_all(statement),
+        _ => Ok(0),
     }
+}
+
+/// Gives every call of `attribute` in a part of a statement its columns; the answer is how many there are.
+pub(crate) fn complete_all(part: &mut impl VisitMut) -> Result<usize> {
+    let mut calls = 0;
+    let flow = visit_expressions_mut(part, |expr| match complete(expr) {
+        Ok(completed) => {
+            calls += usize::from(completed);
+            ControlFlow::Continue(())
+        }
+        Err(error) => ControlFlow::Break(error),
+    });
+    flow.break_value().map_or(Ok(calls), Err)
 }
 
 /// Says of an error about a column that a call was given what it means for the call.

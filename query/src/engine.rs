@@ -14,6 +14,7 @@ use datafusion::logical_expr::ScalarUDF;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use meshlake_config::{Query, Tenant};
+use meshlake_storage::Deletions;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -133,6 +134,11 @@ impl Engine {
     /// [`QueryError`], of any kind but `Invalid`; `TooManyRows` for a trace of more spans than `query.max_rows`.
     pub async fn trace(&self, tenant: &Tenant, id: TraceId) -> Result<Option<TracesData>, QueryError> {
         self.run(tenant, async move |view| trace(&view, id).await).await
+    }
+
+    /// What is to be deleted, and what was.
+    pub fn deletions(&self) -> &Arc<Deletions> {
+        self.inner.source.deletions()
     }
 
     /// One page of the traces that a search finds.

@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
+mod condition;
 mod engine;
 mod error;
 mod fences;
@@ -41,8 +42,10 @@ mod values;
 mod view;
 mod yielding;
 
+pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
+pub use meshlake_storage::{DeletionError, Deletions, Receipt, Rewritten, Selection};
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

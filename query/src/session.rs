@@ -25,7 +25,7 @@ use crate::spans::SpansTable;
 use crate::yielding::GiveWay;
 
 /// The name of the table.
-const SPANS: &str = "spans";
+pub(crate) const SPANS: &str = "spans";
 const CATALOG: &str = "meshlake";
 const SCHEMA: &str = "public";
 

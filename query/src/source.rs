@@ -1,5 +1,6 @@
 //! Where the engine gets its spans from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -7,9 +8,11 @@ use arrow::compute::{max, min};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use meshlake_storage::{LiveBatch, Snapshot, Store, column_index};
+use meshlake_storage::{Deletions, LiveBatch, Snapshot, Store, column_index};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+
+use crate::condition::SqlConditions;
 
 /// What the engine needs of a store.
 pub trait SpanSource: Send + Sync + 'static {
@@ -22,6 +25,9 @@ pub trait SpanSource: Send + Sync + 'static {
 
     /// Where the snapshot's files are.
     fn object_store(&self) -> &Arc<dyn ObjectStore>;
+
+    /// What is to be deleted of them, and what was.
+    fn deletions(&self) -> &Arc<Deletions>;
 }
 
 impl SpanSource for Store {
@@ -32,6 +38,10 @@ impl SpanSource for Store {
     fn object_store(&self) -> &Arc<dyn ObjectStore> {
         Store::object_store(self)
     }
+
+    fn deletions(&self) -> &Arc<Deletions> {
+        Store::deletions(self)
+    }
 }
 
 /// Spans held in memory alone: for tests of what is built on the engine.
@@ -39,13 +49,16 @@ impl SpanSource for Store {
 pub struct MemorySource {
     snapshot: Snapshot,
     store: Arc<dyn ObjectStore>,
+    deletions: Arc<Deletions>,
 }
 
 impl MemorySource {
     /// Batches of `meshlake_storage::spans_schema` as live spans. Empty batches are left out.
     pub fn new(batches: Vec<RecordBatch>) -> Self {
         let live = batches.into_iter().filter_map(live_batch).collect();
-        MemorySource { snapshot: Snapshot { live, files: Arc::default() }, store: Arc::new(InMemory::new()) }
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
+        MemorySource { snapshot: Snapshot { live, files: Arc::default() }, store, deletions }
     }
 }
 
@@ -62,5 +75,9 @@ impl SpanSource for MemorySource {
 
     fn object_store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    fn deletions(&self) -> &Arc<Deletions> {
+        &self.deletions
     }
 }

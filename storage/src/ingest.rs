@@ -211,6 +211,7 @@ impl JournalWriter {
         generation.bytes() >= self.rotation.live_bytes
             || open.segment.len() >= self.rotation.journal_bytes
             || open.since.elapsed() >= self.rotation.age
+            || self.live.is_flush_asked()
     }
 
     /// Decodes the requests of a segment that no commit covers.

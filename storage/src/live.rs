@@ -176,11 +176,17 @@ fn is_lake(file: &SpanFile) -> bool {
 pub(crate) struct Live {
     state: RwLock<State>,
     shards: usize,
+    /// Somebody waits for what is live now to be in files.
+    flush_soon: AtomicBool,
 }
 
 impl Live {
     pub(crate) fn new(files: Vec<Arc<SpanFile>>, shards: usize) -> Live {
-        Live { state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }), shards }
+        Live {
+            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }),
+            shards,
+            flush_soon: AtomicBool::new(false),
+        }
     }
 
     /// Begins a generation. It goes to `complete` when nobody writes to it any more.
@@ -202,6 +208,21 @@ impl Live {
         let mut state = self.state.write();
         let fresh = state.files.iter().filter(|file| !is_lake(file) && !covered.contains(file.path.as_str()));
         state.files = Arc::new(fresh.cloned().chain(lake).collect());
+    }
+
+    /// The newest generation that is not committed.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.state.read().generations.iter().map(|generation| generation.number).max()
+    }
+
+    /// Asks for the open generation to be closed, whatever its size and age.
+    pub(crate) fn flush_soon(&self) {
+        self.flush_soon.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked since the last time this was.
+    pub(crate) fn is_flush_asked(&self) -> bool {
+        self.flush_soon.swap(false, Ordering::AcqRel)
     }
 
     /// The last generation up to which all are committed once `number` is.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use meshlake_config::{Config, S3};
 use object_store::aws::AmazonS3Builder;
@@ -19,12 +20,12 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use tracing::warn;
 
-use crate::disk::{Disk, create_dir_all};
+use crate::disk::{Disk, DiskFile, create_dir_all};
 
 /// What was staged longer ago was staged by a process that died: a put takes no hour.
 const STAGED_AGE_MAX: Duration = Duration::from_secs(3_600);
@@ -122,22 +123,23 @@ impl FolderStore {
 
     /// Stages the content under a name that object_store does not list, syncs it, and gives it its name.
     fn put_file(&self, location: &Path, payload: &PutPayload, mode: &PutMode) -> Result<()> {
+        let mut staged = self.stage(location)?;
+        let put = staged.append(payload).and_then(|()| staged.name(mode));
+        staged.remove();
+        put
+    }
+
+    /// Begins a file.
+    fn stage(&self, location: &Path) -> Result<Staged> {
         let path = self.inner.path_to_filesystem(location)?;
-        let folder = path.parent().unwrap_or(&self.root);
-        create_dir_all(self.disk.as_ref(), folder).map_err(failed)?;
-        let part = self.stage(&path)?;
-        let named = self.name(&part, &path, payload, mode);
-        if part.exists()
-            && let Err(error) = self.disk.remove(&part)
-        {
-            warn!(path = %part.display(), %error, "can't remove a staged file");
-        }
-        // Also where the name exists: the put that made it may have failed at this point.
-        self.disk.sync_dir(folder).map_err(failed).and(named)
+        create_dir_all(self.disk.as_ref(), path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        let part = self.free_name(&path)?;
+        let file = self.disk.create(&part).map_err(failed)?;
+        Ok(Staged { disk: self.disk.clone(), part, path, file })
     }
 
     /// A name for the staged content: object_store's own form, `<name>#<number>`, which its listings leave out.
-    fn stage(&self, path: &FilePath) -> Result<PathBuf> {
+    fn free_name(&self, path: &FilePath) -> Result<PathBuf> {
         loop {
             let number = self.staged.fetch_add(1, Ordering::Relaxed);
             let part = PathBuf::from(format!("{}#{number}", path.display()));
@@ -148,20 +150,70 @@ impl FolderStore {
             self.disk.remove(&part).map_err(failed)?;
         }
     }
+}
 
-    fn name(&self, part: &FilePath, path: &FilePath, payload: &PutPayload, mode: &PutMode) -> Result<()> {
-        let mut file = self.disk.create(part).map_err(failed)?;
+/// A file that has not its name yet.
+#[derive(Debug)]
+struct Staged {
+    disk: Arc<dyn Disk>,
+    part: PathBuf,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+}
+
+impl Staged {
+    fn append(&mut self, payload: &PutPayload) -> Result<()> {
         let mut slices: Vec<_> = payload.iter().map(|bytes| IoSlice::new(bytes)).collect();
-        file.append(&mut slices).and_then(|()| file.sync()).map_err(failed)?;
+        self.file.append(&mut slices).map_err(failed)
+    }
+
+    /// Gives the file its name: once this returns, it is there after power loss.
+    fn name(&mut self, mode: &PutMode) -> Result<()> {
+        self.file.sync().map_err(failed)?;
         let named = match mode {
-            PutMode::Overwrite => self.disk.rename(part, path),
-            PutMode::Create => self.disk.link(part, path),
+            PutMode::Overwrite => self.disk.rename(&self.part, &self.path),
+            PutMode::Create => self.disk.link(&self.part, &self.path),
             PutMode::Update(_) => return Err(not_offered("conditional update")),
         };
-        named.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.display().to_string(), source: Box::new(source) },
+        let named = named.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::AlreadyExists { path: self.path.display().to_string(), source: Box::new(source) }
+            }
             _ => failed(source),
-        })
+        });
+        // Also where the name exists: the put that made it may have failed at this point.
+        let folder = self.path.parent().unwrap_or(&self.path);
+        self.disk.sync_dir(folder).map_err(failed).and(named)
+    }
+
+    /// Removes the staged name, if it is still there.
+    fn remove(&self) {
+        if self.part.exists()
+            && let Err(error) = self.disk.remove(&self.part)
+        {
+            warn!(path = %self.part.display(), %error, "can't remove a staged file");
+        }
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Staged {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        // Not later: parts are in the order of these calls.
+        let appended = self.append(&data);
+        async { appended }.boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let named = self.name(&PutMode::Overwrite);
+        self.remove();
+        named?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.remove();
+        Ok(())
     }
 }
 
@@ -173,8 +225,8 @@ impl ObjectStore for FolderStore {
         Ok(PutResult { e_tag: None, version: None })
     }
 
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Err(not_offered("multipart upload"))
+    async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Ok(Box::new(self.stage(location)?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

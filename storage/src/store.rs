@@ -1,6 +1,6 @@
 //! The store: opens a data folder, takes requests in, lets queries read, and closes in order.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
-use crate::lake::{Backlog, Compactor, Fresh, Lake, LakeError, Shared};
+use crate::lake::{Backlog, Compactor, Conditions, DeletionError, Deletions, Fresh, Lake, LakeError, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -64,6 +64,9 @@ pub enum OpenError {
     /// The lake's log is unreadable.
     #[error("can't read the lake: {0}")]
     Lake(#[from] LakeError),
+    /// A deletion that is not finished is unreadable.
+    #[error("can't read the deletions: {0}")]
+    Deletions(#[from] DeletionError),
 }
 
 /// Who flushes, and the seed of the journal's hashes: `writer.json`.
@@ -267,6 +270,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     lake: Arc<Lake>,
     backlog: Arc<Backlog>,
+    deletions: Arc<Deletions>,
     status: Arc<Status>,
     requests: RwLock<Option<Sender<Request>>>,
     /// The compaction thread ends when it is dropped.
@@ -287,6 +291,7 @@ impl Store {
         disk: Arc<dyn Disk>,
         objects: Arc<dyn ObjectStore>,
         decode: Arc<dyn Decode>,
+        conditions: Arc<dyn Conditions>,
         metrics: Metrics,
     ) -> Result<Arc<Store>, OpenError> {
         let folder = &config.data_dir;
@@ -304,11 +309,14 @@ impl Store {
         let mut files = backlog.files();
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
+        let live = Arc::new(Live::new(files, decode_threads(config)));
+        let deletions = deletions(&objects, conditions, &live, &backlog, writer.id.clone()).await?;
         let store = Store {
-            live: Arc::new(Live::new(files, decode_threads(config))),
+            live,
             objects,
             lake,
             backlog,
+            deletions,
             status: Arc::default(),
             requests: RwLock::default(),
             compacting: Mutex::default(),
@@ -390,6 +398,7 @@ impl Store {
             live: self.live.clone(),
             objects: self.objects.clone(),
             backlog: self.backlog.clone(),
+            deletions: self.deletions.clone(),
             journal: journal.clone(),
             status: self.status.clone(),
             metrics: metrics.clone(),
@@ -419,6 +428,11 @@ impl Store {
     /// If the live spans do not make a batch, which is a defect of this crate.
     pub fn snapshot(&self) -> Result<Snapshot, ArrowError> {
         self.live.snapshot()
+    }
+
+    /// What is to be deleted, and what was.
+    pub fn deletions(&self) -> &Arc<Deletions> {
+        &self.deletions
     }
 
     /// Where the files of a snapshot are.
@@ -454,6 +468,29 @@ impl Store {
             }
         }
     }
+}
+
+/// Deletions that cover what is in files and in memory when they are asked for.
+async fn deletions(
+    objects: &Arc<dyn ObjectStore>,
+    conditions: Arc<dyn Conditions>,
+    live: &Arc<Live>,
+    backlog: &Arc<Backlog>,
+    writer: String,
+) -> Result<Arc<Deletions>, DeletionError> {
+    let (live, backlog) = (live.clone(), backlog.clone());
+    let cover = move || {
+        let settled = backlog.settled_generations();
+        let mut last: BTreeMap<String, u64> = settled.into_iter().map(|(writer, last)| (writer.to_string(), last)).collect();
+        if let Some(newest) = live.newest() {
+            last.insert(writer.clone(), newest);
+            live.flush_soon();
+        }
+        last
+    };
+    let deletions = Deletions::new(objects.clone(), conditions, cover);
+    deletions.load().await?;
+    Ok(Arc::new(deletions))
 }
 
 fn decode_threads(config: &Config) -> usize {

@@ -7,13 +7,13 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::blocks::{SPREAD, spans, stored};
+use common::blocks::{SPREAD, spans, stored, tenant};
 use common::{append_blocks, close, compacting, config, eager, local, memory, open, wait_until};
 use futures::TryStreamExt;
-use meshlake_config::Config;
-use meshlake_storage::Store;
-use object_store::ObjectStore;
+use meshlake_config::{Config, Tenant};
+use meshlake_storage::{DeletionError, Receipt, Selection, Store};
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
 async fn objects(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
@@ -189,5 +189,62 @@ async fn retention_takes_old_files() {
     let store = open_in(&config, &files).await;
     let again = store.snapshot().unwrap().files.iter().map(|file| (file.path.clone(), file.window)).collect::<Vec<_>>();
     assert_eq!(again, left);
+    close(store).await;
+}
+
+/// Waits until a deletion is finished; its receipt.
+async fn finished(store: &Store, tenant: &Tenant, id: &str) -> Receipt {
+    for _ in 0..2_000 {
+        let receipt = store.deletions().receipt(tenant, id).await.unwrap().unwrap();
+        if receipt.finished.is_some() {
+            return receipt;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not finished: {:?}", store.deletions().receipt(tenant, id).await);
+}
+
+/// Scenario: a trace is deleted while it is in the lake, another while it is live, and a block whose spans come again
+/// afterwards; the store is opened again in between. Guarantee: exactly what was there when it was asked for goes, of that tenant alone; the
+/// receipt names the files, which are gone, and how many spans they lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_goes() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let mut settings = compacting(folder.path(), Duration::ZERO);
+    let store = open_in(&settings, &files).await;
+    append_blocks(&store, 0..30).await;
+    settled(&store, files.clone()).await;
+    close(store).await;
+    // From here on spans stay live until somebody asks for them.
+    settings.live = config(folder.path()).live;
+    let store = open_in(&settings, &files).await;
+    append_blocks(&store, 30..40).await;
+    let tenants = [4, 32].map(|block| Tenant::parse(tenant(block)).unwrap());
+    let block = |block: u64| Selection::Where { condition: block.to_string(), start: None, end: None };
+    let deletions = store.deletions();
+    assert!(matches!(deletions.request(&tenants[0], Selection::Trace("x".into())).await, Err(DeletionError::Condition(_))));
+    let in_lake = deletions.request(&tenants[0], block(4)).await.unwrap();
+    let in_memory = deletions.request(&tenants[1], block(32)).await.unwrap();
+    let of_another = deletions.request(&tenants[0], block(32)).await.unwrap();
+    assert_eq!(deletions.receipt(&tenants[1], &in_lake.id).await.unwrap(), None, "another tenant's");
+    close(store).await;
+    let store = open_in(&settings, &files).await;
+    let of_lake = finished(&store, &tenants[0], &in_lake.id).await;
+    let of_memory = finished(&store, &tenants[1], &in_memory.id).await;
+    assert_eq!((of_lake.spans(), of_memory.spans()), (spans(4).len() as u64, spans(32).len() as u64));
+    assert_eq!(finished(&store, &tenants[0], &of_another.id).await.files, []);
+    assert!(of_lake.files.iter().all(|file| file.file.starts_with("lake/")));
+    assert!(of_memory.files.iter().all(|file| file.file.starts_with("fresh/")));
+    for file in of_lake.files.iter().chain(&of_memory.files) {
+        assert!(file.replaced.unwrap() <= file.deleted.unwrap());
+        assert!(files.head(&Path::from(file.file.as_str())).await.is_err(), "{file:?}");
+    }
+    assert_eq!(stored(&store).await, (0..40).filter(|block| ![4, 32].contains(block)).collect::<Vec<_>>());
+    // The retry is known, so the same spans come with other bytes.
+    let mut again = spans(4);
+    again.reverse();
+    common::try_append(&store, common::blocks::request_of(tenant(4), &again)).await.unwrap().unwrap();
+    assert_eq!(stored(&store).await, (0..40).filter(|block| *block != 32).collect::<Vec<_>>());
     close(store).await;
 }

@@ -48,6 +48,7 @@ async fn conforms(store: Arc<dyn ObjectStore>) {
     deleted(&store).await;
     odd_names(&store).await;
     of_any_size(&store).await;
+    in_turns(&store).await;
     one_of_many_creates(&store).await;
 }
 
@@ -120,6 +121,24 @@ async fn of_any_size(store: &dyn ObjectStore) {
     let chunks: Vec<Bytes> = (0..9u8).map(|chunk| Bytes::from(vec![chunk; (1 << 20) + usize::from(chunk)])).collect();
     create(store, "size/large", PutPayload::from_iter(chunks.clone())).await.unwrap();
     assert_eq!(read(store, "size/large").await, chunks.concat());
+}
+
+/// Scenario: one object is put in parts, another one is given up. Guarantee: the first is not there before its end, and whole from
+/// then on; nothing is listed of the second.
+async fn in_turns(store: &dyn ObjectStore) {
+    // S3 takes none smaller, but the last.
+    let parts = [vec![1u8; 5 << 20], vec![2u8; 5 << 20], b"end".to_vec()];
+    let mut upload = store.put_multipart(&"turns/a".into()).await.unwrap();
+    let mut given_up = store.put_multipart(&"turns/b".into()).await.unwrap();
+    for part in &parts {
+        upload.put_part(part.clone().into()).await.unwrap();
+    }
+    given_up.put_part(parts[0].clone().into()).await.unwrap();
+    assert_eq!(list(store, "turns").await, [""; 0]);
+    upload.complete().await.unwrap();
+    given_up.abort().await.unwrap();
+    assert_eq!(read(store, "turns/a").await, parts.concat());
+    assert_eq!(list(store, "turns").await, ["turns/a"]);
 }
 
 /// Scenario: many create one object at once. Guarantee: what is there is the whole content of one that succeeded.

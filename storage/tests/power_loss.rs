@@ -12,12 +12,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::blocks::{request, spans, stored};
+use common::blocks::{request, spans, stored_beside, tenant};
 use common::lossy::LossyDisk;
 use common::{Rng, blocks::Blocks, close, compacting, config, eager, try_append};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use meshlake_storage::{Accepted, Answer, Decode, FolderStore, Metrics, Refused, Store};
+use meshlake_config::Tenant;
+use meshlake_storage::{Accepted, Answer, FolderStore, Metrics, Receipt, Refused, Selection, Store};
 use prometheus_client::registry::Registry;
 
 const ROUNDS: u64 = 25;
@@ -30,12 +31,14 @@ const LIVES: u64 = 5;
 struct Ledger {
     sent: BTreeSet<u64>,
     acknowledged: BTreeSet<u64>,
+    /// Blocks that were asked to be deleted: they may be there, whole or in part, or not.
+    doomed: BTreeSet<u64>,
     next: u64,
 }
 
 impl Ledger {
     fn pick(&self, rng: &mut Rng) -> Option<u64> {
-        let sent: Vec<u64> = self.sent.iter().copied().collect();
+        let sent: Vec<u64> = self.sent.difference(&self.doomed).copied().collect();
         (!sent.is_empty()).then(|| sent[rng.below(sent.len() as u64) as usize])
     }
 
@@ -55,13 +58,58 @@ impl Ledger {
         }
     }
 
-    fn check(&self, stored: Vec<u64>) {
+    /// Asks for a block to be deleted.
+    async fn delete(&mut self, store: &Store, block: u64) {
+        self.doomed.insert(block);
+        let selection = Selection::Where { condition: block.to_string(), start: None, end: None };
+        let deletions = store.deletions().clone();
+        // Of one that fails, or dies with the machine, it is not known whether it was taken.
+        let _ = tokio::spawn(async move { deletions.request(&tenant_of(block), selection).await.map(drop) }).await;
+    }
+
+    /// Waits until every deletion is finished: then nothing of them is left.
+    async fn finish(&self, store: &Arc<Store>) {
+        let tenants = ["team-a", "team-b", "default"].map(|name| Tenant::parse(name).unwrap());
+        let receipts = async || join_all(tenants.iter().map(|tenant| store.deletions().receipts(tenant))).await;
+        let mut waited = 0;
+        while receipts().await.into_iter().flat_map(Result::unwrap).any(|receipt| receipt.finished.is_none()) {
+            waited += 1;
+            assert!(waited < 2_000, "{:?}", receipts().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.check(store).await;
+        close(store.clone()).await;
+    }
+
+    async fn check(&self, store: &Store) {
+        let began = common::now();
+        let (stored, left) = stored_beside(store, &self.doomed).await;
+        for block in &left {
+            let receipts = receipts(store, tenant_of(*block)).await;
+            let is_of = |receipt: &&Receipt| matches!(&receipt.selection, Selection::Where { condition, .. } if *condition == block.to_string());
+            // A receipt that says so after the snapshot was taken proves nothing.
+            assert!(
+                receipts.iter().find(is_of).is_none_or(|receipt| receipt.hidden.is_none_or(|at| at > began)),
+                "{block} is hidden"
+            );
+        }
         let stored: BTreeSet<u64> = stored.into_iter().collect();
-        let lost: Vec<_> = self.acknowledged.difference(&stored).collect();
+        let lost: Vec<_> = self.acknowledged.difference(&stored).filter(|block| !self.doomed.contains(block)).collect();
         assert!(lost.is_empty(), "acknowledged, and lost: {lost:?}");
         let strange: Vec<_> = stored.difference(&self.sent).collect();
         assert!(strange.is_empty(), "never sent: {strange:?}");
     }
+}
+
+fn tenant_of(block: u64) -> Tenant {
+    Tenant::parse(tenant(block)).unwrap()
+}
+
+/// A tenant's receipts: none on a machine without power.
+async fn receipts(store: &Store, tenant: Tenant) -> Vec<Receipt> {
+    let deletions = store.deletions().clone();
+    let reading = tokio::spawn(async move { deletions.receipts(&tenant).await.unwrap_or_default() });
+    reading.await.unwrap_or_default()
 }
 
 /// Sends a block, and waits for its answer for as long as there is power.
@@ -99,9 +147,10 @@ async fn boot(disk: &LossyDisk, way: Way) -> Option<Arc<Store>> {
     let on: Arc<LossyDisk> = Arc::new(disk.clone());
     let opening = tokio::spawn(async move {
         let objects = FolderStore::open(&config.data_dir.join("store"), on.clone()).map_err(|error| error.to_string())?;
-        let decode: Arc<dyn Decode> = Arc::new(Blocks);
         let metrics = Metrics::new(&mut Registry::default());
-        Store::open(&config, on, Arc::new(objects), decode, metrics).await.map_err(|error| error.to_string())
+        Store::open(&config, on, Arc::new(objects), Arc::new(Blocks), Arc::new(Blocks), metrics)
+            .await
+            .map_err(|error| error.to_string())
     });
     match opening.await {
         Ok(Ok(store)) => {
@@ -134,13 +183,18 @@ async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
     // What is deleted at once can't be read by those that began before.
     let can_read = |store: &Store| store.health().ready && way != Way::Delete;
     if can_read(&store) {
-        ledger.check(stored(&store).await);
+        ledger.check(&store).await;
     }
     for _ in 0..rng.below(20) {
-        match rng.below(8) {
+        match rng.below(9) {
             0 => tokio::time::sleep(Duration::from_millis(rng.below(8))).await,
-            1 if can_read(&store) => ledger.check(stored(&store).await),
-            2 | 3 => {
+            1 if can_read(&store) => ledger.check(&store).await,
+            2 => {
+                if let Some(block) = ledger.pick(rng) {
+                    ledger.delete(&store, block).await;
+                }
+            }
+            3 | 4 => {
                 let retry = ledger.pick(rng).into_iter().collect();
                 ledger.send(&store, disk, retry).await;
             }
@@ -162,16 +216,18 @@ async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
 /// The end of a round: on a sound disk everything that was acknowledged is there, and all retries are known.
 async fn settle(disk: &LossyDisk, ledger: &mut Ledger) {
     let store = boot(disk, Way::Collect).await.unwrap();
-    ledger.check(stored(&store).await);
-    ledger.send(&store, disk, ledger.sent.iter().copied().collect()).await;
-    assert_eq!(ledger.acknowledged, ledger.sent, "a sound disk refuses nothing");
-    ledger.check(stored(&store).await);
+    ledger.check(&store).await;
+    let kept: Vec<u64> = ledger.sent.difference(&ledger.doomed).copied().collect();
+    ledger.send(&store, disk, kept.clone()).await;
+    assert!(kept.iter().all(|block| ledger.acknowledged.contains(block)), "a sound disk refuses nothing");
+    ledger.check(&store).await;
     close(store).await;
     let store = boot(&disk.after_power_loss(), Way::Collect).await.unwrap();
     let snapshot = store.snapshot().unwrap();
     assert!(snapshot.live.is_empty(), "closing flushes");
-    ledger.check(stored(&store).await);
+    ledger.check(&store).await;
     close(store).await;
+    ledger.finish(&boot(disk, Way::Delete).await.unwrap()).await;
 }
 
 async fn round(seed: u64) {

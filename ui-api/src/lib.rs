@@ -31,7 +31,9 @@
 
 mod accept;
 mod api;
+mod body;
 mod budget;
+mod deletions;
 #[cfg(test)]
 mod fixture;
 mod metrics;

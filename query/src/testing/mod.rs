@@ -2,6 +2,7 @@
 
 mod rows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -9,12 +10,13 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Query, Tenant};
-use meshlake_storage::{LiveBatch, Snapshot, SpanFile, spans_schema};
+use meshlake_storage::{Deletions, LiveBatch, Snapshot, SpanFile, spans_schema};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
+use crate::condition::SqlConditions;
 use crate::{Engine, QueryError, SpanSource};
 
 pub(crate) use rows::{SpanRow, batch, int, key_value, text};
@@ -24,6 +26,7 @@ pub(crate) use rows::{SpanRow, batch, int, key_value, text};
 pub(crate) struct TestSource {
     pub snapshot: Snapshot,
     store: Arc<dyn ObjectStore>,
+    deletions: Arc<Deletions>,
 }
 
 impl SpanSource for TestSource {
@@ -34,6 +37,10 @@ impl SpanSource for TestSource {
     fn object_store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
+
+    fn deletions(&self) -> &Arc<Deletions> {
+        &self.deletions
+    }
 }
 
 impl TestSource {
@@ -42,7 +49,8 @@ impl TestSource {
     }
 
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
-        TestSource { snapshot: Snapshot { live: Vec::new(), files: Arc::default() }, store }
+        let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
+        TestSource { snapshot: Snapshot { live: Vec::new(), files: Arc::default() }, store, deletions }
     }
 
     pub(crate) fn add_live(&mut self, rows: &[SpanRow]) {

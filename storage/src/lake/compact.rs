@@ -21,8 +21,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
+use super::deletion::{Deletions, Doomed};
 use super::log::{Change, Lake, filter_path, list};
-use super::merge::Merge;
+use super::merge::{Dropped, Input, Merge};
 use super::output::Output;
 use super::state::{LakeFile, date, watermark};
 use super::{LakeError, delta};
@@ -53,11 +54,15 @@ pub(crate) struct Fresh {
 }
 
 /// The writer and generation of a commit record.
-type RecordKey = (Arc<str>, u64);
+pub(super) type RecordKey = (Arc<str>, u64);
 
 impl Fresh {
     fn watermark(&self) -> String {
         watermark(&self.writer, self.file.window)
+    }
+
+    fn is_covered(&self, doomed: &Doomed) -> bool {
+        doomed.covers_fresh(&self.writer, self.generation, &self.file)
     }
 
     fn record(&self) -> RecordKey {
@@ -95,6 +100,11 @@ impl Backlog {
         covered
     }
 
+    /// For each writer, the last generation up to which all are committed.
+    pub(crate) fn settled_generations(&self) -> HashMap<Arc<str>, u64> {
+        self.0.lock().settled.clone()
+    }
+
     /// The files that no commit to come is older than, so that a watermark can pass them.
     fn settled(&self) -> Vec<Fresh> {
         let state = self.0.lock();
@@ -102,7 +112,7 @@ impl Backlog {
         state.fresh.iter().filter(settled).cloned().collect()
     }
 
-    fn all(&self) -> Vec<Fresh> {
+    pub(super) fn all(&self) -> Vec<Fresh> {
         self.0.lock().fresh.clone()
     }
 
@@ -169,10 +179,11 @@ impl Settings {
 
 /// What is merged into what.
 #[derive(Debug)]
-struct Plan {
-    window: Option<i64>,
-    fresh: Vec<Fresh>,
-    small: Vec<LakeFile>,
+pub(super) struct Plan {
+    pub window: Option<i64>,
+    pub fresh: Vec<Fresh>,
+    /// Files of the lake.
+    pub lake: Vec<LakeFile>,
 }
 
 /// What compaction shares with the rest of the store.
@@ -182,6 +193,7 @@ pub(crate) struct Shared {
     pub live: Arc<Live>,
     pub objects: Arc<dyn ObjectStore>,
     pub backlog: Arc<Backlog>,
+    pub deletions: Arc<Deletions>,
     pub journal: Arc<Journal>,
     pub status: Arc<Status>,
     pub metrics: Metrics,
@@ -190,7 +202,7 @@ pub(crate) struct Shared {
 /// The compaction thread.
 #[derive(Debug)]
 pub(crate) struct Compactor {
-    shared: Shared,
+    pub(super) shared: Shared,
     runtime: Handle,
     writer: String,
     /// Names of files of this process begin with it.
@@ -200,7 +212,9 @@ pub(crate) struct Compactor {
     /// The next version when the snapshot was last changed.
     shown: u64,
     /// Fresh files that are covered, and when they may be deleted.
-    covered: BTreeMap<String, (i64, RecordKey)>,
+    pub(super) covered: BTreeMap<String, (i64, RecordKey)>,
+    /// Lake files that a deletion covers and that hold none of its spans: by deletion and path.
+    pub(super) clean: HashSet<(String, String)>,
     swept: Option<Instant>,
 }
 
@@ -211,8 +225,18 @@ impl Compactor {
         let name = format!("{writer}-{start}");
         let runtime = Handle::current();
         let shown = shared.lake.read(|state| state.next);
-        let covering = BTreeMap::new();
-        let mut compactor = Compactor { shared, runtime, writer, name, settings, merges: 0, shown, covered: covering, swept: None };
+        let mut compactor = Compactor {
+            shared,
+            runtime,
+            writer,
+            name,
+            settings,
+            merges: 0,
+            shown,
+            covered: BTreeMap::new(),
+            clean: HashSet::new(),
+            swept: None,
+        };
         compactor.cover(&covered);
         compactor
     }
@@ -234,7 +258,7 @@ impl Compactor {
         }
     }
 
-    fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.shared.status.closing.load(Ordering::Acquire)
     }
 
@@ -244,19 +268,25 @@ impl Compactor {
         while let Some(plan) = self.plan()
             && !self.is_closing()
         {
-            match self.merge(plan).await {
-                Ok(()) => {}
-                Err(LakeError::Conflict) => self.refresh().await?,
-                Err(error) => return Err(error),
-            }
+            self.try_merge(plan).await?;
         }
+        self.erase().await?;
         self.retain().await?;
         self.delete().await?;
+        self.finish_deletions().await?;
         if self.swept.is_none_or(|swept| swept.elapsed() > ORPHAN_AGE / 24) {
             self.sweep().await?;
             self.swept = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Merges, unless somebody else did.
+    pub(super) async fn try_merge(&mut self, plan: Plan) -> Result<(), LakeError> {
+        match self.merge(plan).await {
+            Err(LakeError::Conflict) => self.refresh().await,
+            merged => merged,
+        }
     }
 
     /// Takes in what other processes committed.
@@ -297,13 +327,16 @@ impl Compactor {
             windows.entry(fresh.file.window).or_default().push(fresh);
         }
         self.shared.metrics.backlog_files.set(windows.values().map(Vec::len).sum::<usize>() as i64);
+        let doomed = self.shared.deletions.doomed();
+        let is_doomed = |fresh: &Fresh| doomed.iter().any(|doomed| fresh.is_covered(doomed));
         let now = now();
         let due = |files: &Vec<Fresh>| {
             let newest = files.iter().map(|fresh| fresh.since).max().unwrap_or(now);
             let oldest = files.iter().map(|fresh| fresh.since).min().unwrap_or(now);
             let bytes: u64 = files.iter().map(|fresh| fresh.file.size).sum();
             // Files enough for a lake file need not wait: they are not written again.
-            now - newest >= self.settings.settle || now - oldest >= self.settings.max_age || bytes >= self.settings.file_size
+            let settled = now - newest >= self.settings.settle || now - oldest >= self.settings.max_age;
+            settled || bytes >= self.settings.file_size || files.iter().any(is_doomed)
         };
         let (window, fresh) = windows.into_iter().find(|(_, files)| due(files))?;
         let mut fresh = in_order(fresh);
@@ -320,26 +353,38 @@ impl Compactor {
             };
             state.files.values().filter(small).take(RUNS_MAX / 4).cloned().collect()
         });
-        Some(Plan { window, fresh, small })
+        Some(Plan { window, fresh, lake: small })
     }
 
     async fn merge(&mut self, plan: Plan) -> Result<(), LakeError> {
         let began = Instant::now();
+        // Before the deletions are looked at: see `Deletions::request`.
+        let written = now();
+        let inputs = self.inputs(&plan);
         self.merges += 1;
         let mut output = Output {
-            store: self.shared.objects.as_ref(),
+            store: &self.shared.objects,
             name: format!("{}-{:06}", self.name, self.merges),
             window: plan.window,
-            rewrites: plan.small.iter().map(|file| file.rewrites + 1).max().unwrap_or(0),
+            rewrites: plan.lake.iter().map(|file| file.rewrites + 1).max().unwrap_or(0),
+            written,
             file_size: self.settings.file_size as usize,
             open: None,
             done: Vec::new(),
         };
-        let inputs = plan.fresh.iter().map(|fresh| fresh.file.clone());
-        let inputs: Vec<_> = inputs.chain(plan.small.iter().map(|file| file.file.clone())).collect();
-        let duplicates = self.rewrite(&inputs, &mut output).await?;
+        let from = inputs.len();
+        let rewritten = self.rewrite(inputs, &mut output).await;
         let done = std::mem::take(&mut output.done);
+        let (duplicates, dropped) = match rewritten {
+            Ok(rewritten) => rewritten,
+            Err(error) => {
+                output.abort().await;
+                self.discard(&done).await;
+                return Err(error);
+            }
+        };
         let change = self.change(&plan, &done);
+        self.note_dropped(&dropped, None).await?;
         if let Err(error) = self.shared.lake.commit(&change).await {
             // Of other errors it is not known whether the commit is there: the sweep looks again later.
             if matches!(error, LakeError::Conflict) {
@@ -348,18 +393,28 @@ impl Compactor {
             return Err(error);
         }
         self.show();
+        self.note_dropped(&dropped, Some(now())).await?;
         let (spans, bytes) = done.iter().fold((0, 0), |(rows, size), file| (rows + file.file.rows, size + file.file.size));
         self.shared.metrics.compacted_spans.inc_by(spans);
         self.shared.metrics.compacted_bytes.inc_by(bytes);
         self.shared.metrics.merged_duplicates.inc_by(duplicates);
         let window = plan.window.and_then(date).unwrap_or_default();
-        let (from, to, seconds) = (inputs.len(), done.len(), began.elapsed().as_secs_f32());
+        let (to, seconds) = (done.len(), began.elapsed().as_secs_f32());
         info!(window, from, to, spans, bytes, duplicates, seconds, "compacted");
         Ok(())
     }
 
-    /// Merges files into `output`. Returns how many duplicates there were.
-    async fn rewrite(&self, inputs: &[Arc<SpanFile>], output: &mut Output<'_>) -> Result<u64, LakeError> {
+    fn inputs(&self, plan: &Plan) -> Vec<Input> {
+        let doomed = self.shared.deletions.doomed();
+        let of = |covers: &dyn Fn(&Doomed) -> bool| doomed.iter().filter(|doomed| covers(doomed)).cloned().collect();
+        let fresh =
+            plan.fresh.iter().map(|fresh| Input { file: fresh.file.clone(), doomed: of(&|doomed| fresh.is_covered(doomed)) });
+        let lake = plan.lake.iter().map(|file| Input { file: file.file.clone(), doomed: of(&|doomed| doomed.covers_lake(file)) });
+        fresh.chain(lake).collect()
+    }
+
+    /// Merges files into `output`. Returns how many duplicates there were, and what was left out.
+    async fn rewrite(&self, inputs: Vec<Input>, output: &mut Output<'_>) -> Result<(u64, Vec<Dropped>), LakeError> {
         let mut merge = Merge::open(&self.shared.objects, inputs).await?;
         let mut duplicates = 0;
         let mut worked = Instant::now();
@@ -372,7 +427,7 @@ impl Compactor {
             worked = Instant::now();
         }
         output.finish().await?;
-        Ok(duplicates)
+        Ok((duplicates, merge.dropped()))
     }
 
     fn change(&self, plan: &Plan, done: &[LakeFile]) -> Change {
@@ -386,7 +441,7 @@ impl Compactor {
         });
         Change {
             add: done.iter().map(|file| (file.clone(), plan.window.and_then(date))).collect(),
-            remove: plan.small.clone(),
+            remove: plan.lake.clone(),
             watermarks: moved.into_iter().map(|(was, name, to)| (name, was, to)).collect(),
             deletes: false,
         }

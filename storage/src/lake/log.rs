@@ -71,7 +71,7 @@ impl Change {
 }
 
 /// A number that no other operation has.
-fn random() -> u128 {
+pub(crate) fn random() -> u128 {
     let half = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), now());
     u128::from(half()) << 64 | u128::from(half())
 }

@@ -3,6 +3,7 @@
 //! Of each file one batch is held, and of its row group the compressed pages. A slice is what can be known to come before
 //! everything that was not read yet, so memory does not depend on how much there is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
@@ -15,6 +16,7 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use super::LakeError;
+use super::deletion::Doomed;
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
@@ -30,12 +32,30 @@ struct Key {
     start: i64,
 }
 
+/// A file to be merged, and what is left out of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub file: Arc<SpanFile>,
+    pub doomed: Vec<Arc<Doomed>>,
+}
+
 /// One file.
 struct Run {
+    input: Input,
     stream: ParquetRecordBatchStream<FileReader>,
     /// Read and not merged.
     rows: Option<RecordBatch>,
     ended: bool,
+    /// Spans that were left out, by deletion.
+    dropped: BTreeMap<String, u64>,
+}
+
+/// Spans of a file that were left out for a deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub deletion: String,
+    pub file: String,
+    pub spans: u64,
 }
 
 /// Files that are being merged.
@@ -86,14 +106,15 @@ impl<'a> Keys<'a> {
 }
 
 impl Run {
-    async fn open(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<Run, LakeError> {
+    async fn open(store: &Arc<dyn ObjectStore>, input: Input) -> Result<Run, LakeError> {
+        let file = &input.file;
         let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
         let reader = FileReader::new(store.clone(), path, file.size);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?.with_batch_size(BATCH_ROWS);
         if builder.schema().fields() != spans_schema().fields() {
             return Err(defect(&format!("{} has other columns", file.path)));
         }
-        Ok(Run { stream: builder.build()?, rows: None, ended: false })
+        Ok(Run { stream: builder.build()?, input, rows: None, ended: false, dropped: BTreeMap::new() })
     }
 
     /// Reads on.
@@ -101,14 +122,26 @@ impl Run {
         match self.stream.next().await.transpose()? {
             None => self.ended = true,
             Some(batch) => {
-                let batch = batch.with_schema(spans_schema())?;
-                self.rows = Some(match self.rows.take() {
-                    Some(rows) => concat_batches(&spans_schema(), [&rows, &batch])?,
-                    None => batch,
-                });
+                let batch = self.without_doomed(batch.with_schema(spans_schema())?)?;
+                self.rows = match self.rows.take() {
+                    Some(rows) => Some(concat_batches(&spans_schema(), [&rows, &batch])?),
+                    None => (batch.num_rows() > 0).then_some(batch),
+                };
             }
         }
         Ok(())
+    }
+
+    fn without_doomed(&mut self, mut batch: RecordBatch) -> Result<RecordBatch, LakeError> {
+        for doomed in &self.input.doomed {
+            let kept = doomed.keep(&batch)?;
+            let dropped = batch.num_rows() - kept.num_rows();
+            if dropped > 0 {
+                *self.dropped.entry(doomed.id.clone()).or_default() += dropped as u64;
+            }
+            batch = kept;
+        }
+        Ok(batch)
     }
 
     fn last(&self) -> Result<Option<Key>, LakeError> {
@@ -133,12 +166,21 @@ impl Run {
 
 impl Merge {
     /// Opens the files.
-    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, files: &[Arc<SpanFile>]) -> Result<Merge, LakeError> {
-        let mut runs = Vec::with_capacity(files.len());
-        for file in files {
-            runs.push(Run::open(store, file).await?);
+    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, inputs: Vec<Input>) -> Result<Merge, LakeError> {
+        let mut runs = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            runs.push(Run::open(store, input).await?);
         }
         Ok(Merge { runs })
+    }
+
+    /// What was left out so far.
+    pub(crate) fn dropped(&self) -> Vec<Dropped> {
+        let of_run = |run: &Run| {
+            let file = run.input.file.path.clone();
+            run.dropped.clone().into_iter().map(move |(deletion, spans)| Dropped { deletion, file: file.clone(), spans })
+        };
+        self.runs.iter().flat_map(of_run).collect()
     }
 
     /// The next slice: its rows, unsorted, and none at the end. Rows that are equal in the order of files are in one slice.

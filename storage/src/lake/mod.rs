@@ -5,7 +5,9 @@
 
 mod checkpoint;
 mod compact;
+mod deletion;
 mod delta;
+mod erase;
 mod filter;
 mod log;
 mod merge;
@@ -13,6 +15,7 @@ mod output;
 mod state;
 
 pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
+pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rewritten, Selection};
 pub use filter::TraceFilter;
 pub(crate) use log::{Lake, filter_path};
 

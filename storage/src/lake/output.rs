@@ -4,27 +4,33 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{ObjectStore, PutMode};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::AsyncArrowWriter;
+use tracing::warn;
 
 use super::filter::{TraceFilter, key};
 use super::log::put_filter;
 use super::state::{LakeFile, date};
 use super::{LakeError, delta};
-use crate::ingest::now;
 use crate::layout;
 use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
 use crate::sorted::{SortedRows, Window};
 
+/// Bytes that are put at once, and held till then.
+const PART: usize = 8 << 20;
+
 /// The files of one merge.
 pub(crate) struct Output<'a> {
-    pub store: &'a dyn ObjectStore,
+    pub store: &'a Arc<dyn ObjectStore>,
     /// The beginning of their names, which no other merge has.
     pub name: String,
     pub window: Option<i64>,
     pub rewrites: u32,
+    /// When the merge began, microseconds: of what was asked to be deleted later, the files are not free.
+    pub written: i64,
     /// Bytes at which a file ends, at the next trace.
     pub file_size: usize,
     pub open: Option<OpenFile>,
@@ -33,7 +39,7 @@ pub(crate) struct Output<'a> {
 
 /// A file that is being written.
 pub(crate) struct OpenFile {
-    writer: ArrowWriter<Vec<u8>>,
+    writer: AsyncArrowWriter<BufWriter>,
     tenant: String,
     file: SpanFile,
     traces: Vec<u64>,
@@ -41,9 +47,11 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
-        let writer = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(layout::properties()?))?;
+    fn new(store: &Arc<dyn ObjectStore>, path: &Path, tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
+        let parts = BufWriter::with_capacity(store.clone(), path.clone(), PART).with_max_concurrency(1);
+        let writer = AsyncArrowWriter::try_new(parts, spans_schema(), Some(layout::properties()?))?;
         let file = SpanFile {
+            path: path.to_string(),
             tenants: vec![tenant.to_owned()],
             window,
             start_min: i64::MAX,
@@ -58,7 +66,7 @@ impl OpenFile {
         self.writer.bytes_written() + self.writer.in_progress_size() >= file_size
     }
 
-    fn write(&mut self, rows: &SortedRows<'_>, range: Range<usize>) -> Result<(), LakeError> {
+    async fn write(&mut self, rows: &SortedRows<'_>, range: Range<usize>) -> Result<(), LakeError> {
         let bounds: Window = rows.bounds(range.clone())?;
         self.file.start_min = self.file.start_min.min(bounds.start_min);
         self.file.start_max = self.file.start_max.max(bounds.start_max);
@@ -74,11 +82,17 @@ impl OpenFile {
         let places = rows.places(range);
         let columns = (0..spans_schema().fields().len()).map(|index| rows.column(index, &places));
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
-        Ok(self.writer.write(&batch)?)
+        Ok(self.writer.write(&batch).await?)
     }
 }
 
 impl Output<'_> {
+    /// Of the file that is written now, or next.
+    fn path(&self) -> Path {
+        let folder = self.window.and_then(date).unwrap_or_else(|| "unplaced".to_owned());
+        Path::from(format!("{}/data/{folder}/{}-{:03}.parquet", delta::ROOT, self.name, self.done.len()))
+    }
+
     /// Writes sorted rows. A file ends where a tenant does, and when it is full, but not within a trace.
     pub(crate) async fn write(&mut self, rows: &SortedRows<'_>) -> Result<(), LakeError> {
         let mut from = 0;
@@ -92,15 +106,16 @@ impl Output<'_> {
             if ends {
                 self.finish().await?;
             }
+            let path = self.path();
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(OpenFile::new(tenant, self.window)?),
+                none => none.insert(OpenFile::new(self.store, &path, tenant, self.window)?),
             };
             // A full file takes the rest of its last trace.
             let same_trace = open.is_full(self.file_size).then_some(open.last_trace);
             let belongs = |row: &usize| rows.tenant(*row) == tenant && same_trace.is_none_or(|trace| rows.trace(*row) == trace);
             let until = (from..rows.len()).find(|row| !belongs(row)).unwrap_or(rows.len());
-            open.write(rows, from..until)?;
+            open.write(rows, from..until).await?;
             from = until;
         }
         Ok(())
@@ -109,17 +124,22 @@ impl Output<'_> {
     /// Ends the open file: it is in the object store, with its filter, and nobody reads it until it is committed.
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        let folder = self.window.and_then(date).unwrap_or_else(|| "unplaced".to_owned());
-        let path = Path::from(format!("{}/data/{folder}/{}-{:03}.parquet", delta::ROOT, self.name, self.done.len()));
-        let bytes = open.writer.into_inner()?;
-        open.file.path = path.to_string();
-        open.file.size = bytes.len() as u64;
+        open.writer.finish().await?;
+        open.file.size = open.writer.bytes_written() as u64;
         if let Some(filter) = TraceFilter::new(open.traces) {
-            put_filter(self.store, path.as_ref(), &filter).await?;
+            put_filter(self.store.as_ref(), &open.file.path, &filter).await?;
             open.file.traces = Some(Arc::new(filter));
         }
-        self.store.put_opts(&path, bytes.into(), PutMode::Overwrite.into()).await?;
-        self.done.push(LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: now() });
+        self.done.push(LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: self.written });
         Ok(())
+    }
+
+    /// Gives the open file up.
+    pub(crate) async fn abort(&mut self) {
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.writer.into_inner().abort().await
+        {
+            warn!(path = open.file.path, %error, "can't give up a file: its parts stay until the object store clears them");
+        }
     }
 }

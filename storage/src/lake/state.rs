@@ -12,7 +12,7 @@ pub(crate) struct LakeFile {
     pub file: Arc<SpanFile>,
     /// How often its spans were written before, at most.
     pub rewrites: u32,
-    /// When it was written, microseconds.
+    /// When the merge that wrote it began, microseconds.
     pub written: i64,
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A *block* is a request; its number decides its tenant and its spans, and a span's number decides every column of its row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use meshlake_config::Tenant;
 use meshlake_storage::{
-    Accepted, Answer, AttributeValues, CLOCK_FLAG, Content, Decode, Encoding, Frame, Link, MapColumn, Refused, Row, Snapshot,
-    SpanBuilder, Store, Value, spans_schema,
+    Accepted, Answer, AttributeValues, CLOCK_FLAG, Condition, Conditions, Content, Decode, Encoding, Frame, Link, MapColumn,
+    Refused, Row, Snapshot, SpanBuilder, Store, Value, spans_schema,
 };
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -56,6 +58,22 @@ pub fn request(block: u64) -> Frame {
 /// Decodes requests made of numbers.
 #[derive(Debug)]
 pub struct Blocks;
+
+/// A condition is the number of a block.
+impl Conditions for Blocks {
+    fn parse(&self, text: &str) -> Result<Arc<dyn Condition>, String> {
+        let block = text.parse().map_err(|_| format!("`{text}` is not the number of a block"))?;
+        Ok(Arc::new(OfBlock(block)))
+    }
+}
+
+struct OfBlock(u64);
+
+impl Condition for OfBlock {
+    fn holds(&self, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        Ok(numbers(rows).into_iter().map(|number| Some(number / SPANS_PER_BLOCK == self.0)).collect())
+    }
+}
 
 impl Decode for Blocks {
     fn decode(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer {
@@ -181,8 +199,8 @@ pub async fn read_file(objects: &dyn ObjectStore, path: &str) -> (Bytes, RecordB
     (bytes, concat_batches(&spans_schema(), &batches).unwrap())
 }
 
-/// The blocks that a snapshot holds, in order. Each must be whole, there once, and have the rows that it was sent with (P2).
-pub async fn blocks_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> Vec<u64> {
+/// All rows that a snapshot holds, in the order of their numbers.
+async fn rows_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> RecordBatch {
     let mut batches: Vec<RecordBatch> = snapshot.live.iter().map(|live| live.batch.clone()).collect();
     for file in snapshot.files.iter() {
         let (bytes, batch) = read_file(objects, &file.path).await;
@@ -193,17 +211,34 @@ pub async fn blocks_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> Vec<u6
     let numbers = numbers(&all);
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
     order.sort_by_key(|&row| numbers[row as usize]);
-    let all = take_record_batch(&all, &UInt32Array::from(order)).unwrap();
+    take_record_batch(&all, &UInt32Array::from(order)).unwrap()
+}
 
+/// The blocks that a snapshot holds, in order. Each must be whole, there once, and have the rows that it was sent with (P2).
+pub async fn blocks_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> Vec<u64> {
+    whole(&rows_of(snapshot, objects).await)
+}
+
+/// The same without the blocks that are being deleted, and those of them of which there is something.
+pub async fn stored_beside(store: &Store, doomed: &BTreeSet<u64>) -> (Vec<u64>, BTreeSet<u64>) {
+    let all = rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await;
+    let is_doomed = |number: &u64| doomed.contains(&(number / SPANS_PER_BLOCK));
+    let numbers = numbers(&all);
+    let stays: BooleanArray = numbers.iter().map(|number| Some(!is_doomed(number))).collect();
+    let left = numbers.iter().filter(|number| is_doomed(number)).map(|number| number / SPANS_PER_BLOCK).collect();
+    (whole(&filter_record_batch(&all, &stays).unwrap()), left)
+}
+
+fn whole(all: &RecordBatch) -> Vec<u64> {
     let mut blocks = BTreeMap::<u64, Vec<u64>>::new();
-    for number in self::numbers(&all) {
+    for number in numbers(all) {
         blocks.entry(number / SPANS_PER_BLOCK).or_default().push(number);
     }
     for (&block, found) in &blocks {
         assert_eq!(*found, spans(block), "block {block}");
     }
     let rows = blocks.iter().flat_map(|(&block, numbers)| numbers.iter().map(move |&number| (tenant(block), number)));
-    assert_same(&all, &expected(rows));
+    assert_same(all, &expected(rows));
     blocks.into_keys().collect()
 }
 

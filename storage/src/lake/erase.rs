@@ -1,0 +1,102 @@
+//! The compaction thread's part in deletions: files without the spans take the place of files with them.
+
+use std::collections::HashSet;
+
+use super::LakeError;
+use super::compact::{Compactor, Plan};
+use super::deletion::{Doomed, Receipt};
+use super::merge::{Dropped, Input, Merge};
+use super::state::LakeFile;
+use crate::ingest::now;
+
+impl Compactor {
+    /// Rewrites the lake files that hold spans to be deleted. Those in fresh files went when these were merged.
+    pub(super) async fn erase(&mut self) -> Result<(), LakeError> {
+        for doomed in self.shared.deletions.doomed() {
+            while let Some(file) = self.next_covered(&doomed)
+                && !self.is_closing()
+            {
+                if self.holds(&file, &doomed).await? {
+                    self.try_merge(Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file] }).await?;
+                } else {
+                    self.clean.insert((doomed.id.clone(), file.file.path.clone()));
+                }
+            }
+            if self.is_erased(&doomed) {
+                let hidden = now();
+                let replaced = |receipt: &mut Receipt| {
+                    receipt.hidden = Some(hidden);
+                    // Somebody else, or a process that died, took them out.
+                    for file in &mut receipt.files {
+                        file.replaced.get_or_insert(hidden);
+                    }
+                };
+                self.shared.deletions.update(&doomed.id, replaced).await?;
+                self.clean.retain(|(deletion, _)| *deletion != doomed.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_covered(&self, doomed: &Doomed) -> Option<LakeFile> {
+        self.shared.lake.read(|state| {
+            let covered =
+                |file: &&LakeFile| doomed.covers_lake(file) && !self.clean.contains(&(doomed.id.clone(), file.file.path.clone()));
+            state.files.values().find(covered).cloned()
+        })
+    }
+
+    /// Whether one of the spans is in the file.
+    async fn holds(&self, file: &LakeFile, doomed: &std::sync::Arc<Doomed>) -> Result<bool, LakeError> {
+        let input = Input { file: file.file.clone(), doomed: vec![doomed.clone()] };
+        let mut merge = Merge::open(&self.shared.objects, vec![input]).await?;
+        while merge.dropped().is_empty() {
+            if merge.next().await?.is_none() {
+                return Ok(!merge.dropped().is_empty());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether none of the spans is in a file that queries read, or in memory.
+    fn is_erased(&self, doomed: &Doomed) -> bool {
+        let settled = self.shared.backlog.settled_generations();
+        let flushed = doomed.generations.iter().all(|(writer, last)| settled.get(writer.as_str()).is_some_and(|done| done >= last));
+        let waits = |fresh: &super::Fresh| doomed.covers_fresh(&fresh.writer, fresh.generation, &fresh.file);
+        flushed && !self.shared.backlog.all().iter().any(waits) && self.next_covered(doomed).is_none()
+    }
+
+    /// Notes in the receipts which files are being replaced, or were (microseconds).
+    pub(super) async fn note_dropped(&self, dropped: &[Dropped], replaced: Option<i64>) -> Result<(), LakeError> {
+        for one in dropped {
+            let note = |receipt: &mut Receipt| {
+                receipt.files.retain(|file| file.file != one.file);
+                receipt.files.push(super::Rewritten { file: one.file.clone(), spans: one.spans, replaced, deleted: None });
+            };
+            self.shared.deletions.update(&one.deletion, note).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes in the receipts which files are gone.
+    pub(super) async fn finish_deletions(&self) -> Result<(), LakeError> {
+        for receipt in self.shared.deletions.hidden() {
+            let waiting: HashSet<String> = self.shared.lake.read(|state| state.removed.keys().cloned().collect());
+            let is_there = |path: &str| waiting.contains(path) || self.covered.contains_key(path);
+            let gone = receipt.files.iter().filter(|file| file.deleted.is_none() && !is_there(&file.file)).count();
+            let left = receipt.files.iter().filter(|file| file.deleted.is_none()).count();
+            if gone == 0 && left > 0 {
+                continue;
+            }
+            let note = |receipt: &mut Receipt| {
+                let now = now();
+                for file in receipt.files.iter_mut().filter(|file| !is_there(&file.file)) {
+                    file.deleted.get_or_insert(now);
+                }
+                receipt.finished = receipt.files.iter().all(|file| file.deleted.is_some()).then_some(now);
+            };
+            self.shared.deletions.update(&receipt.id, note).await?;
+        }
+        Ok(())
+    }
+}
