@@ -39,6 +39,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     logging::start(&config.log);
     match cli.command {
         None => server::run(&config, cli.demo),
-        Some(Command::Check) => check::run(&config),
+        Some(Command::Check) => check::check(&config),
+        Some(Command::Repair) => check::repair(&config),
     }
 }

@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Read the whole data folder and say what is wrong with it; changes nothing
     Check,
+    /// Drop what `check` finds wrong, and list it: files that are missing or can't be read, segments that are none
+    Repair,
 }
 
 #[cfg(test)]

@@ -16,14 +16,14 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use crate::commit::Commit;
 use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::lake::{Lake, filter_path};
+use crate::lake::{Lake, LakeFile, filter_path};
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
 use crate::store::{OpenError, Writer, lock};
 
 /// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Requests in the journal that no file has yet.
     pub journal_requests: u64,
@@ -31,10 +31,53 @@ pub struct Report {
     pub files: u64,
     /// Spans in them.
     pub spans: u64,
-    /// What is wrong: acknowledged spans may be gone, or there twice.
-    pub problems: Vec<String>,
+    /// What is wrong: acknowledged spans may be gone.
+    pub problems: Vec<Problem>,
     /// What a crash left behind, and what goes by itself.
     pub leftovers: Vec<String>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    pub(crate) what: Broken,
+    why: String,
+}
+
+/// What it is wrong with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Broken {
+    /// A journal segment.
+    Segment(u64),
+    /// A file of the commit.
+    Fresh { commit: Commit, path: String },
+    /// A file of the lake.
+    Lake(LakeFile),
+    /// The trace filter of a file of the lake.
+    Filter(Arc<SpanFile>),
+}
+
+impl Problem {
+    /// Spans that can't be read because of it, where that is known.
+    pub fn spans(&self) -> Option<u64> {
+        match &self.what {
+            Broken::Segment(_) => None,
+            Broken::Fresh { commit, path } => commit.files.iter().find(|file| file.path == *path).map(|file| file.rows),
+            Broken::Lake(file) => Some(file.file.rows),
+            Broken::Filter(_) => Some(0),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Broken::Segment(number) => write!(out, "journal segment {number}: {}", self.why),
+            Broken::Fresh { path, .. } => write!(out, "{path}: {}", self.why),
+            Broken::Lake(file) => write!(out, "{}: {}", file.file.path, self.why),
+            Broken::Filter(file) => write!(out, "{}: {}", filter_path(&file.path), self.why),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -56,11 +99,21 @@ impl fmt::Display for Report {
 /// If there is no such folder, another process has it, or the object store can't be read. What is wrong with the content is in
 /// the report.
 pub async fn check(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn ObjectStore>) -> Result<Report, OpenError> {
+    let _lock = lock_existing(config)?;
+    inspect(config, disk, objects).await
+}
+
+/// Locks a data folder that exists. It is not created: who names one that does not exist has mistyped it.
+pub(crate) fn lock_existing(config: &Config) -> Result<std::fs::File, OpenError> {
+    let folder = &config.data_dir;
+    folder.read_dir().map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
+    lock(folder)
+}
+
+/// Reads a data folder that is locked.
+pub(crate) async fn inspect(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn ObjectStore>) -> Result<Report, OpenError> {
     let folder = &config.data_dir;
     let failed = |source| OpenError::Folder { folder: folder.clone(), source };
-    // Not created: who checks a folder that does not exist has mistyped its name.
-    folder.read_dir().map_err(failed)?;
-    let _lock = lock(folder)?;
     let mut report = Report::default();
     let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
     let commits = Commit::read_all(&objects).await?;
@@ -79,7 +132,7 @@ impl Report {
             let mut reader = match journal.read(number) {
                 Ok(reader) => reader,
                 Err(error) => {
-                    self.problems.push(format!("journal segment {number}: {error}"));
+                    self.problems.push(Problem { what: Broken::Segment(number), why: error.to_string() });
                     continue;
                 }
             };
@@ -89,7 +142,8 @@ impl Report {
                     Ok(Some(_)) => requests += 1,
                     Ok(None) => break,
                     Err(error) => {
-                        self.problems.push(format!("journal segment {number}, after {requests} requests: {error}"));
+                        let why = format!("after {requests} requests: {error}");
+                        self.problems.push(Problem { what: Broken::Segment(number), why });
                         break;
                     }
                 }
@@ -112,42 +166,40 @@ impl Report {
             let list = objects.list(Some(&Path::from(folder)));
             found.extend(list.map_ok(|object| (object.location.to_string(), object.size)).try_collect::<Vec<_>>().await?);
         }
-        let mut named: Vec<(Arc<SpanFile>, bool)> = Vec::new();
         for commit in commits {
             for file in &commit.files {
-                let covered = lake.read(|state| state.covers(&commit.writer, commit.generation, file.window));
-                named.push((Arc::new(file.clone()), covered));
-            }
-        }
-        named.extend(lake.read(|state| state.files.values().map(|file| (file.file.clone(), false)).collect::<Vec<_>>()));
-        for (file, covered) in named {
-            let size = found.remove(&file.path);
-            found.remove(filter_path(&file.path).as_ref());
-            if covered {
-                if size.is_some() {
+                let size = found.remove(&file.path);
+                if !lake.read(|state| state.covers(&commit.writer, commit.generation, file.window)) {
+                    let what = Broken::Fresh { commit: commit.clone(), path: file.path.clone() };
+                    self.file(objects, file, size, what).await;
+                } else if size.is_some() {
                     self.leftovers.push(format!("{}: its spans are in the lake", file.path));
                 }
-                continue;
             }
-            self.files += 1;
-            self.spans += file.rows;
-            match size {
-                None => self.problems.push(format!("{}: missing, with {} spans", file.path, file.rows)),
-                Some(size) if size != file.size => {
-                    self.problems.push(format!("{}: {size} bytes, not the {} that were written", file.path, file.size));
-                }
-                Some(_) => {
-                    if let Err(why) = read(objects, &file).await {
-                        self.problems.push(format!("{}: {why}", file.path));
-                    }
-                }
+        }
+        for file in lake.read(|state| state.files.values().cloned().collect::<Vec<_>>()) {
+            let size = found.remove(&file.file.path);
+            let filter = filter_path(&file.file.path);
+            found.remove(filter.as_ref());
+            if file.file.traces.is_none() {
+                let why = "missing or damaged; lookups look into the file".to_owned();
+                self.problems.push(Problem { what: Broken::Filter(file.file.clone()), why });
             }
-            if file.path.starts_with("lake/") && file.traces.is_none() {
-                self.problems.push(format!("{}: no trace filter; lookups look into the file", file.path));
-            }
+            self.file(objects, &file.file, size, Broken::Lake(file.clone())).await;
         }
         self.leftovers.extend(found.into_keys().map(|path| format!("{path}: nothing names it")));
         Ok(())
+    }
+
+    async fn file(&mut self, objects: &Arc<dyn ObjectStore>, file: &SpanFile, size: Option<u64>, what: Broken) {
+        self.files += 1;
+        self.spans += file.rows;
+        let why = match size {
+            None => Some(format!("missing, with {} spans", file.rows)),
+            Some(size) if size != file.size => Some(format!("{size} bytes, not the {} that were written", file.size)),
+            Some(_) => read(objects, file).await.err().map(|why| why.to_string()),
+        };
+        self.problems.extend(why.map(|why| Problem { what, why }));
     }
 }
 

@@ -77,6 +77,14 @@ impl Commit {
         }
     }
 
+    /// Takes the place of the record of this generation. Only while nothing runs on the store.
+    pub(crate) async fn replace(&self, store: &dyn ObjectStore) -> Result<(), CommitError> {
+        let path = record_path(&self.writer, self.generation);
+        let record = serde_json::to_vec(self).map_err(|error| unreadable(&path, &error))?;
+        store.put_opts(&path, record.into(), PutMode::Overwrite.into()).await?;
+        Ok(())
+    }
+
     async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Commit, CommitError> {
         let record = store.get(path).await?.bytes().await?;
         let commit: Commit = serde_json::from_slice(&record).map_err(|error| unreadable(path, &error))?;

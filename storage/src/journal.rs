@@ -127,6 +127,12 @@ impl Journal {
         self.disk.open_at(&self.path(number, "journal"), found.len)?.sync()
     }
 
+    /// Renames a segment that can't be read, so that the next start does without it.
+    pub(crate) fn set_aside(&self, number: u64) -> io::Result<()> {
+        self.disk.rename(&self.path(number, "journal"), &self.path(number, "broken"))?;
+        self.disk.sync_dir(&self.folder)
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }

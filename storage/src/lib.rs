@@ -37,6 +37,7 @@ mod live;
 mod metrics;
 mod object;
 mod reader;
+mod repair;
 mod schema;
 mod snapshot;
 mod sorted;
@@ -44,7 +45,7 @@ mod store;
 
 pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
 pub use builder::{AttributeValues, Attributes, EventColumn, Link, LinkColumn, Row, SpanBuilder};
-pub use check::{Report, check};
+pub use check::{Problem, Report, check};
 pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
 pub use commit::CommitError;
 pub use disk::{Disk, DiskFile, LocalDisk};
@@ -54,6 +55,7 @@ pub use lake::{Condition, Conditions, DeletionError, Deletions, LakeError, Recei
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
 pub use reader::FileReader;
+pub use repair::repair;
 pub use schema::{
     Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
     spans_schema, text_type, time_type,

@@ -3,7 +3,6 @@
 //! The sort moves positions, not rows; columns are gathered one at a time, so that a flush needs little memory beyond the
 //! batches it flushes.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use arrow::array::{
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use hashbrown::HashMap;
 
 use crate::schema::{column_index, spans_schema};
 
@@ -84,21 +84,32 @@ fn text(array: &ArrayRef) -> Result<(&DictionaryArray<Int32Type>, &StringArray),
     Ok((dictionary, values))
 }
 
+/// For each value of a dictionary whether a row has it: a few rows of a file have its whole dictionary.
+fn used(dictionary: &DictionaryArray<Int32Type>) -> Vec<bool> {
+    let mut used = vec![false; dictionary.values().len()];
+    for key in dictionary.keys_iter().flatten() {
+        used[key] = true;
+    }
+    used
+}
+
 impl Unified {
     fn new(arrays: &[&ArrayRef]) -> Result<Unified, ArrowError> {
-        let mut keys = HashMap::<&str, i32>::new();
+        let mut known = HashMap::<&str, i32>::new();
         let mut distinct = Vec::new();
         let mut remaps = Vec::with_capacity(arrays.len());
         for array in arrays {
-            let (_, values) = text(array)?;
-            let remap = values.iter().map(|value| {
-                let value = value.unwrap_or_default();
-                *keys.entry(value).or_insert_with(|| {
+            let (keys, values) = text(array)?;
+            let used = used(keys);
+            let remap = values.iter().zip(used).map(|(value, used)| {
+                let value = value.filter(|_| used)?;
+                let next = distinct.len() as i32;
+                Some(*known.entry(value).or_insert_with(|| {
                     distinct.push(value);
-                    distinct.len() as i32 - 1
-                })
+                    next
+                }))
             });
-            remaps.push(remap.collect());
+            remaps.push(remap.map(Option::unwrap_or_default).collect());
         }
         Ok(Unified { values: Arc::new(StringArray::from_iter_values(distinct)), remaps })
     }
@@ -107,6 +118,21 @@ impl Unified {
 impl<'a> SortedRows<'a> {
     /// Sorts the rows of `batches` into windows of `window` microseconds by their start.
     pub(crate) fn new(batches: &'a [RecordBatch], window: i64) -> Result<SortedRows<'a>, ArrowError> {
+        let mut rows = SortedRows::unsorted(batches, window)?;
+        merge_small_windows(&mut rows.order);
+        rows.order.sort_unstable();
+        Ok(rows)
+    }
+
+    /// Sorts the rows of `batches`, whatever their windows.
+    pub(crate) fn merged(batches: &'a [RecordBatch]) -> Result<SortedRows<'a>, ArrowError> {
+        let mut rows = SortedRows::unsorted(batches, i64::MAX)?;
+        rows.order.iter_mut().for_each(|position| position.window = NO_WINDOW);
+        rows.order.sort_unstable();
+        Ok(rows)
+    }
+
+    fn unsorted(batches: &'a [RecordBatch], window: i64) -> Result<SortedRows<'a>, ArrowError> {
         let mut texts = HashMap::new();
         for (index, field) in spans_schema().fields().iter().enumerate() {
             if matches!(field.data_type(), DataType::Dictionary(_, _)) {
@@ -116,23 +142,12 @@ impl<'a> SortedRows<'a> {
         }
         let mut rows = SortedRows { batches, order: Vec::new(), window, texts };
         rows.order = rows.positions()?;
-        merge_small_windows(&mut rows.order);
-        rows.order.sort_unstable();
-        Ok(rows)
-    }
-
-    /// Sorts the rows of `batches`, whatever their windows.
-    pub(crate) fn merged(batches: &'a [RecordBatch]) -> Result<SortedRows<'a>, ArrowError> {
-        let mut rows = SortedRows::new(batches, i64::MAX)?;
-        rows.order.iter_mut().for_each(|position| position.window = NO_WINDOW);
-        rows.order.sort_unstable();
         Ok(rows)
     }
 
     /// Drops rows that are equal to an earlier one in every column (P2). Returns how many.
     pub(crate) fn drop_duplicates(&mut self) -> Result<u64, ArrowError> {
-        let ids = self.batches.iter().map(|batch| Ok(column(batch, "span_id")?.as_fixed_size_binary()));
-        let ids: Vec<&FixedSizeBinaryArray> = ids.collect::<Result<_, ArrowError>>()?;
+        let ids = self.each(|batch| Ok(column(batch, "span_id")?.as_fixed_size_binary()))?;
         let id = |position: &Position| ids[position.batch as usize].value(position.row as usize);
         let mut kept: Vec<Position> = Vec::with_capacity(self.order.len());
         let mut group = 0;
@@ -170,6 +185,16 @@ impl<'a> SortedRows<'a> {
         let position = self.order[row];
         let tenants = column(&self.batches[position.batch as usize], "tenant").and_then(text);
         tenants.map_or("", |(keys, names)| keys.key(position.row as usize).map_or("", |key| names.value(key)))
+    }
+
+    /// Whether two rows have one tenant.
+    pub(crate) fn same_tenant(&self, one: usize, other: usize) -> bool {
+        self.order[one].tenant == self.order[other].tenant
+    }
+
+    /// Something of each batch.
+    fn each<T>(&self, of: impl FnMut(&'a RecordBatch) -> Result<T, ArrowError>) -> Result<Vec<T>, ArrowError> {
+        self.batches.iter().map(of).collect()
     }
 
     /// The trace id of a row.
@@ -226,19 +251,19 @@ impl<'a> SortedRows<'a> {
     /// What a file of these rows says of them.
     pub(crate) fn bounds(&self, rows: Range<usize>) -> Result<Window, ArrowError> {
         let group = &self.order[rows.clone()];
+        let nanos = self.each(|batch| Ok(column(batch, "start_nanos")?.as_primitive::<Int16Type>()))?;
+        let durations = self.each(|batch| Ok(column(batch, "duration")?.as_primitive::<Int64Type>()))?;
         let mut window =
             Window { start: None, rows, start_min: i64::MAX, start_max: i64::MIN, end_max: i64::MIN, tenants: Vec::new() };
         let mut last_tenant = None;
         for position in group {
-            let (batch, row) = (&self.batches[position.batch as usize], position.row as usize);
-            let nanos = column(batch, "start_nanos")?.as_primitive::<Int16Type>().value(row);
-            let duration = column(batch, "duration")?.as_primitive::<Int64Type>().value(row);
-            let end_nanos = i64::from(nanos).saturating_add(duration.max(0));
+            let (batch, row) = (position.batch as usize, position.row as usize);
+            let end_nanos = i64::from(nanos[batch].value(row)).saturating_add(durations[batch].value(row).max(0));
             window.start_min = window.start_min.min(position.start);
             window.start_max = window.start_max.max(position.start);
             window.end_max = window.end_max.max(position.start.saturating_add(end_nanos.saturating_add(999) / 1_000));
             if last_tenant.replace(position.tenant) != Some(position.tenant) {
-                let (tenant, names) = text(column(batch, "tenant")?)?;
+                let (tenant, names) = text(column(&self.batches[batch], "tenant")?)?;
                 window.tenants.push(names.value(tenant.key(row).unwrap_or_default()).to_owned());
             }
         }

@@ -26,15 +26,22 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// The binary on a data folder, without the settings of this process: those are of the tests.
+pub fn meshlake(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshlake"));
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MESHLAKE_")) {
+        command.env_remove(key);
+    }
+    command.arg("--data-dir").arg(data);
+    command
+}
+
 impl Server {
     /// Starts the binary on a data folder, with more settings as environment, and waits until it is ready.
     pub async fn start(data: &Path, settings: &[(&str, &str)]) -> Server {
         let (grpc, otlp_http, api) = (free_address(), free_address(), free_address());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meshlake"));
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MESHLAKE_")) {
-            command.env_remove(key);
-        }
-        command.arg("--data-dir").arg(data).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = meshlake(data);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         command.env("MESHLAKE_OTLP__GRPC_LISTEN", grpc.to_string());
         command.env("MESHLAKE_OTLP__HTTP_LISTEN", otlp_http.to_string());
         command.env("MESHLAKE_API__LISTEN", api.to_string());
@@ -108,6 +115,10 @@ impl Client {
 
     pub async fn post(&mut self, path: &str, content_type: &str, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {
         self.send(Request::post(path).header(header::CONTENT_TYPE, content_type), body).await
+    }
+
+    pub async fn delete(&mut self, path: &str) -> hyper::Result<(StatusCode, Bytes)> {
+        self.send(Request::delete(path), Bytes::new()).await
     }
 
     async fn send(&mut self, request: hyper::http::request::Builder, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {

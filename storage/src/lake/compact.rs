@@ -419,6 +419,9 @@ impl Compactor {
         let mut duplicates = 0;
         let mut worked = Instant::now();
         while let Some(slice) = merge.next().await? {
+            if self.is_closing() {
+                return Err(LakeError::Closing);
+            }
             let mut rows = SortedRows::merged(&slice)?;
             duplicates += rows.drop_duplicates()?;
             output.write(&rows).await?;

@@ -1,6 +1,6 @@
 //! Sorted files as one sorted stream, a slice at a time.
 //!
-//! Of each file one batch is held, and of its row group the compressed pages. A slice is what can be known to come before
+//! Of each file a batch or two are held, and of its row group the compressed pages. A slice is what can be known to come before
 //! everything that was not read yet, so memory does not depend on how much there is.
 
 use std::collections::BTreeMap;
@@ -21,8 +21,10 @@ use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
 
-/// Rows of a file that are held at once.
-const BATCH_ROWS: usize = 8_192;
+/// Rows of a file that are read at once.
+const BATCH_ROWS: usize = 2_048;
+/// Of fewer, more are read before the next slice: slices of a few rows of each file would take longer to arrange than to write.
+const ROWS_MIN: usize = BATCH_ROWS / 2;
 
 /// Where a row stands in the order of files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +134,10 @@ impl Run {
         Ok(())
     }
 
+    fn held(&self) -> usize {
+        self.rows.as_ref().map_or(0, RecordBatch::num_rows)
+    }
+
     fn without_doomed(&mut self, mut batch: RecordBatch) -> Result<RecordBatch, LakeError> {
         for doomed in &self.input.doomed {
             let kept = doomed.keep(&batch)?;
@@ -186,7 +192,7 @@ impl Merge {
     /// The next slice: its rows, unsorted, and none at the end. Rows that are equal in the order of files are in one slice.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>, LakeError> {
         for run in &mut self.runs {
-            while run.rows.is_none() && !run.ended {
+            while run.held() < ROWS_MIN && !run.ended {
                 run.read().await?;
             }
         }

@@ -17,7 +17,9 @@ mod state;
 pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
 pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rewritten, Selection};
 pub use filter::TraceFilter;
-pub(crate) use log::{Lake, filter_path};
+pub(crate) use filter::key;
+pub(crate) use log::{Change, Lake, filter_path, put_filter};
+pub(crate) use state::LakeFile;
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
@@ -40,6 +42,9 @@ pub enum LakeError {
     /// Somebody else merged the same window, or removed a file that was being merged.
     #[error("another process changed what was being merged")]
     Conflict,
+    /// The process ends: the next one merges again.
+    #[error("stopped while merging")]
+    Closing,
     /// Rows do not make a batch: a defect of this crate, or a damaged file.
     #[error("merge rows: {0}")]
     Arrow(#[from] ArrowError),

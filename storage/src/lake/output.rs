@@ -22,6 +22,9 @@ use crate::sorted::{SortedRows, Window};
 /// Bytes that are put at once, and held till then.
 const PART: usize = 8 << 20;
 
+/// Rows that are gathered at once.
+const ROWS: usize = 16_384;
+
 /// The files of one merge.
 pub(crate) struct Output<'a> {
     pub store: &'a Arc<dyn ObjectStore>,
@@ -113,8 +116,9 @@ impl Output<'_> {
             };
             // A full file takes the rest of its last trace.
             let same_trace = open.is_full(self.file_size).then_some(open.last_trace);
-            let belongs = |row: &usize| rows.tenant(*row) == tenant && same_trace.is_none_or(|trace| rows.trace(*row) == trace);
-            let until = (from..rows.len()).find(|row| !belongs(row)).unwrap_or(rows.len());
+            let belongs = |row: &usize| rows.same_tenant(*row, from) && same_trace.is_none_or(|trace| rows.trace(*row) == trace);
+            let most = rows.len().min(from + ROWS);
+            let until = (from..most).find(|row| !belongs(row)).unwrap_or(most);
             open.write(rows, from..until).await?;
             from = until;
         }

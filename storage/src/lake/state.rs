@@ -7,7 +7,7 @@ use super::delta::{Action, Add, Remove, Tags, Txn, partition};
 use crate::snapshot::SpanFile;
 
 /// A file of the table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LakeFile {
     pub file: Arc<SpanFile>,
     /// How often its spans were written before, at most.
