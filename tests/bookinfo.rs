@@ -92,3 +92,80 @@ async fn shuffled_and_rebatched() {
     check(rebatched(&recorded(), 2_501, 3)).await;
     check(rebatched(&recorded(), 4_999, 700)).await;
 }
+
+async fn get(server: &Server, path: &str) -> serde_json::Value {
+    let (status, answer) = Client::connect(server.api).await.unwrap().get(path).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+    serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer))
+}
+
+/// What the API says of services and operations that start in a range (RFC 3339), beside what a scan says.
+async fn compare(server: &Server, start: &str, end: &str) {
+    let range = format!("start_time >= '{start}' and start_time < '{end}'");
+    let rows = |list: &serde_json::Value, names: [&str; 3]| {
+        let row = |one: &serde_json::Value| json!(names.map(|name| one[name].clone()));
+        list.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let counts = "count(*), count(*) filter (where error)";
+    let found = get(server, &format!("/api/mesh/v1/services?start={start}&end={end}")).await;
+    let scanned = format!("select service, {counts} from spans where service is not null and {range} group by 1 order by 1");
+    let services = rows(&found["services"], ["service", "spans", "errors"]);
+    assert_eq!(services, server.sql(&scanned).await, "{start} {end}");
+    assert!(!services.is_empty());
+    for service in services.iter().filter_map(|service| service[0].as_str()) {
+        let found = get(server, &format!("/api/mesh/v1/services/{service}/operations?start={start}&end={end}")).await;
+        let scanned = format!(
+            "select name, {counts} from spans where service = '{service}' and {range} group by name, kind order by name, kind"
+        );
+        assert_eq!(rows(&found["operations"], ["operation", "spans", "errors"]), server.sql(&scanned).await, "{service}");
+    }
+}
+
+/// Scenario: the stream in lake files and a part of it live, asked for ranges that hold whole files, parts of them, and one. Guarantee:
+/// services and operations are what a scan finds, whoever counted them; also after the files' summaries are gone.
+#[tokio::test]
+async fn summaries_count_what_a_scan_counts() {
+    let settings = [
+        ("MESHLAKE_LIVE__FLUSH_SIZE", "1MiB"),
+        ("MESHLAKE_LIVE__FLUSH_AGE", "1s"),
+        ("MESHLAKE_COMPACTION__INTERVAL", "50ms"),
+        ("MESHLAKE_COMPACTION__SETTLE", "0s"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &settings).await;
+    let mut client = Client::connect(server.otlp_http).await.unwrap();
+    let bodies = rebatched(&recorded(), 2_501, 100);
+    let (first, rest) = bodies.split_at(bodies.len() - 5);
+    for body in first {
+        assert_eq!(client.post("/v1/traces", "application/x-protobuf", body.clone()).await.unwrap().0, StatusCode::OK);
+    }
+    let index = folder.path().join("store/lake/_index");
+    let summaries = || {
+        let entries = index.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "summary")).collect::<Vec<_>>()
+    };
+    for _ in 0..600 {
+        let metrics = get(&server, "/metrics").await;
+        if !summaries().is_empty() && metrics.as_str().unwrap().contains("meshlake_live_bytes 0\n") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!summaries().is_empty());
+    for body in rest {
+        assert_eq!(client.post("/v1/traces", "application/x-protobuf", body.clone()).await.unwrap().0, StatusCode::OK);
+    }
+    let bounds = "select min(start_time), max(start_time) + interval '1 second', min(start_time) + (max(start_time) - min(start_time)) / 3 from spans";
+    let bounds = server.sql(bounds).await;
+    let at = |index: usize| bounds[0][index].as_str().unwrap().to_owned();
+    for (start, end) in [(at(0), at(1)), (at(0), at(2)), (at(2), at(1))] {
+        compare(&server, &start, &end).await;
+    }
+    for path in summaries() {
+        std::fs::remove_file(path).unwrap();
+    }
+    assert!(server.terminate().success());
+    let server = Server::start(folder.path(), &settings).await;
+    compare(&server, &at(0), &at(1)).await;
+}

@@ -98,7 +98,12 @@ impl Receiver {
                 self.metrics.rejected_spans.inc_by(accepted.rejected);
                 self.metrics.seconds.observe(began.elapsed().as_secs_f64());
             }
-            Err(rejection) => self.metrics.refuse(rejection.reason()),
+            Err(rejection) => {
+                self.metrics.refuse(rejection.reason());
+                if matches!(rejection, Rejection::Unavailable(_)) {
+                    self.store.note_refusal();
+                }
+            }
         }
         result
     }

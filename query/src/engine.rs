@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::attribute::AttributeFunction;
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
+use crate::file_summaries::FileSummaries;
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
 use crate::search::{Search, SearchPage};
@@ -36,8 +37,8 @@ use crate::types::TimeRange;
 use crate::view::View;
 use crate::{find, services};
 
-/// The part of `query.metadata_cache` that lookups get: their entries are a few per cent of a whole footer.
-const FENCES_SHARE: usize = 4;
+/// The part of `query.metadata_cache` that lookups get, and that file summaries get: the rest is for footers, which are larger.
+const CACHE_SHARE: usize = 4;
 
 /// Answers queries. Cheap to clone; all clones share the limits.
 #[derive(Clone)]
@@ -49,6 +50,7 @@ struct Inner {
     source: Arc<dyn SpanSource>,
     sessions: Sessions,
     lookups: Arc<Lookups>,
+    file_summaries: Arc<FileSummaries>,
     attribute: Arc<ScalarUDF>,
     permits: Arc<Semaphore>,
     timeout: Duration,
@@ -88,16 +90,18 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads as usize,
         };
-        let fences_bytes = config.metadata_cache.as_usize() / FENCES_SHARE;
-        let footers_bytes = config.metadata_cache.as_usize() - fences_bytes;
+        let share = config.metadata_cache.as_usize() / CACHE_SHARE;
+        let footers_bytes = config.metadata_cache.as_usize() - 2 * share;
+        let file_summaries = Arc::new(FileSummaries::new(source.object_store().clone(), share));
         let store = source.object_store().clone();
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
-        let lookups = Lookups { store, fences: Fences::new(fences_bytes), runtime: sessions.runtime().clone() };
+        let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
         let inner = Inner {
             source,
             sessions,
             lookups: Arc::new(lookups),
+            file_summaries,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
             permits: Arc::new(Semaphore::new(config.concurrency as usize)),
             timeout: config.timeout,
@@ -221,7 +225,8 @@ impl Inner {
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
         let state = self.sessions.open(table.clone())?;
-        Ok(View { tenant: tenant.clone(), snapshot, table, state, lookups: self.lookups.clone(), max_rows: self.max_rows })
+        let (lookups, file_summaries) = (self.lookups.clone(), self.file_summaries.clone());
+        Ok(View { tenant: tenant.clone(), snapshot, table, state, lookups, file_summaries, max_rows: self.max_rows })
     }
 
     fn deadline(&self) -> Instant {

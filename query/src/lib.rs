@@ -24,6 +24,7 @@ mod condition;
 mod engine;
 mod error;
 mod fences;
+mod file_summaries;
 mod find;
 mod lookup;
 mod nested;

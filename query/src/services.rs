@@ -1,5 +1,7 @@
 //! Which services there are, and what they do.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
@@ -7,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, case, col, lit};
+use meshlake_storage::OperationCount;
 
 use crate::types::TimeRange;
 use crate::view::{View, starts_in};
@@ -42,68 +45,71 @@ pub struct OperationSummary {
 /// The services, by name, namespace, cluster. Spans without a service are left out.
 pub(crate) async fn services(view: &View, range: TimeRange) -> Result<Vec<ServiceSummary>> {
     let filter = starts_in(range).and(col("service").is_not_null());
-    let counts = counts(view, filter, &["service", "namespace", "cluster"]).await?;
-    let mut services: Vec<ServiceSummary> = counts.into_iter().filter_map(service).collect();
-    services.sort_by(|a, b| (&a.service, &a.namespace, &a.cluster).cmp(&(&b.service, &b.namespace, &b.cluster)));
-    Ok(services)
-}
-
-fn service(count: Count) -> Option<ServiceSummary> {
-    let [service, namespace, cluster] = <[Option<String>; 3]>::try_from(count.names).ok()?;
-    Some(ServiceSummary { service: service?, namespace, cluster, spans: count.spans, errors: count.errors })
+    let of_file =
+        |one: &OperationCount| one.service.is_some().then(|| [one.service.clone(), one.namespace.clone(), one.cluster.clone()]);
+    let counts = counts(view, range, filter, ["service", "namespace", "cluster"], of_file).await?;
+    let service = |([service, namespace, cluster], (spans, errors)): ([Option<String>; 3], _)| {
+        Some(ServiceSummary { service: service?, namespace, cluster, spans, errors })
+    };
+    Ok(counts.into_iter().filter_map(service).collect())
 }
 
 /// The operations of a service, by name and kind.
 pub(crate) async fn operations(view: &View, service: &str, range: TimeRange) -> Result<Vec<OperationSummary>> {
     let filter = starts_in(range).and(col("service").eq(lit(service)));
-    let counts = counts(view, filter, &["name", "kind"]).await?;
-    let mut operations: Vec<OperationSummary> = counts.into_iter().filter_map(operation).collect();
-    operations.sort_by(|a, b| (&a.operation, &a.kind).cmp(&(&b.operation, &b.kind)));
-    Ok(operations)
+    let of_file =
+        |one: &OperationCount| (one.service.as_deref() == Some(service)).then(|| [Some(one.name.clone()), Some(one.kind.clone())]);
+    let counts = counts(view, range, filter, ["name", "kind"], of_file).await?;
+    let operation = |([operation, kind], (spans, errors)): ([Option<String>; 2], _)| {
+        Some(OperationSummary { operation: operation?, kind: kind?, spans, errors })
+    };
+    Ok(counts.into_iter().filter_map(operation).collect())
 }
 
-fn operation(count: Count) -> Option<OperationSummary> {
-    let [operation, kind] = <[Option<String>; 2]>::try_from(count.names).ok()?;
-    Some(OperationSummary { operation: operation?, kind: kind?, spans: count.spans, errors: count.errors })
-}
+/// Groups, with their spans and those with an error.
+type Counts<const N: usize> = BTreeMap<[Option<String>; N], (u64, u64)>;
 
-/// A group of spans.
-struct Count {
-    names: Vec<Option<String>>,
-    spans: u64,
-    errors: u64,
-}
-
-async fn counts(view: &View, filter: Expr, by: &[&str]) -> Result<Vec<Count>> {
+/// Counts spans: in files that say it themselves by `of_file`, in all else by a scan.
+async fn counts<const N: usize>(
+    view: &View,
+    range: TimeRange,
+    filter: Expr,
+    by: [&str; N],
+    of_file: impl Fn(&OperationCount) -> Option<[Option<String>; N]>,
+) -> Result<Counts<N>> {
+    let (summaries, rest) = view.file_summaries.split(&view.snapshot, &view.tenant, range).await;
+    let mut counts = Counts::new();
+    for one in summaries.iter().flat_map(|summary| &summary.operations) {
+        if let Some(group) = of_file(one) {
+            let count = counts.entry(group).or_default();
+            *count = (count.0 + one.spans, count.1 + one.errors);
+        }
+    }
     let errors = sum(case(col("error")).when(lit(true), lit(1i64)).otherwise(lit(0i64))?);
     let groups = by.iter().map(|name| col(*name)).collect();
-    let frame = view.spans()?.filter(filter)?.aggregate(groups, vec![count(lit(1i64)), errors])?;
-    let batches = view.collect(frame).await?;
-    let mut counts = Vec::new();
-    for batch in &batches {
-        counts.extend(read_counts(batch, by.len())?);
+    let frame = view.spans_of(rest)?.filter(filter)?.aggregate(groups, vec![count(lit(1i64)), errors])?;
+    for batch in &view.collect(frame).await? {
+        read_counts(batch, &mut counts)?;
     }
+    view.check_rows(counts.len())?;
     Ok(counts)
 }
 
-fn read_counts(batch: &RecordBatch, names: usize) -> Result<Vec<Count>> {
+fn read_counts<const N: usize>(batch: &RecordBatch, counts: &mut Counts<N>) -> Result<()> {
     let text = |column: &ArrayRef| cast(column, &DataType::Utf8);
-    let texts: Vec<ArrayRef> = batch.columns()[..names].iter().map(text).collect::<Result<_, _>>()?;
+    let texts: Vec<ArrayRef> = batch.columns()[..N].iter().map(text).collect::<Result<_, _>>()?;
     let number = |index: usize| batch.column(index).as_primitive::<Int64Type>();
-    let (spans, errors) = (number(names), number(names + 1));
+    let (spans, errors) = (number(N), number(N + 1));
     let name = |column: &ArrayRef, row: usize| column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned());
-    let count = |row: usize| Count {
-        names: texts.iter().map(|column| name(column, row)).collect(),
-        spans: spans.value(row) as u64,
-        errors: errors.value(row) as u64,
-    };
-    Ok((0..batch.num_rows()).map(count).collect())
+    for row in 0..batch.num_rows() {
+        let count = counts.entry(std::array::from_fn(|index| name(&texts[index], row))).or_default();
+        *count = (count.0 + spans.value(row) as u64, count.1 + errors.value(row) as u64);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::testing::{Chance, START, random_rows, scatter, tenant};
 

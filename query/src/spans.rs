@@ -56,6 +56,12 @@ impl SpansTable {
     ) -> Self {
         SpansTable { tenant, snapshot, store_url, reader: Arc::new(CachedParquetFileReaderFactory::new(store, metadata)) }
     }
+
+    /// The same of another snapshot.
+    pub(crate) fn with(&self, snapshot: Arc<Snapshot>) -> Self {
+        let (tenant, store_url, reader) = (self.tenant.clone(), self.store_url.clone(), self.reader.clone());
+        SpansTable { tenant, snapshot, store_url, reader }
+    }
 }
 
 /// Whether a file holds rows of `tenant`.

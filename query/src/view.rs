@@ -13,6 +13,7 @@ use meshlake_config::Tenant;
 use meshlake_storage::Snapshot;
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
+use crate::file_summaries::FileSummaries;
 use crate::lookup::{FoundRows, Lookups};
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
@@ -25,13 +26,23 @@ pub(crate) struct View {
     pub(crate) table: Arc<SpansTable>,
     pub(crate) state: SessionState,
     pub(crate) lookups: Arc<Lookups>,
+    pub(crate) file_summaries: Arc<FileSummaries>,
     pub(crate) max_rows: u64,
 }
 
 impl View {
     /// The table `spans`.
     pub(crate) fn spans(&self) -> Result<DataFrame> {
-        let plan = LogicalPlanBuilder::scan("spans", provider_as_source(self.table.clone()), None)?.build()?;
+        self.scan(self.table.clone())
+    }
+
+    /// The table of a part of the snapshot.
+    pub(crate) fn spans_of(&self, part: Snapshot) -> Result<DataFrame> {
+        self.scan(Arc::new(self.table.with(Arc::new(part))))
+    }
+
+    fn scan(&self, table: Arc<SpansTable>) -> Result<DataFrame> {
+        let plan = LogicalPlanBuilder::scan("spans", provider_as_source(table), None)?.build()?;
         Ok(DataFrame::new(self.state.clone(), plan))
     }
 

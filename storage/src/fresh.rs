@@ -37,10 +37,9 @@ pub enum FlushError {
 /// The file of a window.
 fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError> {
     let schema = spans_schema();
-    let (mut file, columns) =
-        ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout::properties()?))?.into_serialized_writer()?;
-    for (group, from) in window.rows.clone().step_by(layout::ROW_GROUP_ROWS).enumerate() {
-        let places = rows.places(from..(from + layout::ROW_GROUP_ROWS).min(window.rows.end));
+    let (mut file, columns) = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout::fresh()?))?.into_serialized_writer()?;
+    for (group, from) in window.rows.clone().step_by(layout::FRESH_ROWS).enumerate() {
+        let places = rows.places(from..(from + layout::FRESH_ROWS).min(window.rows.end));
         let mut writers = columns.create_column_writers(group)?.into_iter();
         let mut row_group = file.next_row_group()?;
         for (index, field) in schema.fields().iter().enumerate() {

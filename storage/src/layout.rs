@@ -8,8 +8,10 @@ use parquet::schema::types::ColumnPath;
 
 use crate::schema::column_index;
 
-/// Rows of a row group: enough for the dictionaries to pay, few enough for two cores to share a file.
-pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows of a row group of a lake file: enough for the dictionaries to pay, few enough for two cores to share a file.
+const LAKE_ROWS: usize = 131_072;
+/// Of a fresh file. A merge holds a row group of each file, its dictionaries as they are read.
+pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
 const PAGE_ROWS: usize = 4_096;
 /// Bytes of a page of `trace_id`: the one page that a lookup decodes of a file that may hold the trace.
@@ -28,15 +30,25 @@ const RANDOM: [(&str, Encoding); 5] = [
     ("duration", Encoding::PLAIN),
 ];
 
-/// How fresh and lake files are written.
-pub(crate) fn properties() -> Result<WriterProperties, ParquetError> {
+/// How fresh files are written. LZ4, because each column that is read or written with zstd holds a context of about 100 KiB, and a merge
+/// reads a hundred columns of dozens of files.
+pub(crate) fn fresh() -> Result<WriterProperties, ParquetError> {
+    properties(FRESH_ROWS, Compression::LZ4_RAW)
+}
+
+/// How lake files are written.
+pub(crate) fn lake() -> Result<WriterProperties, ParquetError> {
+    properties(LAKE_ROWS, Compression::ZSTD(ZstdLevel::try_new(1)?))
+}
+
+fn properties(row_group: usize, compression: Compression) -> Result<WriterProperties, ParquetError> {
     let sorted_by = ["tenant", "trace_id", "start_time"].into_iter().filter_map(column_index);
     let sorting = sorted_by.map(|column| SortingColumn { column_idx: column as i32, descending: false, nulls_first: true });
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("meshlake ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(row_group))
         .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(compression)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_sorting_columns(Some(sorting.collect()));
@@ -64,7 +76,7 @@ mod tests {
     /// see stay.
     #[test]
     fn golden_schema() {
-        let bytes = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(properties().unwrap())).unwrap().into_inner().unwrap();
+        let bytes = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(lake().unwrap())).unwrap().into_inner().unwrap();
         let file = parquet::file::reader::SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
         let schema = parquet::file::reader::FileReader::metadata(&file).file_metadata().schema_descr().clone();
         assert_eq!(schema.root_schema(), ArrowSchemaConverter::new().convert(&spans_schema()).unwrap().root_schema());

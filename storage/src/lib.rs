@@ -51,7 +51,9 @@ pub use commit::CommitError;
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
-pub use lake::{Condition, Conditions, DeletionError, Deletions, LakeError, Receipt, Rewritten, Selection, TraceFilter};
+pub use lake::{
+    Condition, Conditions, DeletionError, Deletions, LakeError, OperationCount, Receipt, Rewritten, Selection, Summary, TraceFilter,
+};
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
 pub use reader::FileReader;

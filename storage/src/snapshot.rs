@@ -53,6 +53,13 @@ pub struct SpanFile {
     pub traces: Option<Arc<TraceFilter>>,
 }
 
+impl SpanFile {
+    /// Whether it is a file of the lake.
+    pub fn is_in_lake(&self) -> bool {
+        self.path.starts_with("lake/")
+    }
+}
+
 /// Files never change: the same path is the same file.
 impl PartialEq for SpanFile {
     fn eq(&self, other: &SpanFile) -> bool {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -248,6 +248,8 @@ impl Flusher {
 pub(crate) struct Status {
     pub ready: AtomicBool,
     pub closing: AtomicBool,
+    /// When a request was refused for want of room; microseconds.
+    pub refused: AtomicI64,
     failing: Mutex<Option<String>>,
     unreadable: Mutex<Vec<String>>,
 }
@@ -438,6 +440,11 @@ impl Store {
     /// Where the files of a snapshot are.
     pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
+    }
+
+    /// Notes that a request was refused for want of room: compaction waits until it is quiet.
+    pub fn note_refusal(&self) {
+        self.status.refused.store(now(), Ordering::Relaxed);
     }
 
     /// How the store is.

@@ -115,7 +115,8 @@ pub(crate) async fn write(store: &dyn ObjectStore, version: u64, state: &LakeSta
     Ok(())
 }
 
-async fn read(store: &dyn ObjectStore) -> Result<Option<(u64, Vec<Action>)>, LakeError> {
+/// The version of the newest checkpoint.
+pub(crate) async fn newest(store: &dyn ObjectStore) -> Result<Option<u64>, LakeError> {
     let last = match store.get(&last_path()).await {
         Ok(found) => found.bytes().await?,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -123,6 +124,11 @@ async fn read(store: &dyn ObjectStore) -> Result<Option<(u64, Vec<Action>)>, Lak
     };
     let last: Value = serde_json::from_slice(&last).map_err(|error| unreadable(&last_path(), &error))?;
     let version = last.get("version").and_then(Value::as_u64).ok_or_else(|| unreadable(&last_path(), &"it names no version"))?;
+    Ok(Some(version))
+}
+
+async fn read(store: &dyn ObjectStore) -> Result<Option<(u64, Vec<Action>)>, LakeError> {
+    let Some(version) = newest(store).await? else { return Ok(None) };
     let path = path(version);
     let bytes = store.get(&path).await?.bytes().await?;
     let mut actions = Vec::new();

@@ -26,6 +26,7 @@ use super::log::{Change, Lake, filter_path, list};
 use super::merge::{Dropped, Input, Merge};
 use super::output::Output;
 use super::state::{LakeFile, date, watermark};
+use super::summary::summary_path;
 use super::{LakeError, delta};
 use crate::commit::{Commit, record_path};
 use crate::ingest::now;
@@ -36,8 +37,12 @@ use crate::snapshot::SpanFile;
 use crate::sorted::SortedRows;
 use crate::store::Status;
 
+/// For how long the log is kept behind its newest checkpoint: no process is so far behind.
+const LOG_AGE: Duration = Duration::from_hours(7 * 24);
 /// Files that are merged at once: each takes memory.
-const RUNS_MAX: usize = 48;
+const RUNS_MAX: usize = 32;
+/// How long no request must have been refused before merges go on.
+const QUIET: Duration = Duration::from_secs(5);
 /// How often a span is rewritten at most.
 const REWRITES_MAX: u32 = 3;
 /// What nobody named for so long was left behind by a crash: a merge takes no day.
@@ -184,6 +189,8 @@ pub(super) struct Plan {
     pub fresh: Vec<Fresh>,
     /// Files of the lake.
     pub lake: Vec<LakeFile>,
+    /// Whether it has waited for `compaction.max_age`.
+    pub overdue: bool,
 }
 
 /// What compaction shares with the rest of the store.
@@ -262,11 +269,17 @@ impl Compactor {
         self.shared.status.closing.load(Ordering::Acquire)
     }
 
+    /// Whether requests were refused a moment ago: they need the memory and the processors that a merge takes.
+    pub(super) fn is_pressed(&self) -> bool {
+        now() - self.shared.status.refused.load(Ordering::Relaxed) < QUIET.as_micros() as i64
+    }
+
     /// All there is to do now.
     pub(crate) async fn work(&mut self) -> Result<(), LakeError> {
         self.refresh().await?;
         while let Some(plan) = self.plan()
             && !self.is_closing()
+            && (plan.overdue || !self.is_pressed())
         {
             self.try_merge(plan).await?;
         }
@@ -285,6 +298,7 @@ impl Compactor {
     pub(super) async fn try_merge(&mut self, plan: Plan) -> Result<(), LakeError> {
         match self.merge(plan).await {
             Err(LakeError::Conflict) => self.refresh().await,
+            Err(LakeError::Stopped) => Ok(()),
             merged => merged,
         }
     }
@@ -353,7 +367,8 @@ impl Compactor {
             };
             state.files.values().filter(small).take(RUNS_MAX / 4).cloned().collect()
         });
-        Some(Plan { window, fresh, lake: small })
+        let overdue = fresh.iter().any(|fresh| now - fresh.since >= self.settings.max_age);
+        Some(Plan { window, fresh, lake: small, overdue })
     }
 
     async fn merge(&mut self, plan: Plan) -> Result<(), LakeError> {
@@ -373,7 +388,7 @@ impl Compactor {
             done: Vec::new(),
         };
         let from = inputs.len();
-        let rewritten = self.rewrite(inputs, &mut output).await;
+        let rewritten = self.rewrite(inputs, plan.overdue, &mut output).await;
         let done = std::mem::take(&mut output.done);
         let (duplicates, dropped) = match rewritten {
             Ok(rewritten) => rewritten,
@@ -414,13 +429,13 @@ impl Compactor {
     }
 
     /// Merges files into `output`. Returns how many duplicates there were, and what was left out.
-    async fn rewrite(&self, inputs: Vec<Input>, output: &mut Output<'_>) -> Result<(u64, Vec<Dropped>), LakeError> {
+    async fn rewrite(&self, inputs: Vec<Input>, overdue: bool, output: &mut Output<'_>) -> Result<(u64, Vec<Dropped>), LakeError> {
         let mut merge = Merge::open(&self.shared.objects, inputs).await?;
         let mut duplicates = 0;
         let mut worked = Instant::now();
         while let Some(slice) = merge.next().await? {
-            if self.is_closing() {
-                return Err(LakeError::Closing);
+            if self.is_closing() || (self.is_pressed() && !overdue) {
+                return Err(LakeError::Stopped);
             }
             let mut rows = SortedRows::merged(&slice)?;
             duplicates += rows.drop_duplicates()?;
@@ -453,9 +468,16 @@ impl Compactor {
     /// Deletes files that were never committed.
     async fn discard(&self, files: &[LakeFile]) {
         for file in files {
-            self.delete_object(&file.file.path).await;
-            self.delete_object(filter_path(&file.file.path).as_ref()).await;
+            self.delete_file(&file.file.path).await;
         }
+    }
+
+    /// Whether a lake file and all that is kept beside it are gone.
+    async fn delete_file(&self, path: &str) -> bool {
+        let beside = [filter_path(path), summary_path(path)];
+        self.delete_object(path).await
+            && self.delete_object(beside[0].as_ref()).await
+            && self.delete_object(beside[1].as_ref()).await
     }
 
     /// Whether the object is gone.
@@ -514,7 +536,7 @@ impl Compactor {
             due.map(|(path, _)| path.clone()).collect()
         });
         for path in removed {
-            if self.delete_object(&path).await && self.delete_object(filter_path(&path).as_ref()).await {
+            if self.delete_file(&path).await {
                 self.shared.lake.forget(&path);
             }
         }
@@ -539,16 +561,16 @@ impl Compactor {
         Ok(())
     }
 
-    /// Deletes lake files that a crash left behind before their commit.
+    /// Deletes lake files that a crash left behind before their commit, and what is old in the log.
     async fn sweep(&self) -> Result<(), LakeError> {
+        self.shared.lake.trim(now() - LOG_AGE.as_micros() as i64).await?;
         let oldest = now() - ORPHAN_AGE.as_micros() as i64;
         for object in list(self.shared.objects.as_ref(), &format!("{}/data", delta::ROOT)).await? {
             let path = object.location.to_string();
             let known = self.shared.lake.read(|state| state.files.contains_key(&path) || state.removed.contains_key(&path));
             if !known && object.last_modified.timestamp_micros() < oldest {
                 info!(path, "removing a lake file that was never committed");
-                self.delete_object(&path).await;
-                self.delete_object(filter_path(&path).as_ref()).await;
+                self.delete_file(&path).await;
             }
         }
         Ok(())

@@ -15,9 +15,10 @@ impl Compactor {
         for doomed in self.shared.deletions.doomed() {
             while let Some(file) = self.next_covered(&doomed)
                 && !self.is_closing()
+                && !self.is_pressed()
             {
                 if self.holds(&file, &doomed).await? {
-                    self.try_merge(Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file] }).await?;
+                    self.try_merge(Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file], overdue: false }).await?;
                 } else {
                     self.clean.insert((doomed.id.clone(), file.file.path.clone()));
                 }

@@ -173,6 +173,21 @@ impl Lake {
         }
     }
 
+    /// Deletes what a checkpoint replaced in the log, as far as it was written before `until` (microseconds): who reads the
+    /// table begins at the newest checkpoint, and who follows the log is not further behind. Returns how much it was.
+    pub(crate) async fn trim(&self, until: i64) -> Result<usize, LakeError> {
+        let Some(newest) = checkpoint::newest(self.objects.as_ref()).await? else { return Ok(0) };
+        let mut deleted = 0;
+        for object in list(self.objects.as_ref(), &format!("{}/_delta_log", delta::ROOT)).await? {
+            let version = object.location.filename().and_then(|name| name.split('.').next()?.parse::<u64>().ok());
+            if version.is_some_and(|version| version < newest) && object.last_modified.timestamp_micros() < until {
+                self.objects.delete(&object.location).await?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
     /// Notes that a removed file is deleted.
     pub(crate) fn forget(&self, path: &str) {
         self.state.lock().removed.remove(path);
@@ -181,8 +196,13 @@ impl Lake {
 
 /// Where the filter of a file is.
 pub(crate) fn filter_path(file: &str) -> Path {
+    index_path(file, "traces")
+}
+
+/// Where something is that is kept beside a file.
+pub(crate) fn index_path(file: &str, extension: &str) -> Path {
     let name = file.rsplit('/').next().unwrap_or(file);
-    Path::from(format!("{}/_index/{}.traces", delta::ROOT, name.trim_end_matches(".parquet")))
+    Path::from(format!("{}/_index/{}.{extension}", delta::ROOT, name.trim_end_matches(".parquet")))
 }
 
 /// Writes the filter of a file that is about to be committed.
@@ -209,4 +229,36 @@ async fn with_filter(store: &dyn ObjectStore, file: LakeFile) -> LakeFile {
 /// All objects below a folder.
 pub(crate) async fn list(store: &dyn ObjectStore, folder: &str) -> Result<Vec<object_store::ObjectMeta>, LakeError> {
     Ok(store.list(Some(&Path::from(folder))).try_collect().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    fn watermark(to: u64) -> Change {
+        Change { watermarks: vec![("w".to_owned(), to.checked_sub(1), to)], ..Change::default() }
+    }
+
+    /// Scenario: a log of many commits is trimmed, before and after its age. Guarantee: what is young stays; of the rest only what a
+    /// checkpoint replaced goes, and who opens the lake then reads the same state and goes on.
+    #[tokio::test]
+    async fn a_trimmed_log_reads_the_same() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let lake = Lake::open(objects.clone()).await.unwrap();
+        let commits = checkpoint::INTERVAL * 2 + 7;
+        for to in 0..commits {
+            lake.commit(&watermark(to)).await.unwrap();
+        }
+        let hour = 3_600_000_000;
+        assert_eq!(lake.trim(now() - hour).await.unwrap(), 0);
+        // Versions 0 to 99, and the first checkpoint.
+        assert_eq!(lake.trim(now() + hour).await.unwrap() as u64, checkpoint::INTERVAL * 2 + 1);
+        let again = Lake::open(objects).await.unwrap();
+        let state = |lake: &Lake| lake.read(|state| (state.next, state.watermarks.clone()));
+        assert_eq!(state(&again), state(&lake));
+        again.commit(&watermark(commits)).await.unwrap();
+        assert!(lake.refresh().await.unwrap());
+        assert_eq!(state(&again), state(&lake));
+    }
 }

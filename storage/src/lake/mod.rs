@@ -13,6 +13,7 @@ mod log;
 mod merge;
 mod output;
 mod state;
+mod summary;
 
 pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
 pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rewritten, Selection};
@@ -20,6 +21,8 @@ pub use filter::TraceFilter;
 pub(crate) use filter::key;
 pub(crate) use log::{Change, Lake, filter_path, put_filter};
 pub(crate) use state::LakeFile;
+pub(crate) use summary::summary_path;
+pub use summary::{OperationCount, Summary};
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
@@ -42,9 +45,9 @@ pub enum LakeError {
     /// Somebody else merged the same window, or removed a file that was being merged.
     #[error("another process changed what was being merged")]
     Conflict,
-    /// The process ends: the next one merges again.
+    /// The process ends, or requests need the machine: it is merged later.
     #[error("stopped while merging")]
-    Closing,
+    Stopped,
     /// Rows do not make a batch: a defect of this crate, or a damaged file.
     #[error("merge rows: {0}")]
     Arrow(#[from] ArrowError),

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::filter::{TraceFilter, key};
 use super::log::put_filter;
 use super::state::{LakeFile, date};
+use super::summary::Summarizer;
 use super::{LakeError, delta};
 use crate::layout;
 use crate::schema::spans_schema;
@@ -47,12 +48,13 @@ pub(crate) struct OpenFile {
     file: SpanFile,
     traces: Vec<u64>,
     last_trace: [u8; 16],
+    summary: Summarizer,
 }
 
 impl OpenFile {
     fn new(store: &Arc<dyn ObjectStore>, path: &Path, tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
         let parts = BufWriter::with_capacity(store.clone(), path.clone(), PART).with_max_concurrency(1);
-        let writer = AsyncArrowWriter::try_new(parts, spans_schema(), Some(layout::properties()?))?;
+        let writer = AsyncArrowWriter::try_new(parts, spans_schema(), Some(layout::lake()?))?;
         let file = SpanFile {
             path: path.to_string(),
             tenants: vec![tenant.to_owned()],
@@ -62,7 +64,14 @@ impl OpenFile {
             end_max: i64::MIN,
             ..SpanFile::default()
         };
-        Ok(OpenFile { writer, tenant: tenant.to_owned(), file, traces: Vec::new(), last_trace: [0; 16] })
+        Ok(OpenFile {
+            writer,
+            tenant: tenant.to_owned(),
+            file,
+            traces: Vec::new(),
+            last_trace: [0; 16],
+            summary: Summarizer::default(),
+        })
     }
 
     fn is_full(&self, file_size: usize) -> bool {
@@ -85,6 +94,7 @@ impl OpenFile {
         let places = rows.places(range);
         let columns = (0..spans_schema().fields().len()).map(|index| rows.column(index, &places));
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
+        self.summary.add(&batch)?;
         Ok(self.writer.write(&batch).await?)
     }
 }
@@ -125,7 +135,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Ends the open file: it is in the object store, with its filter, and nobody reads it until it is committed.
+    /// Ends the open file: it is in the object store, with its filter and its summary, and nobody reads it until it is committed.
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         open.writer.finish().await?;
@@ -134,6 +144,7 @@ impl Output<'_> {
             put_filter(self.store.as_ref(), &open.file.path, &filter).await?;
             open.file.traces = Some(Arc::new(filter));
         }
+        open.summary.put(self.store.as_ref(), &open.file.path).await?;
         self.done.push(LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: self.written });
         Ok(())
     }

@@ -1,0 +1,147 @@
+//! What is in a lake file, counted when it is written: `_index/<name>.summary`, JSON.
+//!
+//! Who asks for services and operations of a long time reads these instead of the files. A file without one, or with more
+//! groups than [`GROUPS_MAX`], is read itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, DictionaryArray, RecordBatch};
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+use hashbrown::HashMap;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use serde::{Deserialize, Serialize};
+
+use super::LakeError;
+use super::log::index_path;
+use crate::schema::column_index;
+use crate::snapshot::SpanFile;
+
+const VERSION: u32 = 1;
+/// Groups past which a summary would be no small thing any more.
+const GROUPS_MAX: usize = 20_000;
+/// The columns by which spans are counted.
+const BY: [&str; 5] = ["service", "namespace", "cluster", "name", "kind"];
+
+/// Spans of one operation of one service in one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationCount {
+    /// The service.
+    pub service: Option<String>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its cluster.
+    pub cluster: Option<String>,
+    /// The span's name.
+    pub name: String,
+    /// The span's kind.
+    pub kind: String,
+    /// Spans.
+    pub spans: u64,
+    /// Spans whose `error` is true.
+    pub errors: u64,
+}
+
+/// What is in one file, counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    version: u32,
+    /// Every span of the file is in one of them.
+    pub operations: Vec<OperationCount>,
+}
+
+type Group = [Option<String>; BY.len()];
+
+/// A summary in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Summarizer {
+    groups: BTreeMap<Group, (u64, u64)>,
+}
+
+impl Summarizer {
+    /// Counts rows.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
+        let column = |name: &'static str| column_index(name).map(|index| rows.column(index));
+        let missing = |name: &str| ArrowError::SchemaError(format!("spans: {name}"));
+        let mut texts: Vec<&DictionaryArray<Int32Type>> = Vec::with_capacity(BY.len());
+        for name in BY {
+            texts.push(column(name).and_then(|column| column.as_dictionary_opt()).ok_or_else(|| missing(name))?);
+        }
+        let errors: &BooleanArray = column("error").and_then(|column| column.as_boolean_opt()).ok_or_else(|| missing("error"))?;
+        let mut counts = HashMap::<[Option<usize>; BY.len()], (u64, u64)>::new();
+        for row in 0..rows.num_rows() {
+            let (spans, failed) = counts.entry(std::array::from_fn(|index| texts[index].key(row))).or_default();
+            *spans += 1;
+            *failed += u64::from(errors.is_valid(row) && errors.value(row));
+        }
+        for (keys, (spans, failed)) in counts {
+            if self.groups.len() > GROUPS_MAX {
+                return Ok(());
+            }
+            let text = |index: usize| Some(texts[index].values().as_string_opt::<i32>()?.value(keys[index]?).to_owned());
+            let group = self.groups.entry(std::array::from_fn(text)).or_default();
+            *group = (group.0 + spans, group.1 + failed);
+        }
+        Ok(())
+    }
+
+    /// Puts the summary of a file that is about to be committed, unless it is too large.
+    pub(crate) async fn put(self, store: &dyn ObjectStore, file: &str) -> Result<(), LakeError> {
+        if self.groups.len() > GROUPS_MAX {
+            return Ok(());
+        }
+        let operation = |([service, namespace, cluster, name, kind], (spans, errors)): (Group, _)| OperationCount {
+            service,
+            namespace,
+            cluster,
+            name: name.unwrap_or_default(),
+            kind: kind.unwrap_or_default(),
+            spans,
+            errors,
+        };
+        let summary = Summary { version: VERSION, operations: self.groups.into_iter().map(operation).collect() };
+        let bytes = serde_json::to_vec(&summary).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+        store.put_opts(&summary_path(file), bytes.into(), PutMode::Overwrite.into()).await?;
+        Ok(())
+    }
+}
+
+/// Where the summary of a file is.
+pub(crate) fn summary_path(file: &str) -> Path {
+    index_path(file, "summary")
+}
+
+impl Summary {
+    /// Reads the summary of a file: none where it has none, or none that this program understands, for then the file itself
+    /// tells.
+    pub async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Summary> {
+        let bytes = store.get(&summary_path(&file.path)).await.ok()?.bytes().await.ok()?;
+        let summary: Summary = serde_json::from_slice(&bytes).ok()?;
+        (summary.version == VERSION).then_some(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a summary as this version writes it. Guarantee: it stays readable by later versions.
+    #[test]
+    fn golden_summary() {
+        let operation = OperationCount {
+            service: Some("reviews".into()),
+            namespace: Some("default".into()),
+            cluster: None,
+            name: "GET /".into(),
+            kind: "server".into(),
+            spans: 7,
+            errors: 1,
+        };
+        let summary = Summary { version: VERSION, operations: vec![operation] };
+        let golden = include_str!("../../tests/golden/summary-v1.json").trim();
+        assert_eq!(serde_json::to_string(&summary).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<Summary>(golden).unwrap(), summary);
+    }
+}
