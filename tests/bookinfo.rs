@@ -97,7 +97,7 @@ async fn get(server: &Server, path: &str) -> serde_json::Value {
     let (status, answer) = Client::connect(server.api).await.unwrap().get(path).await.unwrap();
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert_eq!(status, StatusCode::OK, "{path}: {answer}");
-    serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer))
+    serde_json::from_str(&answer).unwrap()
 }
 
 /// What the API says of services and operations that start in a range (RFC 3339), beside what a scan says.
@@ -146,8 +146,7 @@ async fn summaries_count_what_a_scan_counts() {
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "summary")).collect::<Vec<_>>()
     };
     for _ in 0..600 {
-        let metrics = get(&server, "/metrics").await;
-        if !summaries().is_empty() && metrics.as_str().unwrap().contains("meshlake_live_bytes 0\n") {
+        if !summaries().is_empty() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -156,7 +155,8 @@ async fn summaries_count_what_a_scan_counts() {
     for body in rest {
         assert_eq!(client.post("/v1/traces", "application/x-protobuf", body.clone()).await.unwrap().0, StatusCode::OK);
     }
-    let bounds = "select min(start_time), max(start_time) + interval '1 second', min(start_time) + (max(start_time) - min(start_time)) / 3 from spans";
+    let bounds = "select min(start_time), max(start_time) + interval '1 second', \
+        (select start_time from spans order by start_time limit 1 offset 2000) from spans";
     let bounds = server.sql(bounds).await;
     let at = |index: usize| bounds[0][index].as_str().unwrap().to_owned();
     for (start, end) in [(at(0), at(1)), (at(0), at(2)), (at(2), at(1))] {
