@@ -5,13 +5,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use common::{Client, Server};
 use hyper::StatusCode;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message;
 use serde_json::json;
 
@@ -122,8 +124,60 @@ async fn compare(server: &Server, start: &str, end: &str) {
     }
 }
 
+/// Spans of the stream that carry each attribute, by name and scope.
+fn attributes(requests: &[ExportTraceServiceRequest]) -> BTreeMap<(String, &'static str), u64> {
+    let mut counts = BTreeMap::new();
+    for group in requests.iter().flat_map(|request| &request.resource_spans) {
+        for scoped in &group.scope_spans {
+            for span in &scoped.spans {
+                let mut count = |scope, attributes: &[KeyValue]| {
+                    attributes.iter().for_each(|one| *counts.entry((one.key.clone(), scope)).or_default() += 1);
+                };
+                count("span", &span.attributes);
+                count("resource", group.resource.as_ref().map_or(&[], |resource| &resource.attributes));
+                count("scope", scoped.scope.as_ref().map_or(&[], |scope| &scope.attributes));
+            }
+        }
+    }
+    counts
+}
+
+/// What the API says of attributes of spans that start in a range, beside what a scan says. The spans of each attribute.
+async fn compare_attributes(server: &Server, start: &str, end: &str) -> BTreeMap<(String, &'static str), u64> {
+    let range = format!("start_time >= '{start}' and start_time < '{end}'");
+    let mut counts = BTreeMap::new();
+    let found = get(server, &format!("/api/mesh/v1/attributes?start={start}&end={end}")).await;
+    assert_eq!(found["exact"], true);
+    for one in found["attributes"].as_array().unwrap() {
+        let name = one["name"].as_str().unwrap();
+        let scope = ["span", "resource", "scope"].into_iter().find(|scope| one["scope"] == *scope).unwrap();
+        let call = format!("attribute('{name}', 'string', '{scope}')");
+        let scanned =
+            format!("select {call}, count(*) from spans where {call} is not null and {range} group by 1 order by 2 desc, 1");
+        let scanned = server.sql(&scanned).await;
+        let spans: u64 = scanned.iter().map(|row| row[1].as_u64().unwrap()).sum();
+        // Envoy writes texts only.
+        assert_eq!(one["types"], json!([{"type": "string", "spans": spans}]), "{name}");
+        counts.insert((name.to_owned(), scope), spans);
+        let path = format!("/api/mesh/v1/attributes/{name}/values?scope={scope}&start={start}&end={end}&limit=1000");
+        let found = get(server, &path).await;
+        let row = |value: &serde_json::Value| json!([value["value"], value["spans"]]);
+        let values = found["values"].as_array().unwrap();
+        if scanned.len() <= 100 {
+            assert_eq!((values.iter().map(row).collect(), &found["exact"]), (scanned, &json!(true)), "{name}");
+        } else {
+            // More than is kept of a file: what is called exact is.
+            let is_true = |value: &&serde_json::Value| value["exact"] == true;
+            assert!(values.iter().filter(is_true).all(|value| scanned.contains(&row(value))), "{name}");
+            assert!(values.len() >= 100 && (found["exact"] == false || values.len() == scanned.len()), "{name}");
+        }
+    }
+    counts
+}
+
 /// Scenario: the stream in lake files and a part of it live, asked for ranges that hold whole files, parts of them, and one. Guarantee:
-/// services and operations are what a scan finds, whoever counted them; also after the files' summaries are gone.
+/// services, operations and attributes are what a scan finds, whoever counted them, and all attributes of the stream are there; also after the
+/// files' summaries are gone.
 #[tokio::test]
 async fn summaries_count_what_a_scan_counts() {
     let settings = [
@@ -143,7 +197,9 @@ async fn summaries_count_what_a_scan_counts() {
     let index = folder.path().join("store/lake/_index");
     let summaries = || {
         let entries = index.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "summary")).collect::<Vec<_>>()
+        let is_summary =
+            |path: &PathBuf| path.extension().is_some_and(|extension| extension == "summary" || extension == "attributes");
+        entries.filter(is_summary).collect::<Vec<_>>()
     };
     for _ in 0..600 {
         if !summaries().is_empty() {
@@ -161,11 +217,15 @@ async fn summaries_count_what_a_scan_counts() {
     let at = |index: usize| bounds[0][index].as_str().unwrap().to_owned();
     for (start, end) in [(at(0), at(1)), (at(0), at(2)), (at(2), at(1))] {
         compare(&server, &start, &end).await;
+        compare_attributes(&server, &start, &end).await;
     }
+    let of_stream = attributes(&recorded());
+    assert_eq!(compare_attributes(&server, &at(0), &at(1)).await, of_stream);
     for path in summaries() {
         std::fs::remove_file(path).unwrap();
     }
     assert!(server.terminate().success());
     let server = Server::start(folder.path(), &settings).await;
     compare(&server, &at(0), &at(1)).await;
+    assert_eq!(compare_attributes(&server, &at(0), &at(1)).await, of_stream);
 }

@@ -28,9 +28,9 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Value, VisitMut,
     visit_expressions_mut,
 };
-use meshlake_storage::{ATTRIBUTE_COLUMNS, Place, Scope, places};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Found, Place, Scope, places};
 
-use crate::values::{Found, ValueSource, as_text};
+use crate::values::{ValueSource, as_text};
 
 const NAME: &str = "attribute";
 const ORIGINS: &str = "origins";
@@ -94,12 +94,10 @@ impl Call {
         if rest.len() > 2 || key.is_empty() {
             return plan_err!("attribute() takes a name, a type and a scope: attribute('http.method', 'string', 'span')");
         }
-        let scopes = match scope {
-            "" => vec![Scope::Span, Scope::Resource],
-            "span" => vec![Scope::Span],
-            "resource" => vec![Scope::Resource],
-            "scope" => vec![Scope::Instrumentation],
-            _ => return plan_err!("the scope of attribute() is 'span', 'resource' or 'scope', not '{scope}'"),
+        let scopes = match (scope, scope.parse()) {
+            ("", _) => vec![Scope::Span, Scope::Resource],
+            (_, Ok(scope)) => vec![scope],
+            (_, Err(_)) => return plan_err!("the scope of attribute() is 'span', 'resource' or 'scope', not '{scope}'"),
         };
         let literals = [key.clone(), value_type.to_owned(), scope.to_owned()];
         Ok(Call { key: key.clone(), value_type: value_type.parse()?, scopes, literals })

@@ -14,7 +14,7 @@ use datafusion::logical_expr::ScalarUDF;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use meshlake_config::{Query, Tenant};
-use meshlake_storage::Deletions;
+use meshlake_storage::{AttributeCounts, Deletions, Scope, Summary};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +22,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attribute::AttributeFunction;
+use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
@@ -35,7 +36,7 @@ use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::View;
-use crate::{find, services};
+use crate::{attributes, find, services};
 
 /// The part of `query.metadata_cache` that lookups get, and that file summaries get: the rest is for footers, which are larger.
 const CACHE_SHARE: usize = 4;
@@ -50,7 +51,8 @@ struct Inner {
     source: Arc<dyn SpanSource>,
     sessions: Sessions,
     lookups: Arc<Lookups>,
-    file_summaries: Arc<FileSummaries>,
+    summaries: Arc<FileSummaries<Summary>>,
+    attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     attribute: Arc<ScalarUDF>,
     permits: Arc<Semaphore>,
     timeout: Duration,
@@ -92,8 +94,9 @@ impl Engine {
         };
         let share = config.metadata_cache.as_usize() / CACHE_SHARE;
         let footers_bytes = config.metadata_cache.as_usize() - 2 * share;
-        let file_summaries = Arc::new(FileSummaries::new(source.object_store().clone(), share));
         let store = source.object_store().clone();
+        let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
+        let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 2));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
@@ -101,7 +104,8 @@ impl Engine {
             source,
             sessions,
             lookups: Arc::new(lookups),
-            file_summaries,
+            summaries,
+            attribute_counts,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
             permits: Arc::new(Semaphore::new(config.concurrency as usize)),
             timeout: config.timeout,
@@ -128,6 +132,33 @@ impl Engine {
     pub async fn operations(&self, tenant: &Tenant, service: &str, range: TimeRange) -> Result<Vec<OperationSummary>, QueryError> {
         let service = service.to_owned();
         self.run(tenant, async move |view| services::operations(&view, &service, range).await).await
+    }
+
+    /// The attributes of the spans that start in the range.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`.
+    pub async fn attribute_names(&self, tenant: &Tenant, range: TimeRange) -> Result<AttributeNames, QueryError> {
+        self.run(tenant, async move |view| attributes::names(&view, range).await).await
+    }
+
+    /// The most frequent values of an attribute, at most `limit`, of the spans that start in the range; in all scopes unless one
+    /// is named. None for an unknown attribute.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`.
+    pub async fn attribute_values(
+        &self,
+        tenant: &Tenant,
+        scope: Option<Scope>,
+        key: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<AttributeValues, QueryError> {
+        let key = key.to_owned();
+        self.run(tenant, async move |view| attributes::values(&view, scope, &key, range, limit).await).await
     }
 
     /// All spans of a trace as the OTLP that came in (P5): ordered by start and span id, equal resources and scopes together;
@@ -225,8 +256,16 @@ impl Inner {
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
         let state = self.sessions.open(table.clone())?;
-        let (lookups, file_summaries) = (self.lookups.clone(), self.file_summaries.clone());
-        Ok(View { tenant: tenant.clone(), snapshot, table, state, lookups, file_summaries, max_rows: self.max_rows })
+        Ok(View {
+            tenant: tenant.clone(),
+            snapshot,
+            table,
+            state,
+            lookups: self.lookups.clone(),
+            summaries: self.summaries.clone(),
+            attribute_counts: self.attribute_counts.clone(),
+            max_rows: self.max_rows,
+        })
     }
 
     fn deadline(&self) -> Instant {

@@ -6,7 +6,7 @@ use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheValue};
 use futures::StreamExt;
 use meshlake_config::Tenant;
-use meshlake_storage::{OperationCount, Snapshot, SpanFile, Summary};
+use meshlake_storage::{AttributeCount, AttributeCounts, OperationCount, Snapshot, SpanFile, Summary};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
@@ -15,35 +15,71 @@ use crate::types::TimeRange;
 /// Summaries that are read at once.
 const READS: usize = 16;
 
-/// Summaries by the path of their file, the least recently used go first.
-pub(crate) struct FileSummaries {
-    store: Arc<dyn ObjectStore>,
-    cache: DefaultCache<Path, Cached>,
+/// Something that is kept beside a lake file.
+pub(crate) trait Beside: Send + Sync + Sized + 'static {
+    /// Reads it; none where there is none.
+    fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> impl Future<Output = Option<Self>> + Send;
+
+    /// Bytes of memory.
+    fn size(&self) -> usize;
 }
 
-/// A summary, or that there is none.
-#[derive(Clone)]
-struct Cached(Option<Arc<Summary>>);
+impl Beside for Summary {
+    async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
+        Summary::read(store, file).await
+    }
 
-impl CacheValue for Cached {
     fn size(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let size = |one: &OperationCount| {
             let texts = text(&one.service) + text(&one.namespace) + text(&one.cluster) + one.name.len() + one.kind.len();
             size_of::<OperationCount>() + texts
         };
-        size_of::<Cached>() + self.0.iter().flat_map(|summary| &summary.operations).map(size).sum::<usize>()
+        self.operations.iter().map(size).sum()
     }
 }
 
-impl FileSummaries {
+impl Beside for AttributeCounts {
+    async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
+        AttributeCounts::read(store, file).await
+    }
+
+    fn size(&self) -> usize {
+        let value = |(value, _): &(String, u64)| size_of::<(String, u64)>() + value.len();
+        let size = |one: &AttributeCount| size_of::<AttributeCount>() + one.key.len() + one.values.iter().map(value).sum::<usize>();
+        self.attributes.iter().map(size).sum()
+    }
+}
+
+/// What was read, by the path of its file; the least recently used go first.
+pub(crate) struct FileSummaries<T: Beside> {
+    store: Arc<dyn ObjectStore>,
+    cache: DefaultCache<Path, Cached<T>>,
+}
+
+/// A summary, or that there is none.
+struct Cached<T>(Option<Arc<T>>);
+
+impl<T> Clone for Cached<T> {
+    fn clone(&self) -> Self {
+        Cached(self.0.clone())
+    }
+}
+
+impl<T: Beside> CacheValue for Cached<T> {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.0.as_ref().map_or(0, |summary| summary.size())
+    }
+}
+
+impl<T: Beside> FileSummaries<T> {
     /// A cache of at most `limit` bytes.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, limit: usize) -> Self {
         FileSummaries { store, cache: DefaultCache::new(limit) }
     }
 
     /// The summaries of the tenant's files that begin and end within the range, and the snapshot without these.
-    pub(crate) async fn split(&self, snapshot: &Snapshot, tenant: &Tenant, range: TimeRange) -> (Vec<Arc<Summary>>, Snapshot) {
+    pub(crate) async fn split(&self, snapshot: &Snapshot, tenant: &Tenant, range: TimeRange) -> (Vec<Arc<T>>, Snapshot) {
         let is_whole = |file: &SpanFile| {
             let within = range.start <= file.start_min && file.start_max < range.end;
             within && file.is_in_lake() && file.tenants == [tenant.as_str()]
@@ -62,12 +98,12 @@ impl FileSummaries {
         (summaries, Snapshot { live: snapshot.live.clone(), files: Arc::new(rest) })
     }
 
-    async fn get(&self, file: &SpanFile) -> Option<Arc<Summary>> {
+    async fn get(&self, file: &SpanFile) -> Option<Arc<T>> {
         let path = Path::from(file.path.as_str());
         if let Some(cached) = self.cache.get(&path) {
             return cached.0;
         }
-        let summary = Summary::read(&self.store, file).await.map(Arc::new);
+        let summary = T::read(&self.store, file).await.map(Arc::new);
         self.cache.put(&path, Cached(summary.clone()));
         summary
     }

@@ -8,7 +8,7 @@
 //!   Engine ── permit, deadline, memory pool ──┐          everything has a limit (P6)
 //!     │                                       │
 //!     ├─ sql       one read-only statement ───┤
-//!     ├─ services  operations ────────────────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
+//!     ├─ services  operations, attributes ────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
 //!     ├─ search    newest matching rows ──────┘                                            │
 //!     │            └─ whole traces ───────────┐                                            │
 //!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘
@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
+mod attributes;
 mod condition;
 mod engine;
 mod error;
@@ -43,10 +44,11 @@ mod values;
 mod view;
 mod yielding;
 
+pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeValues};
 pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
-pub use meshlake_storage::{DeletionError, Deletions, Receipt, Rewritten, Selection};
+pub use meshlake_storage::{DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType};
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

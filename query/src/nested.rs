@@ -1,11 +1,11 @@
 //! The nested columns of `spans`, `events` and `links`, back to OTLP.
 
 use arrow::array::{Array, AsArray, BinaryArray, Int16Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray};
+use meshlake_storage::ResidualMap;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 
 use crate::error::QueryError;
 use crate::otlp::{map_attributes, nanoseconds, number};
-use crate::values::ResidualMap;
 
 /// The items of a list column in a row.
 fn items(list: &ListArray, row: usize) -> std::ops::Range<usize> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use arrow::array::{Array, AsArray, BinaryArray, FixedSizeBinaryArray, Int16Array, Int64Array, TimestampMicrosecondArray};
 use arrow::datatypes::{Int16Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
-use meshlake_storage::{ATTRIBUTE_COLUMNS, AttributeColumn, Scope};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, AttributeColumn, Found, ResidualMap, Scope};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -17,7 +17,7 @@ use prost::Message;
 
 use crate::error::QueryError;
 use crate::nested::{Events, Links};
-use crate::values::{AttributeValues, Found, ResidualMap, TextColumn};
+use crate::values::{AttributeValues, TextColumn};
 
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];

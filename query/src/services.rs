@@ -77,7 +77,7 @@ async fn counts<const N: usize>(
     by: [&str; N],
     of_file: impl Fn(&OperationCount) -> Option<[Option<String>; N]>,
 ) -> Result<Counts<N>> {
-    let (summaries, rest) = view.file_summaries.split(&view.snapshot, &view.tenant, range).await;
+    let (summaries, rest) = view.summaries.split(&view.snapshot, &view.tenant, range).await;
     let mut counts = Counts::new();
     for one in summaries.iter().flat_map(|summary| &summary.operations) {
         if let Some(group) = of_file(one) {

@@ -1,96 +1,14 @@
 //! Finding one attribute in the columns of a batch, and its value as text.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, MapArray, StringArray,
-};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use std::borrow::Cow;
+
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, StringArray};
+use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::common::{Result, exec_err};
-use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Place, Scope};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Found, Place, ResidualMap, Scope};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
 use prost::Message;
-
-/// A value as it stands in the columns.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Found<'a> {
-    Text(&'a str),
-    /// The text of this integer.
-    Decimal(i64),
-    Int(i64),
-    Double(f64),
-    Bool(bool),
-    /// An `AnyValue` in protobuf.
-    Other(&'a [u8]),
-}
-
-impl<'a> Found<'a> {
-    pub(crate) fn as_int(self) -> Option<i64> {
-        if let Found::Int(value) = self { Some(value) } else { None }
-    }
-
-    pub(crate) fn as_double(self) -> Option<f64> {
-        if let Found::Double(value) = self { Some(value) } else { None }
-    }
-
-    pub(crate) fn as_bool(self) -> Option<bool> {
-        if let Found::Bool(value) = self { Some(value) } else { None }
-    }
-
-    pub(crate) fn as_other(self) -> Option<&'a [u8]> {
-        if let Found::Other(value) = self { Some(value) } else { None }
-    }
-}
-
-/// A residual map, opened.
-pub(crate) struct ResidualMap<'a> {
-    map: &'a MapArray,
-    keys: &'a StringArray,
-    texts: &'a StringArray,
-    ints: &'a Int64Array,
-    doubles: &'a Float64Array,
-    bools: &'a BooleanArray,
-    others: &'a BinaryArray,
-}
-
-impl<'a> ResidualMap<'a> {
-    /// None where the array is no residual map.
-    pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
-        let map = array.as_map_opt()?;
-        let values = map.values().as_struct_opt()?;
-        Some(ResidualMap {
-            map,
-            keys: map.keys().as_string_opt()?,
-            texts: values.column_by_name("string")?.as_string_opt()?,
-            ints: values.column_by_name("int")?.as_primitive_opt::<Int64Type>()?,
-            doubles: values.column_by_name("double")?.as_primitive_opt::<Float64Type>()?,
-            bools: values.column_by_name("bool")?.as_boolean_opt()?,
-            others: values.column_by_name("other")?.as_binary_opt()?,
-        })
-    }
-
-    /// The entries of a row as (key, value), in their order; no value for one that has none.
-    pub(crate) fn entries(&self, row: usize) -> impl Iterator<Item = (&'a str, Option<Found<'a>>)> {
-        let offsets = self.map.value_offsets();
-        let range = if self.map.is_null(row) { 0..0 } else { offsets[row] as usize..offsets[row + 1] as usize };
-        let keys = self.keys;
-        let values = ResidualMap { ..*self };
-        range.map(move |entry| (keys.value(entry), values.value(entry)))
-    }
-
-    fn value(&self, entry: usize) -> Option<Found<'a>> {
-        if self.texts.is_valid(entry) {
-            Some(Found::Text(self.texts.value(entry)))
-        } else if self.ints.is_valid(entry) {
-            Some(Found::Int(self.ints.value(entry)))
-        } else if self.doubles.is_valid(entry) {
-            Some(Found::Double(self.doubles.value(entry)))
-        } else if self.bools.is_valid(entry) {
-            Some(Found::Bool(self.bools.value(entry)))
-        } else {
-            self.others.is_valid(entry).then(|| Found::Other(self.others.value(entry)))
-        }
-    }
-}
 
 /// A text column, opened.
 #[derive(Clone, Copy)]
@@ -196,15 +114,12 @@ impl<'a> ValueSource<'a> {
 /// A value as text: numbers as SQL prints them, arrays and maps as JSON, bytes as base64. None for an empty value.
 pub(crate) fn as_text(found: Found) -> Option<String> {
     match found {
-        Found::Text(text) => Some(text.to_owned()),
-        Found::Decimal(value) | Found::Int(value) => Some(value.to_string()),
-        Found::Double(value) => Some(format!("{value:?}")),
-        Found::Bool(value) => Some(value.to_string()),
         Found::Other(bytes) => match AnyValue::decode(bytes).ok()?.value? {
             Value::StringValue(text) => Some(text),
             Value::BytesValue(bytes) => Some(base64(&bytes)),
             other => Some(json(&AnyValue { value: Some(other) })),
         },
+        plain => plain.plain_text().map(Cow::into_owned),
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion::scalar::ScalarValue;
 use meshlake_config::Tenant;
-use meshlake_storage::Snapshot;
+use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_summaries::FileSummaries;
@@ -26,7 +26,8 @@ pub(crate) struct View {
     pub(crate) table: Arc<SpansTable>,
     pub(crate) state: SessionState,
     pub(crate) lookups: Arc<Lookups>,
-    pub(crate) file_summaries: Arc<FileSummaries>,
+    pub(crate) summaries: Arc<FileSummaries<Summary>>,
+    pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     pub(crate) max_rows: u64,
 }
 

@@ -5,6 +5,7 @@
 //! `origins` say which of the column's [`Source`]s it came from, so that the attribute reads back exactly as it was sent
 //! (P5). An attribute that finds its column taken, or has another type than its source states, stands in the residual map.
 
+use crate::residual::ValueType;
 use crate::schema::Scope;
 
 /// How the value of an attribute stands in its column.
@@ -18,6 +19,17 @@ pub enum Form {
     Decimal,
     /// No attribute: the value was derived from others (mesh identity).
     Derived,
+}
+
+impl Form {
+    /// The type of the attribute; none where it is none.
+    pub(crate) fn value_type(self) -> Option<ValueType> {
+        match self {
+            Form::Text | Form::Decimal => Some(ValueType::String),
+            Form::Int => Some(ValueType::Int),
+            Form::Derived => None,
+        }
+    }
 }
 
 /// One attribute key, in one form, that a column may have been filled from.
@@ -53,8 +65,13 @@ impl AttributeColumn {
 
     /// The source that this column was filled from in a row with these `origins`; none for bits no writer sets.
     pub fn source(&self, origins: i64) -> Option<&'static Source> {
-        let index = self.shift.map_or(0, |shift| (origins >> shift) & ORIGIN_MASK);
-        self.sources.get(index as usize)
+        self.sources.get(self.origin(origins))
+    }
+
+    /// The position of that source; behind the last one for bits no writer sets.
+    #[inline]
+    pub(crate) fn origin(&self, origins: i64) -> usize {
+        self.shift.map_or(0, |shift| (origins >> shift) & ORIGIN_MASK) as usize
     }
 
     /// The bits of `origins` that name source number `index`.

@@ -16,7 +16,7 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use crate::commit::Commit;
 use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::lake::{Lake, LakeFile, filter_path, summary_path};
+use crate::lake::{Lake, LakeFile, beside, filter_path};
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
@@ -179,8 +179,9 @@ impl Report {
         }
         for file in lake.read(|state| state.files.values().cloned().collect::<Vec<_>>()) {
             let size = found.remove(&file.file.path);
-            found.remove(filter_path(&file.file.path).as_ref());
-            found.remove(summary_path(&file.file.path).as_ref());
+            for path in beside(&file.file.path) {
+                found.remove(path.as_ref());
+            }
             if file.file.traces.is_none() {
                 let why = "missing or damaged; lookups look into the file".to_owned();
                 self.problems.push(Problem { what: Broken::Filter(file.file.clone()), why });

@@ -25,9 +25,11 @@ mod builder;
 mod check;
 mod columns;
 mod commit;
+mod counter;
 mod dedupe;
 mod disk;
 mod frame;
+mod frequent;
 mod fresh;
 mod ingest;
 mod journal;
@@ -38,6 +40,7 @@ mod metrics;
 mod object;
 mod reader;
 mod repair;
+mod residual;
 mod schema;
 mod snapshot;
 mod sorted;
@@ -48,6 +51,7 @@ pub use builder::{AttributeValues, Attributes, EventColumn, Link, LinkColumn, Ro
 pub use check::{Problem, Report, check};
 pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
 pub use commit::CommitError;
+pub use counter::{AttributeCount, AttributeCounter, AttributeCounts, Counted};
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
@@ -58,6 +62,7 @@ pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
 pub use reader::FileReader;
 pub use repair::repair;
+pub use residual::{Found, ResidualMap, ValueType};
 pub use schema::{
     Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
     spans_schema, text_type, time_type,

@@ -4,30 +4,50 @@
 //! time is `start_time` (microseconds) and `start_nanos` (the remainder, 0 to 999); the end is start plus `duration`,
 //! modulo 2^64, so every pair of `fixed64` times reads back as it was sent (P5).
 
+use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
 
 use crate::attributes::ATTRIBUTE_COLUMNS;
 
 /// Whose attributes a column or map holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The span.
     Span,
     /// The resource.
     Resource,
     /// The instrumentation scope; its attributes have no columns of their own.
+    #[serde(rename = "scope")]
     Instrumentation,
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Scope; 3] = [Scope::Span, Scope::Resource, Scope::Instrumentation];
+
     /// The column that holds the residual attributes of this scope.
     pub fn residual_column(self) -> &'static str {
         match self {
             Scope::Span => "span_attributes",
             Scope::Resource => "resource_attributes",
             Scope::Instrumentation => "scope_attributes",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "span" => Ok(Scope::Span),
+            "resource" => Ok(Scope::Resource),
+            "scope" => Ok(Scope::Instrumentation),
+            _ => Err(format!("`{text}` is no scope; it is span, resource or scope")),
         }
     }
 }

@@ -57,6 +57,7 @@ fn batch() -> RecordBatch {
             "service" => text(|span| span.4),
             "name" => text(|span| span.5),
             "kind" => same("server"),
+            "http_method" => same("GET"),
             "status" => same("unset"),
             "trace_id" => Arc::new(FixedSizeBinaryArray::try_from_iter(SPANS.iter().map(|span| id::<16>(span.1))).unwrap()),
             "span_id" => Arc::new(FixedSizeBinaryArray::try_from_iter(SPANS.iter().map(|span| id::<8>(span.2))).unwrap()),

@@ -31,6 +31,7 @@
 
 mod accept;
 mod api;
+mod attributes;
 mod body;
 mod budget;
 mod deletions;

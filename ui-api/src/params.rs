@@ -12,6 +12,7 @@ use crate::time::{format_micros, now, parse_time};
 /// The one parameter that may be given more than once.
 const REPEATABLE: &str = "attribute";
 const DEFAULT_RANGE_MICROS: i64 = 3_600_000_000;
+const LIMIT_MAX: usize = 1_000;
 
 /// The query parameters of a request. A parameter with an empty value is as one that was not given.
 #[derive(Debug)]
@@ -51,6 +52,11 @@ impl Params {
         self.get(name).map(read).transpose().map_err(|error| Problem::parameter(name, format!("parameter `{name}`: {error}")))
     }
 
+    /// `limit`: how many are answered at most.
+    pub(crate) fn limit(&self, default: usize) -> Result<usize, Problem> {
+        Ok(self.read("limit", read_limit)?.unwrap_or(default))
+    }
+
     /// `start` and `end`: by default the hour before `end`, and now.
     pub(crate) fn range(&self) -> Result<TimeRange, Problem> {
         let now = now();
@@ -64,6 +70,11 @@ impl Params {
         }
         Ok(TimeRange { start, end })
     }
+}
+
+fn read_limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+    limit.ok_or_else(|| format!("`{text}` is not a number from 1 to {LIMIT_MAX}"))
 }
 
 fn unknown(name: &str, allowed: &[&str]) -> String {

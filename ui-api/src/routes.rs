@@ -9,7 +9,7 @@ use http::{Method, Uri};
 use crate::api::Api;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{deletions, operational, services, sql, traces};
+use crate::{attributes, deletions, operational, services, sql, traces};
 
 /// Every path with what answers there; `openapi.json` describes each of them, and a test compares the two.
 pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/mesh/v1/openapi.json", get(operational::openapi)),
         ("/api/mesh/v1/services", get(services::services)),
         ("/api/mesh/v1/services/{service}/operations", get(services::operations)),
+        ("/api/mesh/v1/attributes", get(attributes::attributes)),
+        ("/api/mesh/v1/attributes/{name}/values", get(attributes::values)),
         ("/api/mesh/v1/traces", get(traces::search)),
         ("/api/mesh/v1/traces/{trace_id}", get(traces::trace).delete(deletions::trace)),
         ("/api/mesh/v1/deletions", get(deletions::list).post(deletions::create)),

@@ -23,7 +23,6 @@ pub(crate) const SEARCH_PARAMETERS: &[&str] =
 const JSON: &str = "application/json";
 const TRACE_TYPES: [&str; 3] = [JSON, "application/x-protobuf", "application/protobuf"];
 const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
 const ATTRIBUTES_MAX: usize = 20;
 
 /// A trace as OTLP: JSON, or protobuf `TracesData`.
@@ -105,7 +104,7 @@ fn read_search(params: &Params) -> Result<Search, Problem> {
         status: params.read("status", str::parse)?,
         attributes: read_attributes(params)?,
         range: params.range()?,
-        limit: params.read("limit", read_limit)?.unwrap_or(LIMIT_DEFAULT),
+        limit: params.limit(LIMIT_DEFAULT)?,
         order_by: params.read("order_by", str::parse)?.unwrap_or(Order::Start),
         cursor: params.read("cursor", str::parse)?,
     };
@@ -118,11 +117,6 @@ fn read_search(params: &Params) -> Result<Search, Problem> {
         ));
     }
     Ok(search)
-}
-
-fn read_limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| format!("`{text}` is not a number from 1 to {LIMIT_MAX}"))
 }
 
 fn read_attributes(params: &Params) -> Result<Vec<(String, String)>, Problem> {

@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Query, Tenant};
-use meshlake_storage::{Deletions, LiveBatch, Snapshot, SpanFile, spans_schema};
+use meshlake_storage::{AttributeCounter, Counted, Deletions, LiveBatch, Snapshot, SpanFile, spans_schema};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
@@ -69,6 +69,22 @@ impl TestSource {
     }
 
     pub(crate) async fn add_file_with(&mut self, rows: &[SpanRow], properties: WriterProperties) {
+        let path = format!("fresh/a%b/{}.parquet", self.snapshot.files.len());
+        self.put_file(path, rows, properties).await;
+    }
+
+    /// Writes a lake file of the rows, which are of one tenant; beside it what attributes they have, if it `tells`.
+    pub(crate) async fn add_lake_file(&mut self, rows: &[SpanRow], tells: bool) {
+        let path = format!("lake/data/2026-01-01/{}.parquet", self.snapshot.files.len());
+        if tells {
+            let mut counter = AttributeCounter::new(Counted::All);
+            rows.chunks(50).for_each(|rows| counter.add(&batch(rows)).unwrap());
+            counter.finish().put(self.store.as_ref(), &path).await.unwrap();
+        }
+        self.put_file(path, rows, WriterProperties::default()).await;
+    }
+
+    async fn put_file(&mut self, path: String, rows: &[SpanRow], properties: WriterProperties) {
         let Some((start_min, start_max)) = bounds(rows) else { return };
         let mut rows = rows.to_vec();
         rows.sort_by_key(|row| (row.tenant.clone(), row.trace, row.start));
@@ -76,7 +92,7 @@ impl TestSource {
         writer.write(&batch(&rows)).unwrap();
         let bytes = writer.into_inner().unwrap();
         let size = bytes.len() as u64;
-        let path = object_store::path::Path::from(format!("fresh/a%b/{}.parquet", self.snapshot.files.len()));
+        let path = object_store::path::Path::from(path);
         self.store.put(&path, bytes.into()).await.unwrap();
         let mut tenants: Vec<String> = rows.iter().map(|row| row.tenant.clone()).collect();
         tenants.sort();

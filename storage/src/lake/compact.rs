@@ -22,11 +22,10 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use super::deletion::{Deletions, Doomed};
-use super::log::{Change, Lake, filter_path, list};
+use super::log::{Change, Lake, beside, list};
 use super::merge::{Dropped, Input, Merge};
-use super::output::Output;
+use super::output::{Finished, Output};
 use super::state::{LakeFile, date, watermark};
-use super::summary::summary_path;
 use super::{LakeError, delta};
 use crate::commit::{Commit, record_path};
 use crate::ingest::now;
@@ -409,7 +408,8 @@ impl Compactor {
         }
         self.show();
         self.note_dropped(&dropped, Some(now())).await?;
-        let (spans, bytes) = done.iter().fold((0, 0), |(rows, size), file| (rows + file.file.rows, size + file.file.size));
+        let (spans, bytes) =
+            done.iter().map(|done| &done.file.file).fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
         self.shared.metrics.compacted_spans.inc_by(spans);
         self.shared.metrics.compacted_bytes.inc_by(bytes);
         self.shared.metrics.merged_duplicates.inc_by(duplicates);
@@ -448,7 +448,7 @@ impl Compactor {
         Ok((duplicates, merge.dropped()))
     }
 
-    fn change(&self, plan: &Plan, done: &[LakeFile]) -> Change {
+    fn change(&self, plan: &Plan, done: &[Finished]) -> Change {
         let mut watermarks = HashMap::<String, u64>::new();
         for fresh in &plan.fresh {
             let last = watermarks.entry(fresh.watermark()).or_default();
@@ -458,7 +458,7 @@ impl Compactor {
             watermarks.into_iter().map(|(name, to)| (state.watermarks.get(&name).copied(), name, to)).collect::<Vec<_>>()
         });
         Change {
-            add: done.iter().map(|file| (file.clone(), plan.window.and_then(date))).collect(),
+            add: done.iter().map(|done| (done.file.clone(), plan.window.and_then(date))).collect(),
             remove: plan.lake.clone(),
             watermarks: moved.into_iter().map(|(was, name, to)| (name, was, to)).collect(),
             deletes: false,
@@ -466,18 +466,19 @@ impl Compactor {
     }
 
     /// Deletes files that were never committed.
-    async fn discard(&self, files: &[LakeFile]) {
-        for file in files {
-            self.delete_file(&file.file.path).await;
+    async fn discard(&self, files: &[Finished]) {
+        for done in files {
+            self.delete_file(&done.file.file.path).await;
         }
     }
 
     /// Whether a lake file and all that is kept beside it are gone.
     async fn delete_file(&self, path: &str) -> bool {
-        let beside = [filter_path(path), summary_path(path)];
-        self.delete_object(path).await
-            && self.delete_object(beside[0].as_ref()).await
-            && self.delete_object(beside[1].as_ref()).await
+        let mut gone = self.delete_object(path).await;
+        for path in beside(path) {
+            gone = gone && self.delete_object(path.as_ref()).await;
+        }
+        gone
     }
 
     /// Whether the object is gone.

@@ -8,9 +8,11 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
 use super::state::{LakeFile, LakeState};
+use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
 use crate::snapshot::SpanFile;
@@ -197,6 +199,11 @@ impl Lake {
 /// Where the filter of a file is.
 pub(crate) fn filter_path(file: &str) -> Path {
     index_path(file, "traces")
+}
+
+/// Where all is that is kept beside a file.
+pub(crate) fn beside(file: &str) -> [Path; 3] {
+    [filter_path(file), summary_path(file), attributes_path(file)]
 }
 
 /// Where something is that is kept beside a file.

@@ -3,6 +3,7 @@
 //! Fresh files of a window that has settled are merged into it and committed together with a watermark for each writer, so
 //! that a fresh file is read until exactly the version in which its spans are in the table (P2).
 
+mod attribute_summary;
 mod checkpoint;
 mod compact;
 mod deletion;
@@ -19,9 +20,8 @@ pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
 pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rewritten, Selection};
 pub use filter::TraceFilter;
 pub(crate) use filter::key;
-pub(crate) use log::{Change, Lake, filter_path, put_filter};
+pub(crate) use log::{Change, Lake, beside, filter_path, put_filter};
 pub(crate) use state::LakeFile;
-pub(crate) use summary::summary_path;
 pub use summary::{OperationCount, Summary};
 
 use arrow::error::ArrowError;

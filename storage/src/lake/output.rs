@@ -15,6 +15,7 @@ use super::log::put_filter;
 use super::state::{LakeFile, date};
 use super::summary::Summarizer;
 use super::{LakeError, delta};
+use crate::counter::{AttributeCounter, AttributeCounts, Counted};
 use crate::layout;
 use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
@@ -38,7 +39,14 @@ pub(crate) struct Output<'a> {
     /// Bytes at which a file ends, at the next trace.
     pub file_size: usize,
     pub open: Option<OpenFile>,
-    pub done: Vec<LakeFile>,
+    pub done: Vec<Finished>,
+}
+
+/// A file that is in the object store, with all that is kept beside it, and not committed.
+pub(crate) struct Finished {
+    pub file: LakeFile,
+    /// What its spans carry, and whether in the residual maps.
+    pub attributes: AttributeCounts,
 }
 
 /// A file that is being written.
@@ -49,6 +57,7 @@ pub(crate) struct OpenFile {
     traces: Vec<u64>,
     last_trace: [u8; 16],
     summary: Summarizer,
+    attributes: AttributeCounter,
 }
 
 impl OpenFile {
@@ -71,6 +80,7 @@ impl OpenFile {
             traces: Vec::new(),
             last_trace: [0; 16],
             summary: Summarizer::default(),
+            attributes: AttributeCounter::new(Counted::All),
         })
     }
 
@@ -95,6 +105,7 @@ impl OpenFile {
         let columns = (0..spans_schema().fields().len()).map(|index| rows.column(index, &places));
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
         self.summary.add(&batch)?;
+        self.attributes.add(&batch)?;
         Ok(self.writer.write(&batch).await?)
     }
 }
@@ -135,7 +146,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Ends the open file: it is in the object store, with its filter and its summary, and nobody reads it until it is committed.
+    /// Ends the open file: it is in the object store, with all that is kept beside it, and nobody reads it until it is committed.
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         open.writer.finish().await?;
@@ -145,7 +156,10 @@ impl Output<'_> {
             open.file.traces = Some(Arc::new(filter));
         }
         open.summary.put(self.store.as_ref(), &open.file.path).await?;
-        self.done.push(LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: self.written });
+        let file = LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: self.written };
+        let finished = Finished { file, attributes: open.attributes.finish() };
+        finished.attributes.put(self.store.as_ref(), &finished.file.file.path).await?;
+        self.done.push(finished);
         Ok(())
     }
 

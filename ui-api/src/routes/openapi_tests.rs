@@ -57,12 +57,9 @@ async fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
 
 /// A path that answers 200.
 fn filled(path: &str) -> String {
-    let path = path.replace("{service}", "reviews").replace("{trace_id}", TRACE);
-    if path.ends_with("services") || path.ends_with("operations") || path.ends_with("traces") {
-        format!("{path}?{RANGE}")
-    } else {
-        path
-    }
+    let path = path.replace("{service}", "reviews").replace("{trace_id}", TRACE).replace("{name}", "http.method");
+    let of_range = ["services", "operations", "attributes", "values", "traces"];
+    if of_range.iter().any(|end| path.ends_with(end)) { format!("{path}?{RANGE}") } else { path }
 }
 
 #[tokio::test]
@@ -166,6 +163,8 @@ async fn refusals_are_documented() {
     let requests = [
         ("get", "/api/mesh/v1/services", "/api/mesh/v1/services?start=x", "", 400),
         ("get", "/api/mesh/v1/services/{service}/operations", "/api/mesh/v1/services/a/operations?x=1", "", 400),
+        ("get", "/api/mesh/v1/attributes", "/api/mesh/v1/attributes?limit=1", "", 400),
+        ("get", "/api/mesh/v1/attributes/{name}/values", "/api/mesh/v1/attributes/a/values?scope=trace", "", 400),
         ("get", "/api/mesh/v1/traces", "/api/mesh/v1/traces?limit=0", "", 400),
         ("get", "/api/mesh/v1/traces/{trace_id}", "/api/mesh/v1/traces/x", "", 400),
         ("get", "/api/mesh/v1/traces/{trace_id}", "/api/mesh/v1/traces/ffff", "", 404),

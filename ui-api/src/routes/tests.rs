@@ -28,6 +28,30 @@ async fn services_and_operations_are_counted_in_the_range() {
 }
 
 #[tokio::test]
+async fn attributes_and_their_values_are_counted_in_the_range() {
+    let answer = get(&format!("{V1}/attributes?{RANGE}"), &[]).await;
+    let methods = json!({"name": "http.method", "scope": "span", "types": [{"type": "string", "spans": 4}]});
+    assert_eq!(answer.json(), json!({"attributes": [methods], "exact": true}));
+    let values = async |query: &str| get(&format!("{V1}/attributes/{query}"), &[]).await.json();
+    let value = json!({"value": "GET", "scope": "span", "type": "string", "spans": 4, "exact": true});
+    for scope in ["", "&scope=span", "&scope="] {
+        assert_eq!(values(&format!("http.method/values?{RANGE}{scope}")).await, json!({"values": [value], "exact": true}));
+    }
+    // Of another scope, percent-encoded and unknown, and outside of the range, which by default is the last hour.
+    for query in
+        [format!("http.method/values?{RANGE}&scope=resource"), format!("a%2Fb/values?{RANGE}"), "http.method/values".to_owned()]
+    {
+        assert_eq!(values(&query).await, json!({"values": [], "exact": true}), "{query}");
+    }
+    assert_eq!(get(&format!("{V1}/attributes"), &[]).await.json(), json!({"attributes": [], "exact": true}));
+    for (query, parameter) in [("scope=trace", "scope"), ("limit=0", "limit"), ("limit=1001", "limit"), ("service=a", "service")] {
+        let answer = get(&format!("{V1}/attributes/http.method/values?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")));
+        assert_eq!(answer.json()["parameter"], parameter);
+    }
+}
+
+#[tokio::test]
 async fn a_trace_is_otlp_in_the_type_that_is_asked_for() {
     // P8: the padded id of the default tenant; short ids are padded.
     for id in [TRACE, "a1", "A1", "0a1"] {
