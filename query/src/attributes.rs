@@ -4,7 +4,7 @@
 //! (scope, key, type) counts once a span, with its first value, as SQL's `attribute()` finds it. Where a limit cut what a file
 //! tells ([`AttributeCounts`]), the answer says so, and its counts are lower bounds (P10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::error::Result;
@@ -102,13 +102,13 @@ pub(crate) async fn values(
 }
 
 /// What the tenant's spans in the range say: of each file that tells it, and of all other rows.
-async fn parts(view: &View, range: TimeRange, counted: Counted, columns: Vec<&str>) -> Result<Vec<Arc<AttributeCounts>>> {
+async fn parts(view: &View, range: TimeRange, counted: Counted, columns: BTreeSet<&str>) -> Result<Vec<Arc<AttributeCounts>>> {
     let (mut parts, rest) = view.attribute_counts.split(&view.snapshot, &view.tenant, range).await;
     parts.push(Arc::new(read(view, rest, range, counted, columns).await?));
     Ok(parts)
 }
 
-async fn read(view: &View, rest: Snapshot, range: TimeRange, counted: Counted, columns: Vec<&str>) -> Result<AttributeCounts> {
+async fn read(view: &View, rest: Snapshot, range: TimeRange, counted: Counted, columns: BTreeSet<&str>) -> Result<AttributeCounts> {
     let columns = columns.into_iter().chain(["origins"]).map(col).collect::<Vec<_>>();
     let mut rows = view.spans_of(rest)?.filter(starts_in(range))?.select(columns)?.execute_stream().await?;
     let mut counter = AttributeCounter::new(counted);
@@ -277,7 +277,7 @@ mod tests {
     /// the tenant's spans that start in the range.
     #[tokio::test]
     async fn attributes_are_those_of_a_naive_pass() {
-        for seed in 0..6 {
+        for seed in 0..3 {
             let mut chance = Chance(seed);
             let own = rows(&mut chance, "a", 120);
             let other = rows(&mut chance, "b", 20);

@@ -261,7 +261,7 @@ impl AttributeCounter {
             None => keys.values().iter().enumerate().for_each(|(row, key)| count(row, *key)),
             Some(nulls) => nulls.valid_indices().for_each(|row| count(row, keys.value(row))),
         }
-        for (source, counts) in column.sources.iter().zip(by_key.chunks(values.len())) {
+        for (source, counts) in column.sources.iter().zip(by_key.chunks(values.len().max(1))) {
             let spans = counts.iter().map(|count| u64::from(*count)).sum();
             let Some(value_type) = source.form.value_type().filter(|_| spans > 0) else { continue };
             let Some(position) = self.position(column.scope, source.key, value_type) else { continue };
