@@ -28,6 +28,10 @@ pub struct Compaction {
     pub file_size: ByteSize,
     /// Percentage of one core that it takes at most while it works.
     pub cpu_percent: u32,
+    /// Attributes that get columns of their own in the lake, at most.
+    pub promoted_max: u32,
+    /// Percentage of a file's spans that carry an attribute which gets one.
+    pub promoted_percent: u32,
 }
 
 impl Default for Compaction {
@@ -39,6 +43,8 @@ impl Default for Compaction {
             max_age: hours(6),
             file_size: ByteSize::mib(256),
             cpu_percent: 80,
+            promoted_max: 32,
+            promoted_percent: 10,
         }
     }
 }
@@ -49,7 +55,9 @@ impl Compaction {
         time("compaction.settle", self.settle, seconds(0)..=hours(24))?;
         time("compaction.max_age", self.max_age, seconds(0)..=hours(24 * 7))?;
         size("compaction.file_size", self.file_size, ByteSize::mib(1)..=ByteSize::gib(4))?;
-        number("compaction.cpu_percent", self.cpu_percent, 1..=100)
+        number("compaction.cpu_percent", self.cpu_percent, 1..=100)?;
+        number("compaction.promoted_max", self.promoted_max, 0..=256)?;
+        number("compaction.promoted_percent", self.promoted_percent, 1..=100)
     }
 }
 

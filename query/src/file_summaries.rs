@@ -95,7 +95,7 @@ impl<T: Beside> FileSummaries<T> {
                 None => rest.push(file),
             }
         }
-        (summaries, Snapshot { live: snapshot.live.clone(), files: Arc::new(rest) })
+        (summaries, Snapshot { files: Arc::new(rest), ..snapshot.clone() })
     }
 
     async fn get(&self, file: &SpanFile) -> Option<Arc<T>> {

@@ -30,6 +30,7 @@ mod find;
 mod lookup;
 mod nested;
 mod otlp;
+mod promoted;
 mod search;
 mod services;
 mod session;

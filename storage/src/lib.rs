@@ -38,6 +38,7 @@ mod layout;
 mod live;
 mod metrics;
 mod object;
+mod promoted;
 mod reader;
 mod repair;
 mod residual;
@@ -60,6 +61,7 @@ pub use lake::{
 };
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
+pub use promoted::{Promoted, PromotedColumns, Promotions, demote, lake_schema, promote, promoted_column, restored_map};
 pub use reader::FileReader;
 pub use repair::repair;
 pub use residual::{Found, ResidualMap, ValueType};

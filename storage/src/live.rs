@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use crate::builder::SpanBuilder;
 use crate::frame::RequestHash;
 use crate::journal::Seen;
+use crate::promoted::Promotions;
 use crate::schema::spans_schema;
 use crate::snapshot::{LiveBatch, Snapshot, SpanFile};
 
@@ -165,6 +166,7 @@ impl Drop for Writing {
 struct State {
     generations: Vec<Arc<Generation>>,
     files: Arc<Vec<Arc<SpanFile>>>,
+    promotions: Arc<Promotions>,
 }
 
 fn is_lake(file: &SpanFile) -> bool {
@@ -181,9 +183,9 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(files: Vec<Arc<SpanFile>>, shards: usize) -> Live {
+    pub(crate) fn new(files: Vec<Arc<SpanFile>>, promotions: Promotions, shards: usize) -> Live {
         Live {
-            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }),
+            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files), promotions: Arc::new(promotions) }),
             shards,
             flush_soon: AtomicBool::new(false),
         }
@@ -204,10 +206,11 @@ impl Live {
     }
 
     /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`.
-    pub(crate) fn swap(&self, covered: &HashSet<&str>, lake: Vec<Arc<SpanFile>>) {
+    pub(crate) fn swap(&self, covered: &HashSet<&str>, lake: Vec<Arc<SpanFile>>, promotions: Promotions) {
         let mut state = self.state.write();
         let fresh = state.files.iter().filter(|file| !is_lake(file) && !covered.contains(file.path.as_str()));
         state.files = Arc::new(fresh.cloned().chain(lake).collect());
+        state.promotions = Arc::new(promotions);
     }
 
     /// The newest generation that is not committed.
@@ -233,15 +236,15 @@ impl Live {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ArrowError> {
-        let (generations, files) = {
+        let (generations, files, promotions) = {
             let state = self.state.read();
-            (state.generations.clone(), state.files.clone())
+            (state.generations.clone(), state.files.clone(), state.promotions.clone())
         };
         let mut live = Vec::new();
         for generation in generations {
             live.extend(generation.batches()?);
         }
-        Ok(Snapshot { live, files })
+        Ok(Snapshot { live, files, promotions })
     }
 
     /// Bytes of memory of all generations.
@@ -309,7 +312,7 @@ mod tests {
     /// then; a snapshot has its rows or its file, and one taken before keeps the rows.
     #[test]
     fn files_take_the_place_of_rows() {
-        let live = Live::new(Vec::new(), 1);
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
         let (complete, completed) = crossbeam_channel::unbounded();
         let writing = live.begin(7, complete);
         let other = writing.clone();
@@ -327,7 +330,7 @@ mod tests {
     /// Scenario: a segment could not be read to its end. Guarantee: its spans are live, and are never flushed.
     #[test]
     fn withheld_generations_stay() {
-        let live = Live::new(Vec::new(), 1);
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
         let (complete, completed) = crossbeam_channel::unbounded();
         let writing = live.begin(7, complete);
         writing.generation().write(0, |rows| push(rows, 3)).unwrap();

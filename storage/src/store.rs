@@ -28,7 +28,7 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
-use crate::lake::{Backlog, Compactor, Conditions, DeletionError, Deletions, Fresh, Lake, LakeError, Shared};
+use crate::lake::{Backlog, Compactor, Conditions, DeletionError, Deletions, Fresh, Lake, LakeError, LakeState, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -311,7 +311,7 @@ impl Store {
         let mut files = backlog.files();
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
-        let live = Arc::new(Live::new(files, decode_threads(config)));
+        let live = Arc::new(Live::new(files, lake.read(LakeState::promotions), decode_threads(config)));
         let deletions = deletions(&objects, conditions, &live, &backlog, writer.id.clone()).await?;
         let store = Store {
             live,

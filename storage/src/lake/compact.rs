@@ -32,6 +32,7 @@ use crate::ingest::now;
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::promoted::{Promoted, Promotion};
 use crate::snapshot::SpanFile;
 use crate::sorted::SortedRows;
 use crate::store::Status;
@@ -162,6 +163,7 @@ struct Settings {
     retention_age: i64,
     retention_size: u64,
     delete_delay: i64,
+    promotion: Promotion,
 }
 
 impl Settings {
@@ -177,6 +179,7 @@ impl Settings {
             retention_age: micros(retention.age),
             retention_size: retention.size.as_u64(),
             delete_delay: micros(retention.delete_delay),
+            promotion: Promotion { max: compaction.promoted_max as usize, percent: compaction.promoted_percent },
         }
     }
 }
@@ -312,17 +315,18 @@ impl Compactor {
     /// The snapshot reads the files of the lake's version, and the fresh files that it covers no more. Whoever committed them:
     /// a commit of our own may have taken in others on its way.
     fn show(&mut self) {
-        let (version, covered, files) = self.shared.lake.read(|state| {
+        let (version, covered, files, promotions) = self.shared.lake.read(|state| {
             let covered = |fresh: &Fresh| state.covers(&fresh.writer, fresh.generation, fresh.file.window);
             let covered: Vec<Fresh> = self.shared.backlog.all().into_iter().filter(covered).collect();
-            (state.next, covered, state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>())
+            let files: Vec<_> = state.files.values().map(|file| file.file.clone()).collect();
+            (state.next, covered, files, state.promotions())
         });
         if std::mem::replace(&mut self.shown, version) == version {
             return;
         }
         let paths: HashSet<&str> = covered.iter().map(|fresh| fresh.file.path.as_str()).collect();
         self.shared.metrics.lake_files.set(files.len() as i64);
-        self.shared.live.swap(&paths, files);
+        self.shared.live.swap(&paths, files, promotions);
         self.shared.backlog.remove(&paths);
         self.cover(&covered);
     }
@@ -383,6 +387,7 @@ impl Compactor {
             rewrites: plan.lake.iter().map(|file| file.rewrites + 1).max().unwrap_or(0),
             written,
             file_size: self.settings.file_size as usize,
+            promoted: self.shared.lake.read(|state| state.promoted.clone()),
             open: None,
             done: Vec::new(),
         };
@@ -430,7 +435,7 @@ impl Compactor {
 
     /// Merges files into `output`. Returns how many duplicates there were, and what was left out.
     async fn rewrite(&self, inputs: Vec<Input>, overdue: bool, output: &mut Output<'_>) -> Result<(u64, Vec<Dropped>), LakeError> {
-        let mut merge = Merge::open(&self.shared.objects, inputs).await?;
+        let mut merge = Merge::open(&self.shared.objects, inputs, &output.promoted).await?;
         let mut duplicates = 0;
         let mut worked = Instant::now();
         while let Some(slice) = merge.next().await? {
@@ -462,7 +467,19 @@ impl Compactor {
             remove: plan.lake.clone(),
             watermarks: moved.into_iter().map(|(was, name, to)| (name, was, to)).collect(),
             deletes: false,
+            promote: self.chosen(done),
         }
+    }
+
+    /// The attributes of the files that are promoted from now on.
+    fn chosen(&self, done: &[Finished]) -> Vec<Promoted> {
+        let mut list = self.shared.lake.read(|state| state.promoted.to_vec());
+        let known = list.len();
+        for done in done {
+            let more = self.settings.promotion.choose(&done.attributes, done.file.file.rows, &list);
+            list.extend(more);
+        }
+        list.split_off(known)
     }
 
     /// Deletes files that were never committed.

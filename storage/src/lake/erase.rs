@@ -50,7 +50,8 @@ impl Compactor {
     /// Whether one of the spans is in the file.
     async fn holds(&self, file: &LakeFile, doomed: &std::sync::Arc<Doomed>) -> Result<bool, LakeError> {
         let input = Input { file: file.file.clone(), doomed: vec![doomed.clone()] };
-        let mut merge = Merge::open(&self.shared.objects, vec![input]).await?;
+        let promoted = self.shared.lake.read(|state| state.promoted.clone());
+        let mut merge = Merge::open(&self.shared.objects, vec![input], &promoted).await?;
         while merge.dropped().is_empty() {
             if merge.next().await?.is_none() {
                 return Ok(!merge.dropped().is_empty());

@@ -15,6 +15,7 @@ use super::state::{LakeFile, LakeState};
 use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
+use crate::promoted::Promoted;
 use crate::snapshot::SpanFile;
 
 /// Objects that are read at once.
@@ -40,6 +41,8 @@ pub(crate) struct Change {
     pub watermarks: Vec<(String, Option<u64>, u64)>,
     /// Whether the removed files' spans are gone, and not in `add`.
     pub deletes: bool,
+    /// Attributes that get columns, in files to come.
+    pub promote: Vec<Promoted>,
 }
 
 impl Change {
@@ -49,7 +52,8 @@ impl Change {
             && self.watermarks.iter().all(|(name, was, _)| state.watermarks.get(name).copied() == *was)
     }
 
-    fn actions(&self, operation: &str) -> Vec<Action> {
+    /// The actions that make the change to a table in this state.
+    fn actions(&self, operation: &str, state: &LakeState) -> Vec<Action> {
         let now = now();
         let info = serde_json::json!({
             "timestamp": now / 1_000,
@@ -58,6 +62,11 @@ impl Change {
             "operationId": operation,
         });
         let mut actions = vec![Action { commit_info: Some(info), ..Action::default() }];
+        let more: Vec<&Promoted> = self.promote.iter().filter(|promoted| !state.promoted.contains(promoted)).collect();
+        if let Some(meta_data) = state.meta_data.as_ref().filter(|_| !more.is_empty()) {
+            let list: Vec<Promoted> = state.promoted.iter().chain(more).cloned().collect();
+            actions.push(Action { meta_data: Some(meta_data.with_promoted(&list)), ..Action::default() });
+        }
         let txns = self.watermarks.iter().map(|(app_id, _, version)| Txn {
             app_id: app_id.clone(),
             version: *version as i64,
@@ -145,10 +154,13 @@ impl Lake {
                 self.refresh().await?;
                 continue;
             }
-            if !change.applies(&self.state.lock()) {
-                return Err(LakeError::Conflict);
-            }
-            let actions = change.actions(&operation);
+            let actions = {
+                let state = self.state.lock();
+                if !change.applies(&state) {
+                    return Err(LakeError::Conflict);
+                }
+                change.actions(&operation, &state)
+            };
             let created = delta::create_version(self.objects.as_ref(), version, &actions).await?;
             let found = if created { Some(actions) } else { delta::read(self.objects.as_ref(), version).await? };
             let Some(found) = found else { continue };
