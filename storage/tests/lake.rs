@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::blocks::{SPREAD, assert_stored, request_of, spans, stored, tenant};
 use common::{append, append_blocks, close, compacting, config, eager, local, memory, open, wait_until};
 use futures::TryStreamExt;
-use meshlake_config::{Config, Tenant};
+use meshlake_config::{ByteSize, Config, Tenant};
 use meshlake_storage::{DeletionError, Receipt, Selection, Store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -87,16 +87,22 @@ async fn frequent_attributes_get_columns() {
     let files = memory();
     let mut settings = compacting(folder.path(), Duration::ZERO);
     settings.compaction.promoted_max = 4;
+    settings.compaction.file_size = ByteSize::mib(8);
     let numbers: Vec<u64> = (0..60_000).collect();
     let columns = |store: &Store, tenant: &str| -> Vec<String> {
         store.snapshot().unwrap().promotions.of(tenant).map(|promoted| promoted.column()).collect()
     };
     let mut first = Vec::new();
     for (round, part) in numbers.chunks(30_000).enumerate() {
+        // Merged together, not one by one as they come.
+        settings.compaction.enabled = false;
         let store = open_in(&settings, &files).await;
         for spans in part.chunks(3_000) {
             append(&store, request_of("team-a", spans)).await.unwrap();
         }
+        close(store).await;
+        settings.compaction.enabled = true;
+        let store = open_in(&settings, &files).await;
         settled(&store, files.clone()).await;
         assert_stored(&store, "team-a", &numbers[..(round + 1) * 30_000]).await;
         let promoted: Vec<String> = store.snapshot().unwrap().promotions.list.iter().map(|promoted| promoted.column()).collect();
