@@ -46,7 +46,9 @@ mod yielding;
 pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
-pub use meshlake_storage::{DeletionError, Deletions, Receipt, Rewritten, Selection};
+pub use meshlake_storage::{
+    Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Selection,
+};
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

@@ -20,7 +20,8 @@ use crate::lake::{Lake, LakeFile, filter_path, summary_path};
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
-use crate::store::{OpenError, Writer, lock};
+use crate::store::OpenError;
+use crate::writer::{Writer, lock};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,7 +117,7 @@ pub(crate) async fn inspect(config: &Config, disk: Arc<dyn Disk>, objects: Arc<d
     let failed = |source| OpenError::Folder { folder: folder.clone(), source };
     let mut report = Report::default();
     let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
-    let commits = Commit::read_all(&objects).await?;
+    let commits: Vec<Commit> = Commit::read_all(objects.as_ref(), None).await?.into_iter().map(|(commit, _)| commit).collect();
     let journal = Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?;
     report.journal(&journal, &writer.id, &commits).map_err(failed)?;
     let lake = Lake::open(objects.clone()).await?;

@@ -20,9 +20,6 @@ use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
 use crate::sorted::{SortedRows, Window};
 
-/// Bytes that are put at once, and held till then.
-const PART: usize = 8 << 20;
-
 /// Rows that are gathered at once.
 const ROWS: usize = 16_384;
 
@@ -37,6 +34,8 @@ pub(crate) struct Output<'a> {
     pub written: i64,
     /// Bytes at which a file ends, at the next trace.
     pub file_size: usize,
+    /// Bytes that are put at once, and held till then.
+    pub part: usize,
     pub open: Option<OpenFile>,
     pub done: Vec<LakeFile>,
 }
@@ -52,8 +51,7 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(store: &Arc<dyn ObjectStore>, path: &Path, tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
-        let parts = BufWriter::with_capacity(store.clone(), path.clone(), PART).with_max_concurrency(1);
+    fn new(parts: BufWriter, path: &Path, tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
         let writer = AsyncArrowWriter::try_new(parts, spans_schema(), Some(layout::lake()?))?;
         let file = SpanFile {
             path: path.to_string(),
@@ -122,7 +120,10 @@ impl Output<'_> {
             let path = self.path();
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(OpenFile::new(self.store, &path, tenant, self.window)?),
+                none => {
+                    let parts = BufWriter::with_capacity(self.store.clone(), path.clone(), self.part).with_max_concurrency(1);
+                    none.insert(OpenFile::new(parts, &path, tenant, self.window)?)
+                }
             };
             // A full file takes the rest of its last trace.
             let same_trace = open.is_full(self.file_size).then_some(open.last_trace);
