@@ -21,7 +21,8 @@ use crate::promoted::{Promoted, lake_schema};
 use crate::reader::FileReader;
 use crate::schema::column_index;
 use crate::snapshot::SpanFile;
-use crate::store::{OpenError, Writer, lock};
+use crate::store::OpenError;
+use crate::writer::{Writer, lock};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,7 +118,7 @@ pub(crate) async fn inspect(config: &Config, disk: Arc<dyn Disk>, objects: Arc<d
     let failed = |source| OpenError::Folder { folder: folder.clone(), source };
     let mut report = Report::default();
     let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
-    let commits = Commit::read_all(&objects).await?;
+    let commits: Vec<Commit> = Commit::read_all(objects.as_ref(), None).await?.into_iter().map(|(commit, _)| commit).collect();
     let journal = Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?;
     report.journal(&journal, &writer.id, &commits).map_err(failed)?;
     let lake = Lake::open(objects.clone()).await?;

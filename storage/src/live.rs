@@ -169,10 +169,6 @@ struct State {
     promotions: Arc<Promotions>,
 }
 
-fn is_lake(file: &SpanFile) -> bool {
-    file.path.starts_with("lake/")
-}
-
 /// All generations, and the files that earlier ones became.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -205,12 +201,28 @@ impl Live {
         Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
     }
 
-    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`.
-    pub(crate) fn swap(&self, covered: &HashSet<&str>, lake: Vec<Arc<SpanFile>>, promotions: Promotions) {
+    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`, and adds the fresh
+    /// files of `others` that are not there.
+    pub(crate) fn swap(
+        &self,
+        covered: &HashSet<&str>,
+        others: impl Iterator<Item = Arc<SpanFile>>,
+        lake: impl IntoIterator<Item = Arc<SpanFile>>,
+        promotions: Promotions,
+    ) {
         let mut state = self.state.write();
-        let fresh = state.files.iter().filter(|file| !is_lake(file) && !covered.contains(file.path.as_str()));
-        state.files = Arc::new(fresh.cloned().chain(lake).collect());
+        let fresh = state.files.iter().filter(|file| !file.is_in_lake() && !covered.contains(file.path.as_str()));
+        let mut files: Vec<Arc<SpanFile>> = fresh.cloned().collect();
+        let known: HashSet<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
+        files.extend(others.filter(|file| !known.contains(file.path.as_str())));
+        files.extend(lake);
+        state.files = Arc::new(files);
         state.promotions = Arc::new(promotions);
+    }
+
+    /// The oldest generation that is not committed.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.state.read().generations.iter().map(|generation| generation.number).min()
     }
 
     /// The newest generation that is not committed.

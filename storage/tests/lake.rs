@@ -8,20 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::blocks::{SPREAD, assert_stored, request_of, spans, stored, tenant};
-use common::{append, append_blocks, close, compacting, config, eager, local, memory, open, wait_until};
-use futures::TryStreamExt;
+use common::{append, append_blocks, close, compacting, config, eager, local, memory, objects, open, wait_until};
 use meshlake_config::{ByteSize, Config, Tenant};
 use meshlake_storage::{DeletionError, Receipt, Selection, Store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
-
-async fn objects(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
-    let found = store.list(Some(&Path::from(folder))).map_ok(|object| object.location.to_string());
-    let mut found: Vec<String> = found.try_collect().await.unwrap();
-    found.sort();
-    found
-}
 
 /// Waits until every span is in the lake, and nothing that was replaced is left.
 async fn settled(store: &Store, files: Arc<dyn ObjectStore>) {

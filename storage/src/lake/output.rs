@@ -22,9 +22,6 @@ use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
 use crate::sorted::{SortedRows, Window};
 
-/// Bytes that are put at once, and held till then.
-const PART: usize = 8 << 20;
-
 /// Rows that are gathered at once.
 const ROWS: usize = 16_384;
 
@@ -39,6 +36,8 @@ pub(crate) struct Output<'a> {
     pub written: i64,
     /// Bytes at which a file ends, at the next trace.
     pub file_size: usize,
+    /// Bytes that are put at once, and held till then.
+    pub part: usize,
     /// The attributes that get columns of their own.
     pub promoted: Arc<Vec<Promoted>>,
     pub open: Option<OpenFile>,
@@ -66,7 +65,7 @@ pub(crate) struct OpenFile {
 
 impl OpenFile {
     fn new(output: &Output<'_>, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
-        let parts = BufWriter::with_capacity(output.store.clone(), path.clone(), PART).with_max_concurrency(1);
+        let parts = BufWriter::with_capacity(output.store.clone(), path.clone(), output.part).with_max_concurrency(1);
         let writer = AsyncArrowWriter::try_new(parts, lake_schema(&output.promoted), Some(layout::lake()?))?;
         let file = SpanFile {
             path: path.to_string(),

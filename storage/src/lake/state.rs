@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::delta::{Action, Add, MetaData, Remove, Tags, Txn, partition};
+use crate::ingest::now;
 use crate::promoted::{Promoted, PromotedColumns, Promotions};
 use crate::snapshot::SpanFile;
 
@@ -24,7 +25,7 @@ pub(crate) struct LakeState {
     pub next: u64,
     /// By path in the object store.
     pub files: BTreeMap<String, LakeFile>,
-    /// The last generation of each [`watermark`] that is in the lake.
+    /// The last generation of each [`watermark`] that is in the lake, and how far each [`deletion`] reaches.
     pub watermarks: HashMap<String, u64>,
     /// Files that were taken out, and when (microseconds).
     pub removed: BTreeMap<String, i64>,
@@ -42,6 +43,14 @@ pub(crate) fn watermark(writer: &str, window: Option<i64>) -> String {
     }
 }
 
+/// Begins the `appId` of a deletion, whose `version` is the last time of writing that it covers.
+const DELETION: &str = "deletion/";
+
+/// Names a deletion in the log.
+pub(crate) fn deletion(id: &str) -> String {
+    format!("{DELETION}{id}")
+}
+
 impl LakeState {
     /// Whether a fresh file's spans are in the lake.
     pub(crate) fn covers(&self, writer: &str, generation: u64, window: Option<i64>) -> bool {
@@ -57,6 +66,29 @@ impl LakeState {
     /// The promoted attributes, and whose they are.
     pub(crate) fn promotions(&self) -> Promotions {
         Promotions::new(self.promoted.to_vec(), self.files.values().map(|file| file.file.as_ref()))
+    }
+
+    /// A deletion that has begun: it covers the files that were written up to this time.
+    pub(crate) fn deletion(&self, id: &str) -> Option<i64> {
+        self.watermarks.get(&deletion(id)).map(|last| *last as i64)
+    }
+
+    /// All deletions that have begun, by id.
+    pub(crate) fn deletions(&self) -> impl Iterator<Item = (&str, i64)> {
+        let begun = self.watermarks.iter().filter_map(|(name, last)| Some((name.strip_prefix(DELETION)?, *last as i64)));
+        begun.collect::<BTreeMap<_, _>>().into_iter()
+    }
+
+    /// When the newest file was written.
+    pub(crate) fn last_written(&self) -> i64 {
+        self.files.values().map(|file| file.written).max().unwrap_or(0)
+    }
+
+    /// The time of writing of a file that is planned now: whatever the clocks, no deletion that has begun covers it. Whole
+    /// milliseconds, as the log has them.
+    pub(crate) fn next_written(&self) -> i64 {
+        let begun = self.deletions().map(|(_, last)| last).max().unwrap_or(0);
+        now().max(begun + 1_000) / 1_000 * 1_000
     }
 
     /// Takes in the actions of the next version.

@@ -26,7 +26,7 @@ pub const INVALID: u64 = u64::MAX;
 /// The decoder panics, in the middle of a row.
 pub const PANIC: u64 = u64::MAX - 1;
 const HOUR_NS: u64 = 3_600_000_000_000;
-const BASE_NS: u64 = 1_790_000_000_000_000_000;
+pub const BASE_NS: u64 = 1_790_000_000_000_000_000;
 /// Blocks from here on have spans in windows of their own.
 pub const SPREAD: u64 = 1 << 32;
 
@@ -247,6 +247,11 @@ fn whole(all: &RecordBatch) -> Vec<u64> {
 pub async fn assert_stored(store: &Store, tenant: &str, spans: &[u64]) {
     let found = rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await;
     assert_same(&found, &expected(spans.iter().map(|&number| (tenant, number))));
+}
+
+/// The numbers of all spans that a store holds now, as often as it holds them.
+pub async fn stored_numbers(store: &Store) -> Vec<u64> {
+    numbers(&rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await)
 }
 
 /// The blocks that a store holds now.
