@@ -17,8 +17,9 @@ const PRIVATE_DOMAINS: [&str; 7] = ["svc", "local", "internal", "localdomain", "
 
 /// The host of a URL, without user and port; empty if it is no URL with a host.
 pub(crate) fn of_url(url: &str) -> &str {
-    let Some((_, rest)) = url.split_once("://") else { return "" };
-    let authority = rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end]);
+    let Some(rest) = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")) else { return "" };
+    let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let authority = end.map_or(rest, |end| &rest[..end]);
     without_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
 }
 

@@ -274,7 +274,7 @@ impl<'a> Span<'a> {
     }
 
     pub(crate) fn is_waypoint(&self) -> bool {
-        self.role == Role::Waypoint || self.upstream_cluster.starts_with("inbound-vip|")
+        self.role == Role::Waypoint || (!self.is_application() && self.upstream_cluster.starts_with("inbound-vip|"))
     }
 
     pub(crate) fn is_sidecar(&self) -> bool {

@@ -26,11 +26,13 @@ impl<'a> Upstream<'a> {
     pub(crate) fn parse(cluster: &'a str) -> Upstream<'a> {
         // Names for observability end in `;` and more.
         let cluster = cluster.split_once(';').map_or(cluster, |(name, _)| name);
+        if let Some(host) = host(cluster) {
+            return Upstream { host, flags: Flags::NONE };
+        }
         let flags = match cluster {
             "PassthroughCluster" | "AllowAnyDynamicDNSCluster" => Flags::PASSTHROUGH,
             "BlackHoleCluster" => Flags::BLACKHOLE,
-            _ if TUNNELS.contains(&cluster) => Flags::TUNNEL,
-            _ => return Upstream { host: host(cluster).unwrap_or_default(), flags: Flags::NONE },
+            _ => Flags::TUNNEL.when(TUNNELS.contains(&cluster)),
         };
         Upstream { host: "", flags }
     }

@@ -203,7 +203,7 @@ fn check(spans: &[Span<'static>]) -> Result<Vec<Hop<'static>>, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Scenario: any trace. Guarantee: what the rules say, computed another way.
     #[test]

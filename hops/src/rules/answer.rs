@@ -127,9 +127,7 @@ impl Answers {
 }
 
 fn judge(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> Verdict {
-    let (client, span) = (settled.trace.at(parent), settled.trace.at(rank));
-    let (target, node) = (&settled.targets[parent as usize], settled.node(parent));
-    let identity = &settled.identities[parent as usize];
+    let (span, node) = (settled.trace.at(rank), settled.node(parent));
     if span.source.is_known() {
         if of_end(&span.source).same(&node) {
             return Verdict::Proved;
@@ -139,17 +137,15 @@ fn judge(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> Verdict {
             return Verdict::Contradicted;
         }
     }
+    if is_of_proxies(settled, parent, rank) {
+        return Verdict::Proved;
+    }
+    let client = settled.trace.at(parent);
+    let speaker = if client.is_application() { Some(parent) } else { settled.identities[parent as usize].asked };
+    let asked = speaker.map_or("", |speaker| settled.trace.at(speaker).requested_host());
+    let target = &settled.targets[parent as usize];
     let (requested, destination) = (span.received_host(), span.destination_host());
-    let asked = if client.is_application() { client.requested_host() } else { identity.requested };
-    // An application's span tells of no address, and a proxy's of the one that it was asked from.
-    let address = if span.is_application() { "" } else { host::without_port(span.peer_address) };
-    let proxies = !client.is_application() && !span.is_application();
-    let proved = (!address.is_empty() && address == identity.address)
-        || host::same(requested, target.name)
-        || host::same(requested, asked)
-        || host::same(destination, target.name)
-        || (proxies && !span.name.is_empty() && client.name == span.name);
-    if proved {
+    if host::same(requested, target.name) || host::same(requested, asked) || host::same(destination, target.name) {
         Verdict::Proved
     } else if target.is_in_mesh() && !(requested.is_empty() && destination.is_empty()) {
         Verdict::Contradicted
@@ -158,14 +154,25 @@ fn judge(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> Verdict {
     }
 }
 
+/// Whether the proxies agree on it: by the name that they give to the request, or by the address that it came from.
+fn is_of_proxies(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> bool {
+    let (client, span) = (settled.trace.at(parent), settled.trace.at(rank));
+    if span.is_application() {
+        return false;
+    }
+    let named = !client.is_application() && !span.name.is_empty() && client.name == span.name;
+    let address = host::without_port(span.peer_address);
+    let proxy = settled.identities[parent as usize].proxy;
+    named || (!address.is_empty() && proxy.is_some_and(|proxy| settled.trace.at(proxy).node_address() == address))
+}
+
 /// Whether the hosts say that the application below a proxy is not who the proxy sent the request to: of both a host is known,
 /// and none of the proxy's is the application's.
 pub(crate) fn other_host(proxy: &Span<'_>, application: &Span<'_>) -> bool {
     if !application.is_server() {
         return false;
     }
-    let (requested, destination) = (proxy.requested_host(), proxy.destination_host());
     let asked = application.received_host();
-    let known = !asked.is_empty() && !(requested.is_empty() && destination.is_empty());
-    known && !host::same(asked, requested) && !host::same(asked, destination)
+    let mut hosts = [proxy.requested_host(), proxy.destination_host()].into_iter().filter(|host| !host.is_empty()).peekable();
+    !asked.is_empty() && hosts.peek().is_some() && !hosts.any(|host| host::same(asked, host))
 }

@@ -24,8 +24,7 @@ impl<'a> Target<'a> {
     fn of(span: &Span<'a>) -> Target<'a> {
         let upstream = Upstream::parse(span.upstream_cluster).host;
         if !upstream.is_empty() {
-            let kind = if host::in_mesh(upstream).is_some() { NodeKind::Workload } else { NodeKind::External };
-            return Target::host(kind, upstream);
+            return Target::host(NodeKind::External, upstream);
         }
         // What a proxy calls its peer is who sent the request.
         let address = if span.is_application() { host::without_port(span.peer_address) } else { "" };

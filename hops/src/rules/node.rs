@@ -29,10 +29,10 @@ pub(crate) struct Identity<'a> {
     pub node: Node<'a>,
     /// The pod; empty if unknown. That of a waypoint is not its destination's.
     pub pod: &'a str,
-    /// The address of the pod's proxy; empty if unknown.
-    pub address: &'a str,
-    /// The host that was asked for, of a proxy's request.
-    pub requested: &'a str,
+    /// The proxy span whose `node_id` has the pod's address.
+    pub proxy: Option<u32>,
+    /// The proxy span that tells which host was asked for.
+    pub asked: Option<u32>,
     pub evidence: Evidence,
     /// Whether one of several proxies was taken.
     pub assumed: bool,
@@ -85,8 +85,8 @@ fn of_proxy<'a>(trace: &Trace<'_, 'a>, parents: &[Parent], identities: &[Identit
     let own = Identity {
         node: own_node(span),
         pod: span.pod,
-        address: span.node_address(),
-        requested: span.requested_host(),
+        proxy: Some(rank),
+        asked: Some(rank),
         evidence: Evidence::Mesh,
         assumed: false,
     };
@@ -98,7 +98,7 @@ fn of_proxy<'a>(trace: &Trace<'_, 'a>, parents: &[Parent], identities: &[Identit
     {
         // It is of the same proxy, and of the same request.
         let parent = identities[parent as usize];
-        return Identity { requested: if own.requested.is_empty() { parent.requested } else { own.requested }, ..parent };
+        return if span.requested_host().is_empty() { parent } else { Identity { asked: own.asked, ..parent } };
     }
     own
 }

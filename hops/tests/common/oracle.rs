@@ -75,7 +75,7 @@ struct Oracle<'a> {
 }
 
 fn waypoint(s: &Span<'_>) -> bool {
-    s.role == Role::Waypoint || s.upstream_cluster.starts_with("inbound-vip|")
+    s.role == Role::Waypoint || (s.role != Role::Application && s.upstream_cluster.starts_with("inbound-vip|"))
 }
 
 fn app(s: &Span<'_>) -> bool {
