@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use meshlake_config::ConfigError;
 use meshlake_query::QueryError;
-use meshlake_storage::OpenError;
+use meshlake_storage::{LakeError, OpenError};
 use thiserror::Error;
 
 /// Why the process ends.
@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Objects { place: String, source: Box<dyn Error + Send + Sync> },
     #[error("can't start the query engine: {0}")]
     Query(#[from] QueryError),
+    #[error("can't compact: {0}")]
+    Compact(#[from] LakeError),
     #[error("{0} things are wrong with the data; see above")]
     Damaged(usize),
     #[error("can't start: {0}")]
@@ -39,7 +41,7 @@ impl Failure {
             Failure::Open(OpenError::InUse(_)) => 5,
             Failure::Damaged(_) => 6,
             Failure::Open(_) | Failure::Objects { .. } => 4,
-            Failure::Listen { .. } | Failure::Query(_) | Failure::Io(_) => 1,
+            Failure::Listen { .. } | Failure::Query(_) | Failure::Compact(_) | Failure::Io(_) => 1,
         })
     }
 }

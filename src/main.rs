@@ -4,6 +4,7 @@
 //! can't be used, 5 another process has the data folder, 6 `meshlake check` found something wrong.
 
 mod check;
+mod compact;
 mod demo;
 mod failure;
 mod logging;
@@ -41,5 +42,6 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         None => server::run(&config, cli.demo),
         Some(Command::Check) => check::check(&config),
         Some(Command::Repair) => check::repair(&config),
+        Some(Command::Compact { once }) => compact::run(&config, once),
     }
 }

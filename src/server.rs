@@ -69,7 +69,7 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     let opened = store.get_or_init(|| opened).clone();
     let receiver = Arc::new(Receiver::new(opened.clone(), config, collector_metrics));
     let receivers = serve_otlp(&ingest, listeners, &receiver, config, &stopped);
-    api.start(Engine::new(opened.clone(), &config.query)?);
+    api.start(Engine::new(opened.clone(), &config.query)?, opened.compaction().clone());
     info!(otlp_grpc = %config.otlp.grpc_listen, otlp_http = %config.otlp.http_listen, api = %config.api.listen, "serving");
     if with_demo {
         ingest.spawn(demo::run(http_address, config.api.listen));
@@ -132,7 +132,7 @@ fn serve_otlp(
     vec![serve_one(listeners.grpc), serve_one(listeners.http)]
 }
 
-async fn asked_to_stop() -> Result<(), Failure> {
+pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}

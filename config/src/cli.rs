@@ -34,6 +34,12 @@ pub enum Command {
     Check,
     /// Drop what `check` finds wrong, and list it: files that are missing or can't be read, segments that are none
     Repair,
+    /// Merge fresh files of the object store into the lake, also while servers run on it; takes no spans, answers no queries
+    Compact {
+        /// End when nothing is due
+        #[arg(long)]
+        once: bool,
+    },
 }
 
 #[cfg(test)]
@@ -52,5 +58,6 @@ mod tests {
         assert!(cli.demo && cli.print_config);
         let cli = Cli::parse_from(["meshlake", "--data-dir", "d", "check"]);
         assert_eq!((cli.data_dir, cli.command), (Some("d".into()), Some(Command::Check)));
+        assert_eq!(Cli::parse_from(["meshlake", "compact", "--once"]).command, Some(Command::Compact { once: true }));
     }
 }

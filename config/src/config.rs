@@ -73,7 +73,7 @@ impl Config {
         self.journal.validate(self.otlp.max_request_size)?;
         self.storage.validate()?;
         self.compaction.validate()?;
-        self.retention.validate(self.query.timeout)?;
+        self.retention.validate(self.query.timeout, self.compaction.interval)?;
         self.api.validate()?;
         apart("api.listen", self.api.listen, "otlp.grpc_listen", self.otlp.grpc_listen)?;
         apart("api.listen", self.api.listen, "otlp.http_listen", self.otlp.http_listen)?;

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ByteSize,
-    limits::{Checked, hours, minutes, number, seconds, size, time},
+    duration::display,
+    limits::{Checked, hours, minutes, number, require, seconds, size, time},
 };
 
 /// The merging of fresh files into the lake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compaction {
-    /// Whether this process compacts.
+    /// Whether a server compacts, besides taking spans and answering queries.
     pub enabled: bool,
     /// How often it looks for work.
     #[serde(with = "crate::duration")]
@@ -28,6 +29,14 @@ pub struct Compaction {
     pub file_size: ByteSize,
     /// Percentage of one core that it takes at most while it works.
     pub cpu_percent: u32,
+    /// Memory that a merge takes at most: it decides how many files are merged at once.
+    pub memory_limit: ByteSize,
+    /// Bytes a second that it reads and writes at most; 0: no limit.
+    pub io_limit: ByteSize,
+    /// Attributes that get columns of their own in the lake, at most.
+    pub promoted_max: u32,
+    /// Percentage of a file's spans that carry an attribute which gets one.
+    pub promoted_percent: u32,
 }
 
 impl Default for Compaction {
@@ -39,6 +48,10 @@ impl Default for Compaction {
             max_age: hours(6),
             file_size: ByteSize::mib(256),
             cpu_percent: 80,
+            memory_limit: ByteSize::mib(384),
+            io_limit: ByteSize::bytes(0),
+            promoted_max: 32,
+            promoted_percent: 10,
         }
     }
 }
@@ -49,7 +62,12 @@ impl Compaction {
         time("compaction.settle", self.settle, seconds(0)..=hours(24))?;
         time("compaction.max_age", self.max_age, seconds(0)..=hours(24 * 7))?;
         size("compaction.file_size", self.file_size, ByteSize::mib(1)..=ByteSize::gib(4))?;
-        number("compaction.cpu_percent", self.cpu_percent, 1..=100)
+        number("compaction.cpu_percent", self.cpu_percent, 1..=100)?;
+        size("compaction.memory_limit", self.memory_limit, ByteSize::mib(128)..=ByteSize::gib(64))?;
+        let enough = self.io_limit.as_u64() == 0 || self.io_limit >= ByteSize::mib(1);
+        require(enough, "compaction.io_limit", self.io_limit, "0B, or at least 1MiB")?;
+        number("compaction.promoted_max", self.promoted_max, 0..=256)?;
+        number("compaction.promoted_percent", self.promoted_percent, 1..=100)
     }
 }
 
@@ -74,9 +92,13 @@ impl Default for Retention {
 }
 
 impl Retention {
-    pub(crate) fn validate(&self, query_timeout: Duration) -> Checked {
+    pub(crate) fn validate(&self, query_timeout: Duration, interval: Duration) -> Checked {
         time("retention.age", self.age, hours(1)..=hours(3_650 * 24))?;
-        // A query may run for its whole timeout on the files that it saw when it began.
-        time("retention.delete_delay", self.delete_delay, query_timeout..=hours(24 * 7))
+        // A query may run for its whole timeout on the files that its server knew when it began, and that follows what other
+        // processes replace at intervals.
+        let least = query_timeout + interval;
+        let allowed = format!("query.timeout and compaction.interval together ({}) to {}", display(least), display(hours(24 * 7)));
+        let ok = (least..=hours(24 * 7)).contains(&self.delete_delay);
+        require(ok, "retention.delete_delay", display(self.delete_delay), allowed)
     }
 }

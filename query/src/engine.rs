@@ -396,7 +396,7 @@ mod tests {
     /// as the first is dropped.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn queries_wait_for_their_turn_and_dropping_gives_it() {
-        let engine = engine(Query { timeout: Duration::from_millis(500), concurrency: 1, ..Query::default() }).await;
+        let engine = engine(Query { timeout: Duration::from_secs(2), concurrency: 1, ..Query::default() }).await;
         let first = engine.sql(&tenant("a"), ENDLESS).await.unwrap();
         assert!(matches!(sql(&engine, "a", "SELECT 1").await, Err(QueryError::Timeout { .. })));
         drop(first);

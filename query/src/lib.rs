@@ -30,6 +30,7 @@ mod find;
 mod lookup;
 mod nested;
 mod otlp;
+mod promoted;
 mod search;
 mod services;
 mod session;
@@ -48,7 +49,9 @@ pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeVal
 pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
-pub use meshlake_storage::{DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType};
+pub use meshlake_storage::{
+    Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
+};
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

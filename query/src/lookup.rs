@@ -16,7 +16,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_config::Tenant;
-use meshlake_storage::{FileReader, Snapshot, SpanFile, column_index};
+use meshlake_storage::{FileReader, Promoted, Promotions, Snapshot, SpanFile, column_index, demote};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
@@ -89,8 +89,8 @@ impl Lookups {
         let files: Vec<_> =
             snapshot.files.iter().filter(|file| may_hold(file, tenant) && wanted.may_be_in(file)).cloned().collect();
         let tasks = files.into_iter().map(|file| {
-            let (lookups, wanted) = (self.clone(), wanted.clone());
-            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file).await }).join().await }
+            let (lookups, wanted, promotions) = (self.clone(), wanted.clone(), snapshot.promotions.clone());
+            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file, &promotions).await }).join().await }
         });
         let mut tasks = stream::iter(tasks).buffer_unordered(FILES_AT_ONCE);
         while let Some(found) = tasks.next().await {
@@ -99,7 +99,8 @@ impl Lookups {
         Ok(())
     }
 
-    async fn of_file(&self, wanted: &Wanted, file: &SpanFile) -> Result<FoundRows> {
+    async fn of_file(&self, wanted: &Wanted, file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
+        let promoted: &[Promoted] = promotions.list.get(..file.promoted.count).unwrap_or_default();
         let meta = object_meta(file)?;
         let fence = self.fences.get(&self.store, &meta).await?;
         let mut found = FoundRows::new(&self.runtime);
@@ -120,7 +121,8 @@ impl Lookups {
         let footer = ArrowReaderMetadata::try_new(footer.fetch_metadata().await?, ArrowReaderOptions::new())?;
         let mut rows = self.open(&meta, footer, rows, wanted.columns)?;
         while let Some(batch) = rows.try_next().await? {
-            found.add(batch)?;
+            // Without all columns none of the maps is asked for, and so nothing that promoted attributes hold.
+            found.add(if wanted.columns.is_none() { demote(&batch, promoted)? } else { batch })?;
         }
         Ok(found)
     }

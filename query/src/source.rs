@@ -58,7 +58,7 @@ impl MemorySource {
         let live = batches.into_iter().filter_map(live_batch).collect();
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
-        MemorySource { snapshot: Snapshot { live, files: Arc::default() }, store, deletions }
+        MemorySource { snapshot: Snapshot { live, files: Arc::default(), promotions: Arc::default() }, store, deletions }
     }
 }
 

@@ -5,16 +5,17 @@
 //! query's filters are left out. Planning does no I/O.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
-use arrow::datatypes::{Int32Type, SchemaRef};
+use arrow::datatypes::{Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -30,9 +31,11 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::union::UnionExec;
 use meshlake_config::Tenant;
-use meshlake_storage::{LiveBatch, Snapshot, SpanFile, column_index, spans_schema};
+use meshlake_storage::{LiveBatch, Promoted, Snapshot, SpanFile, column_index, lake_schema, spans_schema};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+
+use crate::promoted::Layout;
 
 const TENANT: &str = "tenant";
 const START_TIME: &str = "start_time";
@@ -42,6 +45,9 @@ const START_TIME: &str = "start_time";
 pub(crate) struct SpansTable {
     tenant: Tenant,
     snapshot: Arc<Snapshot>,
+    /// The promoted attributes of which the tenant has values.
+    promoted: Vec<Promoted>,
+    schema: SchemaRef,
     store_url: ObjectStoreUrl,
     reader: Arc<dyn ParquetFileReaderFactory>,
 }
@@ -54,13 +60,16 @@ impl SpansTable {
         store: Arc<dyn ObjectStore>,
         metadata: Arc<FileMetadataCache>,
     ) -> Self {
-        SpansTable { tenant, snapshot, store_url, reader: Arc::new(CachedParquetFileReaderFactory::new(store, metadata)) }
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
+        let promoted: Vec<Promoted> = snapshot.promotions.of(tenant.as_str()).cloned().collect();
+        SpansTable { tenant, snapshot, schema: lake_schema(&promoted), promoted, store_url, reader }
     }
 
     /// The same of another snapshot.
     pub(crate) fn with(&self, snapshot: Arc<Snapshot>) -> Self {
         let (tenant, store_url, reader) = (self.tenant.clone(), self.store_url.clone(), self.reader.clone());
-        SpansTable { tenant, snapshot, store_url, reader }
+        let (promoted, schema) = (self.promoted.clone(), self.schema.clone());
+        SpansTable { tenant, snapshot, promoted, schema, store_url, reader }
     }
 }
 
@@ -79,7 +88,7 @@ pub(crate) fn holds_only(batch: &RecordBatch, tenant: &Tenant) -> bool {
 #[async_trait]
 impl TableProvider for SpansTable {
     fn schema(&self) -> SchemaRef {
-        spans_schema()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -101,20 +110,24 @@ impl TableProvider for SpansTable {
         let scan = Scan {
             table: self,
             partitions: state.config().target_partitions().max(1),
-            tenant_filter: physical(state, col(TENANT).eq(lit(self.tenant.as_str())))?,
-            projection,
+            tenant_filter: self.physical(state, col(TENANT).eq(lit(self.tenant.as_str())))?,
+            wanted: projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect()),
             limit,
         };
         let (live, files) = self.prune(state, filters);
         let mut inputs = Vec::new();
-        let (own, shared): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.tenants.len() == 1);
-        inputs.extend(scan.files(own, false)?);
-        inputs.extend(scan.files(shared, true)?);
+        let mut kinds = BTreeMap::<(bool, usize), Vec<&SpanFile>>::new();
+        for file in files {
+            kinds.entry((file.tenants.len() > 1, file.promoted.count)).or_default().push(file);
+        }
+        for ((shared, promoted), files) in kinds {
+            inputs.push(scan.files(files, shared, promoted)?);
+        }
         let (own, shared): (Vec<_>, Vec<_>) = live.into_iter().partition(|live| holds_only(&live.batch, &self.tenant));
         inputs.extend(scan.live(own, false)?);
         inputs.extend(scan.live(shared, true)?);
         match inputs.len() {
-            0 => Ok(Arc::new(EmptyExec::new(scan.schema()?))),
+            0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&scan.wanted)?)))),
             1 => Ok(inputs.remove(0)),
             _ => UnionExec::try_new(inputs),
         }
@@ -128,9 +141,14 @@ impl SpansTable {
         let files: Vec<_> = self.snapshot.files.iter().map(Arc::as_ref).filter(|file| may_hold(file, &self.tenant)).collect();
         let bounds = live.iter().map(|live| (live.start_min, live.start_max));
         let bounds = StartTimes::new(bounds.chain(files.iter().map(|file| (file.start_min, file.start_max))));
-        let keep = bounds.matching(state, filters);
+        let filters = filters.iter().filter_map(|filter| self.physical(state, filter.clone()).ok());
+        let keep = bounds.matching(&self.schema, filters);
         let (keep_live, keep_files) = keep.split_at(live.len());
         (kept(live, keep_live), kept(files, keep_files))
+    }
+
+    fn physical(&self, state: &dyn Session, filter: Expr) -> Result<Arc<dyn PhysicalExpr>> {
+        state.create_physical_expr(filter, &DFSchema::try_from(self.schema.clone())?)
     }
 }
 
@@ -138,30 +156,30 @@ fn kept<T>(all: Vec<T>, keep: &[bool]) -> Vec<T> {
     all.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
 }
 
-fn physical(state: &dyn Session, filter: Expr) -> Result<Arc<dyn PhysicalExpr>> {
-    state.create_physical_expr(filter, &DFSchema::try_from(spans_schema())?)
-}
-
 /// One scan of the table.
 struct Scan<'a> {
     table: &'a SpansTable,
     partitions: usize,
     tenant_filter: Arc<dyn PhysicalExpr>,
-    projection: Option<&'a Vec<usize>>,
+    /// Positions in the table's columns.
+    wanted: Vec<usize>,
     limit: Option<usize>,
 }
 
 impl Scan<'_> {
-    fn schema(&self) -> Result<SchemaRef> {
-        datafusion::common::project_schema(&spans_schema(), self.projection)
+    /// How inputs with columns for the first so many promoted attributes give the columns that are wanted.
+    fn layout(&self, promoted: usize) -> Result<Layout> {
+        let list = &self.table.snapshot.promotions.list;
+        let Some(present) = list.get(..promoted) else {
+            return internal_err!("a file has columns for {promoted} promoted attributes of {}", list.len());
+        };
+        Ok(Layout::new(&self.table.schema, &self.wanted, &self.table.promoted, present))
     }
 
     /// Files as one scan; where they are shared, Parquet rows of other tenants are dropped while decoding.
-    fn files(&self, files: Vec<&SpanFile>, shared: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if files.is_empty() {
-            return Ok(None);
-        }
-        let mut source = ParquetSource::new(spans_schema())
+    fn files(&self, files: Vec<&SpanFile>, shared: bool, promoted: usize) -> Result<Arc<dyn ExecutionPlan>> {
+        let layout = self.layout(promoted)?;
+        let mut source = ParquetSource::new(layout.schema.clone())
             .with_parquet_file_reader_factory(self.table.reader.clone())
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
@@ -170,14 +188,14 @@ impl Scan<'_> {
             source = source.with_predicate(self.tenant_filter.clone());
         }
         let rows = files.iter().map(|file| file.rows as usize).sum();
-        let statistics = Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(&spans_schema()) };
+        let statistics = Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(&layout.schema) };
         let config = FileScanConfigBuilder::new(self.table.store_url.clone(), Arc::new(source))
-            .with_file_groups(spread(files, self.partitions)?)
+            .with_file_groups(spread(files, self.partitions, &layout.schema)?)
             .with_statistics(statistics)
             .with_limit(self.limit)
-            .with_projection_indices(self.projection.cloned())?
+            .with_projection_indices(Some(layout.read.clone()))?
             .build();
-        Ok(Some(DataSourceExec::from_data_source(config)))
+        layout.finish(DataSourceExec::from_data_source(config))
     }
 
     fn live(&self, live: Vec<&LiveBatch>, shared: bool) -> Result<Option<Arc<dyn ExecutionPlan>>> {
@@ -189,19 +207,20 @@ impl Scan<'_> {
         for (index, live) in live.into_iter().enumerate() {
             partitions[index % count].push(live.batch.clone());
         }
+        let layout = self.layout(0)?;
         if !shared {
-            let source = MemorySourceConfig::try_new(&partitions, spans_schema(), self.projection.cloned())?;
-            return Ok(Some(DataSourceExec::from_data_source(source.with_limit(self.limit))));
+            let source = MemorySourceConfig::try_new(&partitions, spans_schema(), Some(layout.read.clone()))?;
+            return layout.finish(DataSourceExec::from_data_source(source.with_limit(self.limit))).map(Some);
         }
         let source = MemorySourceConfig::try_new_exec(&partitions, spans_schema(), None)?;
         let filter = FilterExecBuilder::new(self.tenant_filter.clone(), source);
-        Ok(Some(Arc::new(filter.apply_projection(self.projection.cloned())?.build()?)))
+        layout.finish(Arc::new(filter.apply_projection(Some(layout.read.clone()))?.build()?)).map(Some)
     }
 }
 
 /// Files over partitions, so that each has about the same number of bytes; the newest first, for then a query of the newest
 /// rows soon knows which of the other files to skip.
-fn spread(mut files: Vec<&SpanFile>, partitions: usize) -> Result<Vec<FileGroup>> {
+fn spread(mut files: Vec<&SpanFile>, partitions: usize, schema: &Schema) -> Result<Vec<FileGroup>> {
     files.sort_by_key(|file| Reverse(file.size));
     let mut groups = vec![(0u64, Vec::new()); partitions.min(files.len())];
     for file in files {
@@ -212,16 +231,16 @@ fn spread(mut files: Vec<&SpanFile>, partitions: usize) -> Result<Vec<FileGroup>
     }
     let newest_first = |(_, mut files): (u64, Vec<&SpanFile>)| {
         files.sort_by_key(|file| Reverse(file.start_max));
-        let files = files.into_iter().map(partitioned);
+        let files = files.into_iter().map(|file| partitioned(file, schema));
         files.collect::<Result<_>>().map(FileGroup::new)
     };
     groups.into_iter().map(newest_first).collect()
 }
 
 /// The file with the bounds of its start times, by which it is skipped unread when a query has newer rows than it can hold.
-fn partitioned(file: &SpanFile) -> Result<PartitionedFile> {
+fn partitioned(file: &SpanFile, schema: &Schema) -> Result<PartitionedFile> {
     let time = |micros| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
-    let mut statistics = Statistics::new_unknown(&spans_schema());
+    let mut statistics = Statistics::new_unknown(schema);
     if let Some(start_time) = column_index(START_TIME).and_then(|index| statistics.column_statistics.get_mut(index)) {
         start_time.min_value = time(file.start_min);
         start_time.max_value = time(file.start_max);
@@ -252,11 +271,10 @@ impl StartTimes {
 
     /// For each container, whether it may hold a row that fulfils all filters. A filter that says nothing of time, or cannot
     /// be read here, prunes nothing: it is applied to the rows.
-    fn matching(&self, state: &dyn Session, filters: &[Expr]) -> Vec<bool> {
+    fn matching(&self, schema: &SchemaRef, filters: impl Iterator<Item = Arc<dyn PhysicalExpr>>) -> Vec<bool> {
         let mut keep = vec![true; self.min.len()];
         for filter in filters {
-            let predicate = physical(state, filter.clone())
-                .and_then(|filter| PruningPredicateBuilder::new().with_file_schema(spans_schema()).try_build(filter));
+            let predicate = PruningPredicateBuilder::new().with_file_schema(schema.clone()).try_build(filter);
             let Ok(may_match) = predicate.and_then(|predicate| predicate.prune(self)) else { continue };
             keep.iter_mut().zip(may_match).for_each(|(keep, may_match)| *keep &= may_match);
         }

@@ -17,10 +17,12 @@ use crate::commit::Commit;
 use crate::disk::Disk;
 use crate::journal::Journal;
 use crate::lake::{Lake, LakeFile, beside, filter_path};
+use crate::promoted::{Promoted, lake_schema};
 use crate::reader::FileReader;
-use crate::schema::{column_index, spans_schema};
+use crate::schema::column_index;
 use crate::snapshot::SpanFile;
-use crate::store::{OpenError, Writer, lock};
+use crate::store::OpenError;
+use crate::writer::{Writer, lock};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,7 +118,7 @@ pub(crate) async fn inspect(config: &Config, disk: Arc<dyn Disk>, objects: Arc<d
     let failed = |source| OpenError::Folder { folder: folder.clone(), source };
     let mut report = Report::default();
     let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
-    let commits = Commit::read_all(&objects).await?;
+    let commits: Vec<Commit> = Commit::read_all(objects.as_ref(), None).await?.into_iter().map(|(commit, _)| commit).collect();
     let journal = Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?;
     report.journal(&journal, &writer.id, &commits).map_err(failed)?;
     let lake = Lake::open(objects.clone()).await?;
@@ -162,6 +164,7 @@ impl Report {
 
     async fn files(&mut self, objects: &Arc<dyn ObjectStore>, commits: &[Commit], lake: &Lake) -> Result<(), OpenError> {
         let mut found = BTreeMap::new();
+        let promoted = lake.read(|state| state.promoted.clone());
         for folder in ["fresh", "lake/data", "lake/_index"] {
             let list = objects.list(Some(&Path::from(folder)));
             found.extend(list.map_ok(|object| (object.location.to_string(), object.size)).try_collect::<Vec<_>>().await?);
@@ -171,7 +174,7 @@ impl Report {
                 let size = found.remove(&file.path);
                 if !lake.read(|state| state.covers(&commit.writer, commit.generation, file.window)) {
                     let what = Broken::Fresh { commit: commit.clone(), path: file.path.clone() };
-                    self.file(objects, file, size, what).await;
+                    self.file(objects, file, size, &[], what).await;
                 } else if size.is_some() {
                     self.leftovers.push(format!("{}: its spans are in the lake", file.path));
                 }
@@ -186,29 +189,41 @@ impl Report {
                 let why = "missing or damaged; lookups look into the file".to_owned();
                 self.problems.push(Problem { what: Broken::Filter(file.file.clone()), why });
             }
-            self.file(objects, &file.file, size, Broken::Lake(file.clone())).await;
+            self.file(objects, &file.file, size, &promoted, Broken::Lake(file.clone())).await;
         }
         self.leftovers.extend(found.into_keys().map(|path| format!("{path}: nothing names it")));
         Ok(())
     }
 
-    async fn file(&mut self, objects: &Arc<dyn ObjectStore>, file: &SpanFile, size: Option<u64>, what: Broken) {
+    async fn file(
+        &mut self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &SpanFile,
+        size: Option<u64>,
+        promoted: &[Promoted],
+        what: Broken,
+    ) {
         self.files += 1;
         self.spans += file.rows;
         let why = match size {
             None => Some(format!("missing, with {} spans", file.rows)),
             Some(size) if size != file.size => Some(format!("{size} bytes, not the {} that were written", file.size)),
-            Some(_) => read(objects, file).await.err().map(|why| why.to_string()),
+            Some(_) => read(objects, file, promoted).await.err().map(|why| why.to_string()),
         };
         self.problems.extend(why.map(|why| Problem { what, why }));
     }
 }
 
 /// Reads every row: as many as were written, in order, and each in the filter.
-async fn read(objects: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn read(
+    objects: &Arc<dyn ObjectStore>,
+    file: &SpanFile,
+    promoted: &[Promoted],
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let reader = FileReader::new(objects.clone(), Path::parse(&file.path)?, file.size);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
-    if builder.schema().fields() != spans_schema().fields() {
+    let promoted = promoted.get(..file.promoted.count).ok_or("it has more promoted attributes than the table")?;
+    if builder.schema().fields() != lake_schema(promoted).fields() {
         return Err("it has other columns".into());
     }
     let mut rows = 0;

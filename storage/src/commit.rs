@@ -3,8 +3,8 @@
 //! `commits/<writer>/<generation, 20 digits>.json`, created once and never changed. The files of a generation exist for
 //! readers from the moment its record does; a file without a record is what a crash left behind. Writers share nothing.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::future::ready;
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -15,8 +15,9 @@ use thiserror::Error;
 use crate::snapshot::SpanFile;
 
 const VERSION: u32 = 1;
-/// Commit records that are read at once while starting.
-const READS: usize = 16;
+const FOLDER: &str = "commits";
+/// Commit records that are read at once.
+pub(crate) const READS: usize = 16;
 
 /// A commit record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ impl Commit {
         Ok(())
     }
 
-    async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Commit, CommitError> {
+    pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Commit, CommitError> {
         let record = store.get(path).await?.bytes().await?;
         let commit: Commit = serde_json::from_slice(&record).map_err(|error| unreadable(path, &error))?;
         match commit.version {
@@ -94,31 +95,39 @@ impl Commit {
         }
     }
 
-    /// All records of all writers, each writer's in order.
-    pub(crate) async fn read_all(store: &Arc<dyn ObjectStore>) -> Result<Vec<Commit>, CommitError> {
-        // Twice: a writer's next record may be created behind the listing, and the one after it before the listing's end. A gap
-        // in what is known of a writer must not be taken for its end.
-        let mut paths = BTreeSet::new();
-        for _ in 0..2 {
-            let found = store.list(Some(&Path::from("commits"))).map_ok(|object| object.location);
-            paths.extend(found.try_collect::<Vec<Path>>().await?);
-        }
-        paths.retain(|path| path.extension() == Some("json"));
-        let reads = futures::stream::iter(paths).map(|path| async move {
-            match Commit::read(store.as_ref(), &path).await {
-                // Another process has merged its files meanwhile.
+    /// The records of a writer, or of all, each writer's in order and with the time at which it was put (microseconds).
+    pub(crate) async fn read_all(store: &dyn ObjectStore, writer: Option<&str>) -> Result<Vec<(Commit, i64)>, CommitError> {
+        let folder = writer.map_or_else(|| FOLDER.to_owned(), |writer| format!("{FOLDER}/{writer}"));
+        let found: BTreeMap<Path, i64> = list(store, &folder).await?.into_iter().collect();
+        let reads = futures::stream::iter(found).map(|(path, since)| async move {
+            match Commit::read(store, &path).await {
+                // Its writer has merged its files meanwhile.
                 Err(CommitError::Store(object_store::Error::NotFound { .. })) => Ok(None),
-                read => read.map(Some),
+                read => read.map(|commit| Some((commit, since))),
             }
         });
-        let commits: Vec<Option<Commit>> = reads.buffered(READS).try_collect().await?;
+        let commits: Vec<Option<(Commit, i64)>> = reads.buffered(READS).try_collect().await?;
         Ok(commits.into_iter().flatten().collect())
     }
 }
 
+/// The records in a folder, and when each was put.
+async fn list(store: &dyn ObjectStore, folder: &str) -> Result<HashMap<Path, i64>, CommitError> {
+    let found = store.list(Some(&Path::from(folder))).try_filter(|object| ready(object.location.extension() == Some("json")));
+    Ok(found.map_ok(|object| (object.location, object.last_modified.timestamp_micros())).try_collect().await?)
+}
+
+/// The records of writers other than `own`, and when each was put.
+pub(crate) async fn list_others(store: &dyn ObjectStore, own: Option<&str>) -> Result<HashMap<Path, i64>, CommitError> {
+    let own = own.map(|own| Path::from(format!("{FOLDER}/{own}")));
+    let mut found = list(store, FOLDER).await?;
+    found.retain(|path, _| own.as_ref().is_none_or(|own| !path.prefix_matches(own)));
+    Ok(found)
+}
+
 /// Where a record is.
 pub(crate) fn record_path(writer: &str, generation: u64) -> Path {
-    Path::from(format!("commits/{writer}/{generation:020}.json"))
+    Path::from(format!("{FOLDER}/{writer}/{generation:020}.json"))
 }
 
 fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> CommitError {
@@ -129,6 +138,7 @@ fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> CommitError {
 mod tests {
     use super::*;
     use object_store::memory::InMemory;
+    use std::sync::Arc;
 
     fn commit() -> Commit {
         let file = SpanFile {
@@ -158,6 +168,7 @@ mod tests {
         commit().create(&store).await.unwrap();
         commit().create(&store).await.unwrap();
         assert!(matches!(Commit::new("w", 1, 99, vec![]).create(&store).await, Err(CommitError::Conflict(_))));
-        assert_eq!(Commit::read_all(&store).await.unwrap(), [commit()]);
+        let all: Vec<Commit> = Commit::read_all(&store, None).await.unwrap().into_iter().map(|(commit, _)| commit).collect();
+        assert_eq!(all, [commit()]);
     }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn flush(
             end_max: window.end_max,
             tenants: window.tenants,
             window: window.start,
-            traces: None,
+            ..SpanFile::default()
         });
     }
     let commit = Commit::new(writer, generation.number, generation.journal_bytes(), files);

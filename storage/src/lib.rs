@@ -38,13 +38,16 @@ mod layout;
 mod live;
 mod metrics;
 mod object;
+mod promoted;
 mod reader;
+mod records;
 mod repair;
 mod residual;
 mod schema;
 mod snapshot;
 mod sorted;
 mod store;
+mod writer;
 
 pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
 pub use builder::{AttributeValues, Attributes, EventColumn, Link, LinkColumn, Row, SpanBuilder};
@@ -56,10 +59,12 @@ pub use disk::{Disk, DiskFile, LocalDisk};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
 pub use lake::{
-    Condition, Conditions, DeletionError, Deletions, LakeError, OperationCount, Receipt, Rewritten, Selection, Summary, TraceFilter,
+    Compaction, CompactionState, CompactionStatus, Condition, Conditions, DeletionError, Deletions, LakeError, LoneCompactor,
+    OperationCount, Receipt, Rewritten, Selection, Stop, Summary, TraceFilter,
 };
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
+pub use promoted::{Promoted, PromotedColumns, Promotions, demote, lake_schema, promote, promoted_column, restored_map};
 pub use reader::FileReader;
 pub use repair::repair;
 pub use residual::{Found, ResidualMap, ValueType};

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use crate::builder::SpanBuilder;
 use crate::frame::RequestHash;
 use crate::journal::Seen;
+use crate::promoted::Promotions;
 use crate::schema::spans_schema;
 use crate::snapshot::{LiveBatch, Snapshot, SpanFile};
 
@@ -165,10 +166,7 @@ impl Drop for Writing {
 struct State {
     generations: Vec<Arc<Generation>>,
     files: Arc<Vec<Arc<SpanFile>>>,
-}
-
-fn is_lake(file: &SpanFile) -> bool {
-    file.path.starts_with("lake/")
+    promotions: Arc<Promotions>,
 }
 
 /// All generations, and the files that earlier ones became.
@@ -181,9 +179,9 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(files: Vec<Arc<SpanFile>>, shards: usize) -> Live {
+    pub(crate) fn new(files: Vec<Arc<SpanFile>>, promotions: Promotions, shards: usize) -> Live {
         Live {
-            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files) }),
+            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files), promotions: Arc::new(promotions) }),
             shards,
             flush_soon: AtomicBool::new(false),
         }
@@ -203,11 +201,28 @@ impl Live {
         Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
     }
 
-    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`.
-    pub(crate) fn swap(&self, covered: &HashSet<&str>, lake: Vec<Arc<SpanFile>>) {
+    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`, and adds the fresh
+    /// files of `others` that are not there.
+    pub(crate) fn swap(
+        &self,
+        covered: &HashSet<&str>,
+        others: impl Iterator<Item = Arc<SpanFile>>,
+        lake: impl IntoIterator<Item = Arc<SpanFile>>,
+        promotions: Promotions,
+    ) {
         let mut state = self.state.write();
-        let fresh = state.files.iter().filter(|file| !is_lake(file) && !covered.contains(file.path.as_str()));
-        state.files = Arc::new(fresh.cloned().chain(lake).collect());
+        let fresh = state.files.iter().filter(|file| !file.is_in_lake() && !covered.contains(file.path.as_str()));
+        let mut files: Vec<Arc<SpanFile>> = fresh.cloned().collect();
+        let known: HashSet<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
+        files.extend(others.filter(|file| !known.contains(file.path.as_str())));
+        files.extend(lake);
+        state.files = Arc::new(files);
+        state.promotions = Arc::new(promotions);
+    }
+
+    /// The oldest generation that is not committed.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.state.read().generations.iter().map(|generation| generation.number).min()
     }
 
     /// The newest generation that is not committed.
@@ -233,15 +248,15 @@ impl Live {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ArrowError> {
-        let (generations, files) = {
+        let (generations, files, promotions) = {
             let state = self.state.read();
-            (state.generations.clone(), state.files.clone())
+            (state.generations.clone(), state.files.clone(), state.promotions.clone())
         };
         let mut live = Vec::new();
         for generation in generations {
             live.extend(generation.batches()?);
         }
-        Ok(Snapshot { live, files })
+        Ok(Snapshot { live, files, promotions })
     }
 
     /// Bytes of memory of all generations.
@@ -309,7 +324,7 @@ mod tests {
     /// then; a snapshot has its rows or its file, and one taken before keeps the rows.
     #[test]
     fn files_take_the_place_of_rows() {
-        let live = Live::new(Vec::new(), 1);
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
         let (complete, completed) = crossbeam_channel::unbounded();
         let writing = live.begin(7, complete);
         let other = writing.clone();
@@ -327,7 +342,7 @@ mod tests {
     /// Scenario: a segment could not be read to its end. Guarantee: its spans are live, and are never flushed.
     #[test]
     fn withheld_generations_stay() {
-        let live = Live::new(Vec::new(), 1);
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
         let (complete, completed) = crossbeam_channel::unbounded();
         let writing = live.begin(7, complete);
         writing.generation().write(0, |rows| push(rows, 3)).unwrap();

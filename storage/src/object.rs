@@ -4,6 +4,8 @@
 //! gone after power loss. A put here is staged, synced, linked under its name, and the folder is synced (P1).
 
 use std::fmt;
+use std::fs::DirEntry;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub struct FolderStore {
     inner: LocalFileSystem,
     root: PathBuf,
     disk: Arc<dyn Disk>,
+    /// The number of the next staged file. Begins anywhere, so that no two processes that share the folder count alike.
     staged: AtomicU64,
 }
 
@@ -89,17 +92,29 @@ fn not_offered(operation: &str) -> Error {
 }
 
 /// Makes the names in `folder` survive power loss, for whoever made the last of them may have been killed before they did, and
-/// removes what was staged by it.
+/// removes what was staged by it. Other processes may use the folder meanwhile.
 fn recover(folder: &FilePath, disk: &dyn Disk) -> io::Result<()> {
     for entry in folder.read_dir()? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             recover(&entry.path(), disk)?;
-        } else if is_staged(&entry.path()) && entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > STAGED_AGE_MAX) {
-            disk.remove(&entry.path())?;
+        } else if is_staged(&entry.path()) && is_left_over(&entry)? {
+            match disk.remove(&entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     disk.sync_dir(folder)
+}
+
+/// Whether nobody has written to a staged file for long; not if it is gone, for then it has its name.
+fn is_left_over(entry: &DirEntry) -> io::Result<bool> {
+    match entry.metadata() {
+        Ok(metadata) => Ok(metadata.modified()?.elapsed().is_ok_and(|age| age > STAGED_AGE_MAX)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a file has the form of name that staged content has.
@@ -118,7 +133,8 @@ impl FolderStore {
         let root = folder.canonicalize().map_err(failed)?;
         let inner = LocalFileSystem::new_with_prefix(&root)?;
         recover(&root, disk.as_ref()).map_err(failed)?;
-        Ok(FolderStore { inner, root, disk, staged: AtomicU64::new(0) })
+        let staged = AtomicU64::new(RandomState::new().hash_one(std::process::id()));
+        Ok(FolderStore { inner, root, disk, staged })
     }
 
     /// Stages the content under a name that object_store does not list, syncs it, and gives it its name.
@@ -133,21 +149,14 @@ impl FolderStore {
     fn stage(&self, location: &Path) -> Result<Staged> {
         let path = self.inner.path_to_filesystem(location)?;
         create_dir_all(self.disk.as_ref(), path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let part = self.free_name(&path)?;
-        let file = self.disk.create(&part).map_err(failed)?;
-        Ok(Staged { disk: self.disk.clone(), part, path, file })
-    }
-
-    /// A name for the staged content: object_store's own form, `<name>#<number>`, which its listings leave out.
-    fn free_name(&self, path: &FilePath) -> Result<PathBuf> {
         loop {
-            let number = self.staged.fetch_add(1, Ordering::Relaxed);
-            let part = PathBuf::from(format!("{}#{number}", path.display()));
-            if !part.exists() {
-                return Ok(part);
+            // object_store's own form, which its listings leave out.
+            let part = PathBuf::from(format!("{}#{}", path.display(), self.staged.fetch_add(1, Ordering::Relaxed)));
+            match self.disk.create(&part) {
+                Ok(file) => return Ok(Staged { disk: self.disk.clone(), part, path, file }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(error)),
             }
-            // Left behind by a crash, and in nobody's use: one process has this folder.
-            self.disk.remove(&part).map_err(failed)?;
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::journal::Journal;
 use crate::lake::{Change, Lake, LakeError, LakeFile, TraceFilter, key, put_filter};
 use crate::reader::FileReader;
 use crate::snapshot::SpanFile;
-use crate::store::{OpenError, Writer};
+use crate::store::OpenError;
+use crate::writer::Writer;
 
 /// Drops what is broken, and returns it.
 ///

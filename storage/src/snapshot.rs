@@ -6,6 +6,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::lake::TraceFilter;
+use crate::promoted::{PromotedColumns, Promotions};
 
 /// Everything that is acknowledged, each span once: a generation's spans are in `live` until the commit of their files, and
 /// in `files` from then on (P2). Cheap to take and to keep.
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub live: Vec<LiveBatch>,
     /// Committed files, fresh and of the lake.
     pub files: Arc<Vec<Arc<SpanFile>>>,
+    /// The lake's promoted attributes.
+    pub promotions: Arc<Promotions>,
 }
 
 /// Some of the live spans.
@@ -51,6 +54,9 @@ pub struct SpanFile {
     /// The traces that it may hold, where they are known.
     #[serde(skip)]
     pub traces: Option<Arc<TraceFilter>>,
+    /// The promoted attributes that it has columns for; those of fresh files are none.
+    #[serde(skip)]
+    pub promoted: PromotedColumns,
 }
 
 impl SpanFile {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
@@ -15,7 +15,6 @@ use futures::TryStreamExt;
 use meshlake_config::Config;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -28,10 +27,11 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
-use crate::lake::{Backlog, Compactor, Conditions, DeletionError, Deletions, Fresh, Lake, LakeError, Shared};
+use crate::lake::{Backlog, Compaction, Compactor, Conditions, DeletionError, Deletions, Lake, LakeError, LakeState, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
+use crate::writer::{Writer, lock};
 
 /// Requests that wait for the journal at most; what is behind them waits in the connections.
 const QUEUE_REQUESTS: usize = 65_536;
@@ -69,57 +69,6 @@ pub enum OpenError {
     Deletions(#[from] DeletionError),
 }
 
-/// Who flushes, and the seed of the journal's hashes: `writer.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Writer {
-    pub id: String,
-    pub seed: u64,
-}
-
-impl Writer {
-    fn new() -> Writer {
-        // Std's hasher keys are the operating system's randomness.
-        let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
-        Writer { id: format!("{:016x}", random()), seed: random() }
-    }
-
-    pub(crate) fn load(folder: &Path, disk: &dyn Disk) -> io::Result<Writer> {
-        let path = folder.join("writer.json");
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                // Whoever named it may have been killed before the name was durable.
-                disk.sync_dir(folder)?;
-                serde_json::from_slice(&bytes).map_err(io::Error::from)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let writer = Writer::new();
-                let part = folder.join("writer.json.part");
-                if part.exists() {
-                    disk.remove(&part)?;
-                }
-                let mut file = disk.create(&part)?;
-                file.append(&mut [io::IoSlice::new(&serde_json::to_vec(&writer)?)])?;
-                file.sync()?;
-                disk.rename(&part, &path)?;
-                disk.sync_dir(folder)?;
-                Ok(writer)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Holds the data folder against other processes.
-pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
-    let file = File::options().create(true).append(true).open(folder.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
 /// What a start finds of earlier runs.
 #[derive(Debug)]
 struct Recovered {
@@ -127,21 +76,11 @@ struct Recovered {
     segments: Vec<u64>,
     dedupe: Dedupe,
     next_number: u64,
-    /// Fresh files of which the lake has the rows: to be deleted.
-    covered: Vec<Fresh>,
 }
 
 impl Recovered {
-    fn new(
-        journal: &Journal,
-        writer: &str,
-        commits: &[Commit],
-        lake: &Lake,
-        backlog: &Backlog,
-        config: &Config,
-    ) -> io::Result<Recovered> {
-        let own = commits.iter().filter(|commit| commit.writer == writer);
-        let covered: HashMap<u64, u64> = own.map(|commit| (commit.generation, commit.journal_bytes)).collect();
+    fn new(journal: &Journal, writer: &str, commits: &[(Commit, i64)], lake: &Lake, config: &Config) -> io::Result<Recovered> {
+        let covered: HashMap<u64, u64> = commits.iter().map(|(commit, _)| (commit.generation, commit.journal_bytes)).collect();
         let mut segments = Vec::new();
         for number in journal.segments()? {
             match covered.get(&number) {
@@ -165,14 +104,17 @@ impl Recovered {
         let merged = lake.read(|state| state.last_generation(writer));
         let numbers = covered.keys().chain(&segments).chain(&retired).chain(&merged);
         let next_number = numbers.max().map_or(1, |last| last + 1);
-        let covered = commits.iter().flat_map(|commit| backlog.add(commit, lake)).collect();
-        Ok(Recovered { segments, dedupe, next_number, covered })
+        Ok(Recovered { segments, dedupe, next_number })
     }
 }
 
 /// Removes files of this writer that no commit names: a crash came between the file and the commit.
-async fn remove_orphans(objects: &Arc<dyn ObjectStore>, writer: &str, commits: &[Commit]) -> Result<(), object_store::Error> {
-    let named: HashSet<&str> = commits.iter().flat_map(|commit| &commit.files).map(|file| file.path.as_str()).collect();
+async fn remove_orphans(
+    objects: &Arc<dyn ObjectStore>,
+    writer: &str,
+    commits: &[(Commit, i64)],
+) -> Result<(), object_store::Error> {
+    let named: HashSet<&str> = commits.iter().flat_map(|(commit, _)| &commit.files).map(|file| file.path.as_str()).collect();
     let folder = ObjectPath::from(format!("fresh/{writer}"));
     let found: Vec<_> = objects.list(Some(&folder)).map_ok(|object| object.location).try_collect().await?;
     for path in found.iter().filter(|path| !named.contains(path.as_ref())) {
@@ -188,7 +130,6 @@ struct Flusher {
     journal: Arc<Journal>,
     live: Arc<Live>,
     objects: Arc<dyn ObjectStore>,
-    lake: Arc<Lake>,
     backlog: Arc<Backlog>,
     writer: String,
     /// When this process began.
@@ -228,8 +169,9 @@ impl Flusher {
         let flush = fresh::flush(&self.objects, &self.writer, generation, &self.start, self.window, settled);
         let commit = self.runtime.block_on(flush)?;
         let (spans, bytes) = commit.files.iter().fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
+        // In this order: see `Follower::show`, which may run in between.
+        self.backlog.add_own(&commit, now());
         self.live.replace(generation.number, commit.files.iter().cloned());
-        self.backlog.add(&commit, &self.lake);
         *self.status.failing.lock() = None;
         if let Err(error) = self.journal.retire(generation.number, &generation.seen()) {
             // The commit is what counts: the next start retires the segment.
@@ -270,9 +212,9 @@ pub struct Health {
 pub struct Store {
     live: Arc<Live>,
     objects: Arc<dyn ObjectStore>,
-    lake: Arc<Lake>,
     backlog: Arc<Backlog>,
     deletions: Arc<Deletions>,
+    compaction: Arc<Compaction>,
     status: Arc<Status>,
     requests: RwLock<Option<Sender<Request>>>,
     /// The compaction thread ends when it is dropped.
@@ -302,41 +244,59 @@ impl Store {
         let lock = lock(folder)?;
         let writer = Writer::load(folder, disk.as_ref()).map_err(failed)?;
         let journal = Arc::new(Journal::open(folder.join("journal"), disk, writer.seed).map_err(failed)?);
-        // The lake first: what a commit names after that is in the lake's version, or fresh (P2).
+        // The commits first: one that goes meanwhile names files of which the lake has the spans (P2).
+        let commits = Commit::read_all(objects.as_ref(), Some(&writer.id)).await?;
         let lake = Arc::new(Lake::open(objects.clone()).await?);
-        let commits = Commit::read_all(&objects).await?;
         remove_orphans(&objects, &writer.id, &commits).await?;
-        let backlog = Arc::new(Backlog::default());
-        let recovered = Recovered::new(&journal, &writer.id, &commits, &lake, &backlog, config).map_err(failed)?;
+        let recovered = Recovered::new(&journal, &writer.id, &commits, &lake, config).map_err(failed)?;
+        let backlog = Arc::new(Backlog::new(Some(&writer.id)));
+        commits.iter().for_each(|(commit, since)| backlog.add_own(commit, *since));
+        let covered = lake.read(|state| backlog.take_covered(state));
         let mut files = backlog.files();
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
-        let live = Arc::new(Live::new(files, decode_threads(config)));
+        let live = Arc::new(Live::new(files, lake.read(LakeState::promotions), decode_threads(config)));
         let deletions = deletions(&objects, conditions, &live, &backlog, writer.id.clone()).await?;
+        let (compaction, status) = (Arc::new(Compaction::of(config.compaction.enabled, backlog.clone())), Arc::default());
+        let shared = Shared {
+            lake,
+            live: live.clone(),
+            objects: objects.clone(),
+            backlog: backlog.clone(),
+            deletions: deletions.clone(),
+            compaction: compaction.clone(),
+            journal: Some(journal.clone()),
+            status: Arc::clone(&status),
+            metrics: metrics.clone(),
+        };
+        let start = format!("{:x}", now());
+        let mut compactor = Compactor::new(config, shared, format!("{}-{start}", writer.id), &covered);
+        compactor.follow().await?;
         let store = Store {
             live,
             objects,
-            lake,
             backlog,
             deletions,
-            status: Arc::default(),
+            compaction,
+            status,
             requests: RwLock::default(),
             compacting: Mutex::default(),
             threads: Mutex::default(),
             lock: Arc::new(lock),
         };
-        store.start(config, &writer.id, &journal, recovered, &decode, &metrics).map_err(failed)?;
+        let flusher = store.flusher(config, writer.id, start, &journal, &metrics);
+        store.start(config, &journal, recovered, &decode, flusher, compactor).map_err(failed)?;
         Ok(Arc::new(store))
     }
 
     fn start(
         &self,
         config: &Config,
-        writer: &str,
         journal: &Arc<Journal>,
         recovered: Recovered,
         decode: &Arc<dyn Decode>,
-        metrics: &Metrics,
+        flusher: Flusher,
+        compactor: Compactor,
     ) -> io::Result<()> {
         let (requests, waiting) = crossbeam_channel::bounded(QUEUE_REQUESTS);
         let (groups, durable) = crossbeam_channel::unbounded();
@@ -351,7 +311,7 @@ impl Store {
             live: self.live.clone(),
             dedupe: recovered.dedupe,
             rotation: Rotation::new(config),
-            metrics: metrics.clone(),
+            metrics: flusher.metrics.clone(),
             next_number: recovered.next_number,
             forgotten: BTreeSet::new(),
             groups,
@@ -368,42 +328,27 @@ impl Store {
             let (decode, durable) = (decode.clone(), durable.clone());
             spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
         }
-        let start = format!("{:x}", now());
-        if config.compaction.enabled {
-            let compactor = Compactor::new(config, self.shared(journal, metrics), writer.to_owned(), &start, recovered.covered);
-            let (compacting, stop) = crossbeam_channel::bounded(0);
-            spawn("compact", Box::new(move || compactor.run(&stop)))?;
-            *self.compacting.lock() = Some(compacting);
-        }
-        let flusher = Flusher {
+        let (compacting, stop) = crossbeam_channel::bounded(0);
+        spawn("compact", Box::new(move || compactor.run(&stop)))?;
+        *self.compacting.lock() = Some(compacting);
+        spawn("flush", Box::new(move || flusher.run(&completed)))?;
+        *self.requests.write() = Some(requests);
+        Ok(())
+    }
+
+    fn flusher(&self, config: &Config, writer: String, start: String, journal: &Arc<Journal>, metrics: &Metrics) -> Flusher {
+        Flusher {
             journal: journal.clone(),
             live: self.live.clone(),
             objects: self.objects.clone(),
-            lake: self.lake.clone(),
             backlog: self.backlog.clone(),
-            writer: writer.to_owned(),
+            writer,
             start,
             window: config.live.window.as_micros() as i64,
             status: self.status.clone(),
             metrics: metrics.clone(),
             runtime: Handle::current(),
             _lock: self.lock.clone(),
-        };
-        spawn("flush", Box::new(move || flusher.run(&completed)))?;
-        *self.requests.write() = Some(requests);
-        Ok(())
-    }
-
-    fn shared(&self, journal: &Arc<Journal>, metrics: &Metrics) -> Shared {
-        Shared {
-            lake: self.lake.clone(),
-            live: self.live.clone(),
-            objects: self.objects.clone(),
-            backlog: self.backlog.clone(),
-            deletions: self.deletions.clone(),
-            journal: journal.clone(),
-            status: self.status.clone(),
-            metrics: metrics.clone(),
         }
     }
 
@@ -435,6 +380,11 @@ impl Store {
     /// What is to be deleted, and what was.
     pub fn deletions(&self) -> &Arc<Deletions> {
         &self.deletions
+    }
+
+    /// Whether fresh files are merged into the lake by this process.
+    pub fn compaction(&self) -> &Arc<Compaction> {
+        &self.compaction
     }
 
     /// Where the files of a snapshot are.
@@ -504,32 +454,5 @@ fn decode_threads(config: &Config) -> usize {
     match config.ingest.decode_threads {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
         threads => threads as usize,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::LocalDisk;
-
-    /// Scenario: `writer.json` as this version writes it. Guarantee: it stays readable, and the ids in it stay.
-    #[test]
-    fn golden_writer() {
-        let golden = include_str!("../tests/golden/writer-v1.json").trim();
-        let writer: Writer = serde_json::from_str(golden).unwrap();
-        assert_eq!((writer.id.as_str(), writer.seed), ("00000000000000a1", u64::MAX));
-        assert_eq!(serde_json::to_string(&writer).unwrap(), golden);
-    }
-
-    /// Scenario: a folder is opened for the first time, after a crash in the middle of that, and again. Guarantee: it gets an
-    /// id of its own, once.
-    #[test]
-    fn a_folder_keeps_its_writer() {
-        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        std::fs::write(folders[0].path().join("writer.json.part"), "{").unwrap();
-        let load = |folder: usize| Writer::load(folders[folder].path(), &LocalDisk).unwrap();
-        let first = load(0);
-        assert_eq!((load(0).id, load(0).seed), (first.id.clone(), first.seed));
-        assert_ne!(load(1).id, first.id);
     }
 }

@@ -7,21 +7,13 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::blocks::{SPREAD, spans, stored, tenant};
-use common::{append_blocks, close, compacting, config, eager, local, memory, open, wait_until};
-use futures::TryStreamExt;
-use meshlake_config::{Config, Tenant};
+use common::blocks::{SPREAD, assert_stored, request_of, spans, stored, tenant};
+use common::{append, append_blocks, close, compacting, config, eager, local, memory, objects, open, wait_until};
+use meshlake_config::{ByteSize, Config, Tenant};
 use meshlake_storage::{DeletionError, Receipt, Selection, Store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
-
-async fn objects(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
-    let found = store.list(Some(&Path::from(folder))).map_ok(|object| object.location.to_string());
-    let mut found: Vec<String> = found.try_collect().await.unwrap();
-    found.sort();
-    found
-}
 
 /// Waits until every span is in the lake, and nothing that was replaced is left.
 async fn settled(store: &Store, files: Arc<dyn ObjectStore>) {
@@ -76,6 +68,48 @@ async fn fresh_files_become_lake_files() {
     assert!(store.snapshot().unwrap().files.iter().all(|file| file.traces.is_some()));
     wait_until("records go", || futures::executor::block_on(objects(files.as_ref(), "commits")).len() <= 2).await;
     close(store).await;
+}
+
+/// Scenario: many spans of two tenants, most of whose attributes are those of few keys, more spans after the first are merged, and the
+/// store opened again. Guarantee: frequent attributes get columns, in files to come, as many as are allowed; a column that is
+/// there stays; each tenant is shown those it has values of; every row reads back as it was, and `check` finds nothing wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn frequent_attributes_get_columns() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let mut settings = compacting(folder.path(), Duration::ZERO);
+    settings.compaction.promoted_max = 4;
+    settings.compaction.file_size = ByteSize::mib(8);
+    let numbers: Vec<u64> = (0..60_000).collect();
+    let columns = |store: &Store, tenant: &str| -> Vec<String> {
+        store.snapshot().unwrap().promotions.of(tenant).map(|promoted| promoted.column()).collect()
+    };
+    let mut first = Vec::new();
+    for (round, part) in numbers.chunks(30_000).enumerate() {
+        // Merged together, not one by one as they come.
+        settings.compaction.enabled = false;
+        let store = open_in(&settings, &files).await;
+        for spans in part.chunks(3_000) {
+            append(&store, request_of("team-a", spans)).await.unwrap();
+        }
+        close(store).await;
+        settings.compaction.enabled = true;
+        let store = open_in(&settings, &files).await;
+        settled(&store, files.clone()).await;
+        assert_stored(&store, "team-a", &numbers[..(round + 1) * 30_000]).await;
+        let promoted: Vec<String> = store.snapshot().unwrap().promotions.list.iter().map(|promoted| promoted.column()).collect();
+        assert!(promoted.len() == 4 && promoted.starts_with(&first), "{promoted:?} after {first:?}");
+        assert!(promoted.contains(&"resource.host".to_owned()), "{promoted:?}");
+        first = promoted;
+        close(store).await;
+    }
+    settings.compaction.enabled = false;
+    let store = open_in(&settings, &files).await;
+    append(&store, request_of("team-b", &[1])).await.unwrap();
+    assert_eq!((columns(&store, "team-a"), columns(&store, "team-b")), (first, vec![]));
+    close(store).await;
+    let report = meshlake_storage::check(&settings, local(), files).await.unwrap();
+    assert_eq!(report.problems, []);
 }
 
 /// Scenario: the same spans reach two collectors. Guarantee: they count twice until they are merged, then once (P2).

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use meshlake_config::{Config, Tenant};
-use meshlake_query::Engine;
+use meshlake_query::{Compaction, Engine};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -34,12 +34,18 @@ pub struct Api {
 }
 
 struct Shared {
-    engine: OnceLock<Engine>,
+    started: OnceLock<Started>,
     readiness: ReadinessProbe,
     registry: Registry,
     metrics: HttpMetrics,
     answers: Arc<Budget>,
     max_body_size: usize,
+}
+
+/// What there is from the start on.
+struct Started {
+    engine: Engine,
+    compaction: Arc<Compaction>,
 }
 
 impl Api {
@@ -48,7 +54,7 @@ impl Api {
     pub fn new(config: &Config, readiness: ReadinessProbe, mut registry: Registry) -> Api {
         let metrics = HttpMetrics::new(&mut registry);
         let shared = Shared {
-            engine: OnceLock::new(),
+            started: OnceLock::new(),
             readiness,
             registry,
             metrics,
@@ -59,21 +65,32 @@ impl Api {
     }
 
     /// Begins to answer queries; to be called once the journal is replayed. A second call changes nothing.
-    pub fn start(&self, engine: Engine) {
-        let _ = self.shared.engine.set(engine);
+    pub fn start(&self, engine: Engine, compaction: Arc<Compaction>) {
+        let _ = self.shared.started.set(Started { engine, compaction });
+    }
+
+    fn started(&self) -> Result<&Started, Problem> {
+        let started = self.shared.started.get();
+        started
+            .ok_or_else(|| Problem::new(Kind::Starting, "the journal is being replayed; /readyz tells when queries are answered"))
     }
 
     /// # Errors
     /// 503 before [`Api::start`].
     pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
-        let engine = self.shared.engine.get();
-        engine.ok_or_else(|| Problem::new(Kind::Starting, "the journal is being replayed; /readyz tells when queries are answered"))
+        Ok(&self.started()?.engine)
+    }
+
+    /// # Errors
+    /// 503 before [`Api::start`].
+    pub(crate) fn compaction(&self) -> Result<&Compaction, Problem> {
+        Ok(&self.started()?.compaction)
     }
 
     /// What `/readyz` says: not ready before [`Api::start`], then what the probe says.
     pub(crate) fn readiness(&self) -> Readiness {
         let mut readiness = (self.shared.readiness)();
-        if self.shared.engine.get().is_none() {
+        if self.shared.started.get().is_none() {
             readiness.ready = false;
             if readiness.problems.is_empty() {
                 readiness.problems.push("the journal is being replayed".to_owned());

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use http::{HeaderMap, Method, Request, StatusCode};
 use meshlake_config::Config;
-use meshlake_query::{Engine, MemorySource};
+use meshlake_query::{Compaction, Engine, MemorySource};
 use meshlake_storage::spans_schema;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -82,7 +82,8 @@ fn batch() -> RecordBatch {
 /// The API over [`SPANS`], with these settings.
 pub(crate) fn api(config: &Config) -> Api {
     let api = starting(config);
-    api.start(Engine::new(Arc::new(MemorySource::new(vec![batch()])), &config.query).unwrap());
+    let engine = Engine::new(Arc::new(MemorySource::new(vec![batch()])), &config.query).unwrap();
+    api.start(engine, Arc::new(Compaction::new(config.compaction.enabled)));
     api
 }
 

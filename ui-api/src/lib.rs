@@ -12,6 +12,7 @@
 //! | `GET /api/mesh/v1/traces` | summaries of the traces found, by pages |
 //! | `GET /api/mesh/v1/traces/{trace_id}` | one trace as OTLP, JSON or protobuf (P5) |
 //! | `POST /api/mesh/v1/sql` | one read-only statement, as JSON, CSV or Arrow |
+//! | `GET /api/mesh/v1/compaction`, `POST …/pause`, `…/resume` | whether this process merges files |
 //! | `GET /api/mesh/v1/openapi.json` | all of this, exactly |
 //! | `GET /healthz`, `/readyz`, `/metrics`, `/` | for the operator |
 //!
@@ -19,6 +20,7 @@
 //! |---|---|
 //! | 400 | a parameter, the tenant, the body or the SQL is wrong |
 //! | 404, 405, 406, 415 | no such route or trace; method; `accept`; `content-type` |
+//! | 409 | compaction can't be paused: it is off |
 //! | 408, 413 | the body came too slowly; it passes `api.max_body_size` |
 //! | 422 | more rows than `query.max_rows` |
 //! | 503 | starting; out of memory (`query.memory_limit`); with `retry-after` |
@@ -34,6 +36,7 @@ mod api;
 mod attributes;
 mod body;
 mod budget;
+mod compaction;
 mod deletions;
 #[cfg(test)]
 mod fixture;

@@ -10,7 +10,10 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Query, Tenant};
-use meshlake_storage::{AttributeCounter, Counted, Deletions, LiveBatch, Snapshot, SpanFile, spans_schema};
+use meshlake_storage::{
+    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Promotions, Scope, Snapshot, SpanFile, ValueType,
+    lake_schema, promote,
+};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
@@ -50,7 +53,7 @@ impl TestSource {
 
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
         let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
-        TestSource { snapshot: Snapshot { live: Vec::new(), files: Arc::default() }, store, deletions }
+        TestSource { snapshot: Snapshot { live: Vec::new(), files: Arc::default(), promotions: Arc::default() }, store, deletions }
     }
 
     pub(crate) fn add_live(&mut self, rows: &[SpanRow]) {
@@ -59,7 +62,8 @@ impl TestSource {
         }
     }
 
-    /// Writes a file of the rows in pages of a few rows, several row groups.
+    /// Writes a file of the rows in pages of a few rows, several row groups. The first has columns for no promoted attribute, and each
+    /// that follows for one more of [`promoted`], as files of a lake do.
     pub(crate) async fn add_file(&mut self, rows: &[SpanRow]) {
         let properties = WriterProperties::builder()
             .set_max_row_group_row_count(Some(64))
@@ -88,8 +92,12 @@ impl TestSource {
         let Some((start_min, start_max)) = bounds(rows) else { return };
         let mut rows = rows.to_vec();
         rows.sort_by_key(|row| (row.tenant.clone(), row.trace, row.start));
-        let mut writer = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(properties)).unwrap();
-        writer.write(&batch(&rows)).unwrap();
+        let list = &promoted()[..self.snapshot.files.len() % (promoted().len() + 1)];
+        let mut writer = ArrowWriter::try_new(Vec::new(), lake_schema(list), Some(properties)).unwrap();
+        let stored = promote(&batch(&rows), list).unwrap();
+        let mut columns = PromotedColumns::new(list);
+        columns.note(&stored);
+        writer.write(&stored).unwrap();
         let bytes = writer.into_inner().unwrap();
         let size = bytes.len() as u64;
         let path = object_store::path::Path::from(path);
@@ -105,9 +113,12 @@ impl TestSource {
             start_max,
             end_max: i64::MAX,
             tenants,
+            promoted: columns,
             ..SpanFile::default()
         };
-        Arc::make_mut(&mut self.snapshot.files).push(Arc::new(file));
+        let files = Arc::make_mut(&mut self.snapshot.files);
+        files.push(Arc::new(file));
+        self.snapshot.promotions = Arc::new(Promotions::new(promoted(), files.iter().map(AsRef::as_ref)));
     }
 
     pub(crate) fn engine(self) -> Engine {
@@ -117,6 +128,18 @@ impl TestSource {
     pub(crate) fn engine_with(self, config: &Query) -> Engine {
         Engine::new(Arc::new(self), config).unwrap()
     }
+}
+
+/// The promoted attributes of the lakes of tests.
+pub(crate) fn promoted() -> Vec<Promoted> {
+    let promoted = |scope, key: &str, value_type| Promoted { scope, key: key.to_owned(), value_type };
+    vec![
+        promoted(Scope::Span, "retries", ValueType::Int),
+        promoted(Scope::Span, "x", ValueType::String),
+        promoted(Scope::Resource, "x", ValueType::String),
+        promoted(Scope::Span, "ok", ValueType::Bool),
+        promoted(Scope::Span, "d", ValueType::Double),
+    ]
 }
 
 fn bounds(rows: &[SpanRow]) -> Option<(i64, i64)> {

@@ -75,13 +75,13 @@ fn schema() -> Arc<Schema> {
 
 /// The actions that make the state.
 async fn actions(store: &dyn ObjectStore, state: &LakeState) -> Result<Vec<Action>, LakeError> {
-    // The table's own description never changes, and stands in the first version or in an earlier checkpoint.
+    // The protocol never changes, and stands in the first version or in an earlier checkpoint.
     let first = match delta::read(store, 0).await? {
         Some(actions) => actions,
         None => read(store).await?.map(|(_, actions)| actions).unwrap_or_default(),
     };
-    let mut actions: Vec<Action> =
-        first.into_iter().filter(|action| action.protocol.is_some() || action.meta_data.is_some()).collect();
+    let mut actions: Vec<Action> = first.into_iter().filter(|action| action.protocol.is_some()).collect();
+    actions.extend(state.meta_data.clone().map(|meta_data| Action { meta_data: Some(meta_data), ..Action::default() }));
     let txns = state.watermarks.iter().map(|(app_id, version)| delta::Txn {
         app_id: app_id.clone(),
         version: *version as i64,

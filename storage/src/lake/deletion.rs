@@ -1,11 +1,12 @@
 //! Deletion on demand: which spans, how far it is, and the receipt.
 //!
 //! A deletion covers what was acknowledged before it was asked for: every generation up to [`Receipt::generations`], and every
-//! lake file written before [`Receipt::requested`]. Merges leave its spans out of what they read of those, so that each file
-//! without them takes the place of one with them in one commit. The receipt is `deletions/<id>.json`, and is written before
-//! the answer to who asked and before each commit: a crash at any point leaves a deletion that goes on.
+//! lake file of the version in which it began (`Compactor::begin_deletions`). Merges leave its spans out of what they read of
+//! those, so that each file without them takes the place of one with them in one commit. The receipt is `deletions/<id>.json`,
+//! and is written before the answer to who asked and before each commit: a crash at any point leaves a deletion that goes on.
+//! Several processes may carry one out; each adds to the receipt what it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,8 +23,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::error;
 
-use super::LakeError;
-use super::state::LakeFile;
 use crate::ingest::now;
 use crate::schema::column_index;
 use crate::snapshot::SpanFile;
@@ -133,12 +132,23 @@ impl Receipt {
         self.files.iter().map(|file| file.spans).sum()
     }
 
-    fn path(&self) -> Path {
-        Path::from(format!("{FOLDER}/{}.json", self.id))
+    /// Adds what another process has noted of the same deletion.
+    fn add(&mut self, noted: Receipt) {
+        for file in noted.files {
+            match self.files.iter_mut().find(|known| known.file == file.file) {
+                Some(known) => {
+                    known.replaced = earlier(known.replaced, file.replaced);
+                    known.deleted = earlier(known.deleted, file.deleted);
+                }
+                None => self.files.push(file),
+            }
+        }
+        self.hidden = earlier(self.hidden, noted.hidden);
+        self.finished = earlier(self.finished, noted.finished);
     }
 
     async fn put(&self, store: &dyn ObjectStore) -> Result<(), DeletionError> {
-        let path = self.path();
+        let path = receipt_path(&self.id);
         let bytes = serde_json::to_vec(self).map_err(|error| unreadable(&path, &error))?;
         store.put_opts(&path, bytes.into(), PutMode::Overwrite.into()).await?;
         Ok(())
@@ -154,6 +164,14 @@ impl Receipt {
     }
 }
 
+fn receipt_path(id: &str) -> Path {
+    Path::from(format!("{FOLDER}/{id}.json"))
+}
+
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
+}
+
 fn unreadable(path: &Path, reason: &dyn fmt::Display) -> DeletionError {
     DeletionError::Unreadable { path: path.to_string(), reason: reason.to_string() }
 }
@@ -163,7 +181,6 @@ fn unreadable(path: &Path, reason: &dyn fmt::Display) -> DeletionError {
 pub(crate) struct Doomed {
     pub id: String,
     tenant: String,
-    pub requested: i64,
     pub generations: BTreeMap<String, u64>,
     start: i64,
     end: i64,
@@ -188,7 +205,6 @@ impl Doomed {
         Ok(Doomed {
             id: receipt.id.clone(),
             tenant: receipt.tenant.clone(),
-            requested: receipt.requested,
             generations: receipt.generations.clone(),
             start: start.unwrap_or(i64::MIN),
             end: end.unwrap_or(i64::MAX),
@@ -198,7 +214,7 @@ impl Doomed {
     }
 
     /// Whether some of the spans may be in the file.
-    fn may_be_in(&self, file: &SpanFile) -> bool {
+    pub(crate) fn may_be_in(&self, file: &SpanFile) -> bool {
         file.tenants.contains(&self.tenant)
             && file.start_min < self.end
             && file.start_max >= self.start
@@ -208,11 +224,6 @@ impl Doomed {
     /// Whether the deletion covers a fresh file and some of its spans may be there.
     pub(crate) fn covers_fresh(&self, writer: &str, generation: u64, file: &SpanFile) -> bool {
         self.generations.get(writer).is_some_and(|last| generation <= *last) && self.may_be_in(file)
-    }
-
-    /// The same of a lake file.
-    pub(crate) fn covers_lake(&self, file: &LakeFile) -> bool {
-        file.written <= self.requested && self.may_be_in(&file.file)
     }
 
     /// The rows that stay.
@@ -267,6 +278,8 @@ pub struct Deletions {
     conditions: Arc<dyn Conditions>,
     generations: Box<Generations>,
     open: Mutex<Vec<Open>>,
+    /// The ids of all that were looked at.
+    known: Mutex<HashSet<String>>,
 }
 
 #[derive(Clone)]
@@ -288,19 +301,35 @@ impl Deletions {
         conditions: Arc<dyn Conditions>,
         generations: impl Fn() -> BTreeMap<String, u64> + Send + Sync + 'static,
     ) -> Deletions {
-        Deletions { objects, conditions, generations: Box::new(generations), open: Mutex::default() }
+        Deletions { objects, conditions, generations: Box::new(generations), open: Mutex::default(), known: Mutex::default() }
     }
 
-    /// Goes on with what was not finished.
+    /// Goes on with what was not finished, and takes up what other processes were asked for since the last time.
     pub(crate) async fn load(&self) -> Result<(), DeletionError> {
-        for receipt in self.all().await?.into_iter().filter(|receipt| receipt.finished.is_none()) {
+        for (id, path) in self.list().await? {
+            if self.known.lock().contains(&id) {
+                continue;
+            }
+            let receipt = Receipt::get(self.objects.as_ref(), &path).await?;
+            let mut open = self.open.lock();
+            if !self.known.lock().insert(id) || receipt.finished.is_some() {
+                continue;
+            }
             match Doomed::new(&receipt, self.conditions.as_ref()) {
-                Ok(doomed) => self.open.lock().push(Open { receipt, doomed: Arc::new(doomed) }),
+                Ok(doomed) => open.push(Open { receipt, doomed: Arc::new(doomed) }),
                 // It was read once: another version of this program took it.
                 Err(why) => error!(deletion = receipt.id, %why, "can't go on with a deletion"),
             }
         }
         Ok(())
+    }
+
+    /// The receipts that there are, by id.
+    async fn list(&self) -> Result<Vec<(String, Path)>, DeletionError> {
+        let found = self.objects.list(Some(&Path::from(FOLDER))).map_ok(|object| object.location);
+        let found: Vec<Path> = found.try_collect().await?;
+        let id = |path: &Path| Some(path.filename()?.strip_suffix(".json")?.to_owned());
+        Ok(found.into_iter().filter_map(|path| Some((id(&path)?, path))).collect())
     }
 
     /// Takes a deletion. When this returns, it is durable; the receipt tells how far it is.
@@ -309,8 +338,6 @@ impl Deletions {
     /// If the selection is wrong, or the object store fails.
     pub async fn request(&self, tenant: &Tenant, selection: Selection) -> Result<Receipt, DeletionError> {
         let receipt = {
-            // Merges look here after they have taken their time of writing: one that does not see this deletion has an earlier
-            // one than it.
             let mut open = self.open.lock();
             let requested = now().max(open.last().map_or(0, |last| last.receipt.requested + 1));
             let receipt = Receipt {
@@ -325,11 +352,14 @@ impl Deletions {
                 finished: None,
             };
             let doomed = Arc::new(Doomed::new(&receipt, self.conditions.as_ref())?);
+            self.known.lock().insert(receipt.id.clone());
             open.push(Open { receipt: receipt.clone(), doomed });
             receipt
         };
         if let Err(error) = receipt.put(self.objects.as_ref()).await {
+            // Should it be there all the same, it is found like one that another process was asked for.
             self.open.lock().retain(|open| open.receipt.id != receipt.id);
+            self.known.lock().remove(&receipt.id);
             return Err(error);
         }
         Ok(receipt)
@@ -344,7 +374,7 @@ impl Deletions {
         if !known {
             return Ok(None);
         }
-        match Receipt::get(self.objects.as_ref(), &Path::from(format!("{FOLDER}/{id}.json"))).await {
+        match Receipt::get(self.objects.as_ref(), &receipt_path(id)).await {
             Ok(receipt) => Ok((receipt.tenant == tenant.as_str()).then_some(receipt)),
             Err(DeletionError::Store(object_store::Error::NotFound { .. })) => Ok(None),
             Err(error) => Err(error),
@@ -363,10 +393,9 @@ impl Deletions {
     }
 
     async fn all(&self) -> Result<Vec<Receipt>, DeletionError> {
-        let found: Vec<_> = self.objects.list(Some(&Path::from(FOLDER))).try_collect().await?;
         let mut receipts = Vec::new();
-        for object in found {
-            receipts.push(Receipt::get(self.objects.as_ref(), &object.location).await?);
+        for (_, path) in self.list().await? {
+            receipts.push(Receipt::get(self.objects.as_ref(), &path).await?);
         }
         Ok(receipts)
     }
@@ -384,17 +413,20 @@ impl Deletions {
     }
 
     /// Changes a receipt, durably. One that is finished is no longer open.
-    pub(crate) async fn update(&self, id: &str, change: impl FnOnce(&mut Receipt)) -> Result<(), LakeError> {
+    pub(crate) async fn update(&self, id: &str, change: impl FnOnce(&mut Receipt)) -> Result<(), DeletionError> {
+        let noted = match Receipt::get(self.objects.as_ref(), &receipt_path(id)).await {
+            Ok(noted) => Some(noted),
+            Err(DeletionError::Store(object_store::Error::NotFound { .. })) => None,
+            Err(error) => return Err(error),
+        };
         let receipt = {
             let mut open = self.open.lock();
             let Some(open) = open.iter_mut().find(|open| open.receipt.id == id) else { return Ok(()) };
+            noted.into_iter().for_each(|noted| open.receipt.add(noted));
             change(&mut open.receipt);
             open.receipt.clone()
         };
-        receipt.put(self.objects.as_ref()).await.map_err(|error| match error {
-            DeletionError::Store(error) => LakeError::Store(error),
-            other => LakeError::Unreadable { path: receipt.path().to_string(), reason: other.to_string() },
-        })?;
+        receipt.put(self.objects.as_ref()).await?;
         if receipt.finished.is_some() {
             self.open.lock().retain(|open| open.receipt.id != id);
         }
@@ -427,5 +459,16 @@ mod tests {
         let golden = include_str!("../../tests/golden/deletion-v1.json").trim();
         assert_eq!(serde_json::to_string(&receipt()).unwrap(), golden);
         assert_eq!(serde_json::from_str::<Receipt>(golden).unwrap(), receipt());
+    }
+
+    /// Scenario: two processes note what they did. Guarantee: the receipt has all of it, each file once, with the earliest times.
+    #[test]
+    fn what_others_noted_is_added() {
+        let file = |file: &str, replaced, deleted| Rewritten { file: file.into(), spans: 2, replaced, deleted };
+        let noted = |files, hidden| Receipt { files, hidden, finished: None, ..receipt() };
+        let mut one = noted(vec![file("a", Some(9), None), file("b", Some(5), None)], None);
+        one.add(noted(vec![file("a", Some(8), Some(20)), file("c", None, None)], Some(10)));
+        let all = vec![file("a", Some(8), Some(20)), file("b", Some(5), None), file("c", None, None)];
+        assert_eq!(one, noted(all, Some(10)));
     }
 }

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::LakeError;
-use crate::schema::spans_schema;
+use crate::promoted::Promoted;
+use crate::residual::ValueType;
+use crate::schema::{Scope, spans_schema};
 
 /// Where the table is in the object store.
 pub(crate) const ROOT: &str = "lake";
@@ -103,6 +105,48 @@ pub(crate) struct MetaData {
     pub created_time: Option<i64>,
 }
 
+impl MetaData {
+    /// The promoted attributes that the schema lists, in order.
+    pub(crate) fn promoted(&self) -> Vec<Promoted> {
+        let schema: Value = serde_json::from_str(&self.schema_string).unwrap_or_default();
+        let fields = schema.get("fields").and_then(Value::as_array);
+        fields.into_iter().flatten().filter_map(promoted_of).collect()
+    }
+
+    /// The same table with these promoted attributes.
+    pub(crate) fn with_promoted(&self, list: &[Promoted]) -> MetaData {
+        MetaData { schema_string: schema(list).to_string(), ..self.clone() }
+    }
+}
+
+/// Keys of the metadata of a promoted attribute's column.
+const SCOPE: &str = "meshlake.scope";
+const KEY: &str = "meshlake.key";
+
+fn promoted_of(field: &Value) -> Option<Promoted> {
+    let metadata = field.get("metadata")?;
+    let scope = match metadata.get(SCOPE)?.as_str()? {
+        "span" => Scope::Span,
+        "resource" => Scope::Resource,
+        _ => return None,
+    };
+    let value_type = match field.get("type")?.as_str()? {
+        "string" => ValueType::String,
+        "long" => ValueType::Int,
+        "double" => ValueType::Double,
+        "boolean" => ValueType::Bool,
+        _ => return None,
+    };
+    Some(Promoted { scope, key: metadata.get(KEY)?.as_str()?.to_owned(), value_type })
+}
+
+fn promoted_field(promoted: &Promoted) -> Value {
+    let scope = if promoted.scope == Scope::Span { "span" } else { "resource" };
+    let mut described = field(&promoted.field());
+    described["metadata"] = json!({SCOPE: scope, KEY: promoted.key});
+    described
+}
+
 /// The actions that make the table. `random` becomes its id.
 pub(crate) fn create(random: u128, now_ms: i64) -> Vec<Action> {
     let hex = format!("{random:032x}");
@@ -110,7 +154,7 @@ pub(crate) fn create(random: u128, now_ms: i64) -> Vec<Action> {
     let meta_data = MetaData {
         id,
         format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
-        schema_string: schema(&spans_schema()).to_string(),
+        schema_string: schema(&[]).to_string(),
         partition_columns: vec!["tenant".to_owned(), DATE.to_owned()],
         configuration: BTreeMap::new(),
         created_time: Some(now_ms),
@@ -126,8 +170,9 @@ pub(crate) fn partition(tenant: &str, date: Option<String>) -> Tags {
     BTreeMap::from([("tenant".to_owned(), Some(tenant.to_owned())), (DATE.to_owned(), date)])
 }
 
-fn schema(columns: &Schema) -> Value {
-    let mut fields: Vec<Value> = columns.fields().iter().map(|column| field(column)).collect();
+fn schema(promoted: &[Promoted]) -> Value {
+    let mut fields: Vec<Value> = spans_schema().fields().iter().map(|column| field(column)).collect();
+    fields.extend(promoted.iter().map(promoted_field));
     fields.push(json!({"name": DATE, "type": "date", "nullable": true, "metadata": {}}));
     json!({"type": "struct", "fields": fields})
 }
@@ -208,5 +253,26 @@ mod tests {
     fn golden_table() {
         let lines: Vec<String> = create(1, 2).iter().map(|action| serde_json::to_string(action).unwrap()).collect();
         assert_eq!(lines.join("\n"), include_str!("../../tests/golden/delta-v0.json").trim());
+    }
+
+    /// Scenario: promoted attributes of every type, as this version lists them. Guarantee: they stay readable, in their order, and the
+    /// rest of the table's description stays as it was.
+    #[test]
+    fn golden_promoted() {
+        let promoted = |scope, key: &str, value_type| Promoted { scope, key: key.to_owned(), value_type };
+        let list = vec![
+            promoted(Scope::Span, "app.user", ValueType::String),
+            promoted(Scope::Resource, "replicas", ValueType::Int),
+            promoted(Scope::Span, "share", ValueType::Double),
+            promoted(Scope::Span, "cached", ValueType::Bool),
+        ];
+        let table = create(1, 2).into_iter().find_map(|action| action.meta_data).unwrap();
+        let with_promoted = table.with_promoted(&list);
+        assert_eq!(with_promoted.promoted(), list);
+        assert_eq!(with_promoted.with_promoted(&[]), table);
+        let base = spans_schema().fields().len();
+        let schema: Value = serde_json::from_str(&with_promoted.schema_string).unwrap();
+        let lines: Vec<String> = schema["fields"].as_array().unwrap()[base..].iter().map(Value::to_string).collect();
+        assert_eq!(lines.join("\n"), include_str!("../../tests/golden/delta-promoted.json").trim());
     }
 }

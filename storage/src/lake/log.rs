@@ -1,5 +1,6 @@
 //! The table's resident state, and the one way to change the table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,10 +12,11 @@ use tracing::warn;
 use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
-use super::state::{LakeFile, LakeState};
+use super::state::{LakeFile, LakeState, deletion};
 use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
+use crate::promoted::Promoted;
 use crate::snapshot::SpanFile;
 
 /// Objects that are read at once.
@@ -38,18 +40,28 @@ pub(crate) struct Change {
     pub remove: Vec<LakeFile>,
     /// Watermarks: the name, what it must be, what it becomes.
     pub watermarks: Vec<(String, Option<u64>, u64)>,
+    /// A deletion that covers every file that the table has then, and the last time of writing of one.
+    pub begins: Option<(String, i64)>,
+    /// The deletions that had begun when this was planned, if its files hold rows that one begun since may cover.
+    pub begun: Option<BTreeSet<String>>,
     /// Whether the removed files' spans are gone, and not in `add`.
     pub deletes: bool,
+    /// Attributes that get columns, in files to come.
+    pub promote: Vec<Promoted>,
 }
 
 impl Change {
     /// Whether nobody else changed what this change was made from.
-    fn applies(&self, state: &LakeState) -> bool {
+    pub(crate) fn applies(&self, state: &LakeState) -> bool {
+        let begins = |(id, last): &(String, i64)| state.deletion(id).is_none() && state.last_written() <= *last;
         self.remove.iter().all(|file| state.files.contains_key(&file.file.path))
             && self.watermarks.iter().all(|(name, was, _)| state.watermarks.get(name).copied() == *was)
+            && self.begins.as_ref().is_none_or(begins)
+            && self.begun.as_ref().is_none_or(|begun| state.deletions().map(|(id, _)| id).eq(begun.iter().map(String::as_str)))
     }
 
-    fn actions(&self, operation: &str) -> Vec<Action> {
+    /// The actions that make the change to a table in this state.
+    fn actions(&self, operation: &str, state: &LakeState) -> Vec<Action> {
         let now = now();
         let info = serde_json::json!({
             "timestamp": now / 1_000,
@@ -58,11 +70,14 @@ impl Change {
             "operationId": operation,
         });
         let mut actions = vec![Action { commit_info: Some(info), ..Action::default() }];
-        let txns = self.watermarks.iter().map(|(app_id, _, version)| Txn {
-            app_id: app_id.clone(),
-            version: *version as i64,
-            last_updated: Some(now / 1_000),
-        });
+        let more: Vec<&Promoted> = self.promote.iter().filter(|promoted| !state.promoted.contains(promoted)).collect();
+        if let Some(meta_data) = state.meta_data.as_ref().filter(|_| !more.is_empty()) {
+            let list: Vec<Promoted> = state.promoted.iter().chain(more).cloned().collect();
+            actions.push(Action { meta_data: Some(meta_data.with_promoted(&list)), ..Action::default() });
+        }
+        let watermarks = self.watermarks.iter().map(|(name, _, to)| (name.clone(), *to as i64));
+        let begins = self.begins.iter().map(|(id, last)| (deletion(id), *last));
+        let txns = watermarks.chain(begins).map(|(app_id, version)| Txn { app_id, version, last_updated: Some(now / 1_000) });
         actions.extend(txns.map(|txn| Action { txn: Some(txn), ..Action::default() }));
         let removes = self.remove.iter().map(|file| file.to_remove(now, true));
         actions.extend(removes.map(|remove| Action { remove: Some(remove), ..Action::default() }));
@@ -145,10 +160,13 @@ impl Lake {
                 self.refresh().await?;
                 continue;
             }
-            if !change.applies(&self.state.lock()) {
-                return Err(LakeError::Conflict);
-            }
-            let actions = change.actions(&operation);
+            let actions = {
+                let state = self.state.lock();
+                if !change.applies(&state) {
+                    return Err(LakeError::Conflict);
+                }
+                change.actions(&operation, &state)
+            };
             let created = delta::create_version(self.objects.as_ref(), version, &actions).await?;
             let found = if created { Some(actions) } else { delta::read(self.objects.as_ref(), version).await? };
             let Some(found) = found else { continue };
@@ -188,6 +206,11 @@ impl Lake {
             }
         }
         Ok(deleted)
+    }
+
+    /// Forgets all removed files: others delete them.
+    pub(crate) fn forget_removed(&self) {
+        self.state.lock().removed.clear();
     }
 
     /// Notes that a removed file is deleted.

@@ -17,6 +17,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use super::LakeError;
 use super::deletion::Doomed;
+use crate::promoted::{Promoted, demote, lake_schema};
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
@@ -45,6 +46,8 @@ pub(crate) struct Input {
 struct Run {
     input: Input,
     stream: ParquetRecordBatchStream<FileReader>,
+    /// The promoted attributes that the file has columns for.
+    promoted: Vec<Promoted>,
     /// Read and not merged.
     rows: Option<RecordBatch>,
     ended: bool,
@@ -108,15 +111,17 @@ impl<'a> Keys<'a> {
 }
 
 impl Run {
-    async fn open(store: &Arc<dyn ObjectStore>, input: Input) -> Result<Run, LakeError> {
+    async fn open(store: &Arc<dyn ObjectStore>, input: Input, promoted: &[Promoted]) -> Result<Run, LakeError> {
         let file = &input.file;
+        let promoted = promoted.get(..file.promoted.count).ok_or_else(|| defect("more promoted attributes than the table has"))?;
         let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
         let reader = FileReader::new(store.clone(), path, file.size);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?.with_batch_size(BATCH_ROWS);
-        if builder.schema().fields() != spans_schema().fields() {
+        if builder.schema().fields() != lake_schema(promoted).fields() {
             return Err(defect(&format!("{} has other columns", file.path)));
         }
-        Ok(Run { stream: builder.build()?, input, rows: None, ended: false, dropped: BTreeMap::new() })
+        let promoted = promoted.to_vec();
+        Ok(Run { stream: builder.build()?, promoted, input, rows: None, ended: false, dropped: BTreeMap::new() })
     }
 
     /// Reads on.
@@ -124,7 +129,7 @@ impl Run {
         match self.stream.next().await.transpose()? {
             None => self.ended = true,
             Some(batch) => {
-                let batch = self.without_doomed(batch.with_schema(spans_schema())?)?;
+                let batch = self.without_doomed(demote(&batch, &self.promoted)?)?;
                 self.rows = match self.rows.take() {
                     Some(rows) => Some(concat_batches(&spans_schema(), [&rows, &batch])?),
                     None => (batch.num_rows() > 0).then_some(batch),
@@ -171,11 +176,11 @@ impl Run {
 }
 
 impl Merge {
-    /// Opens the files.
-    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, inputs: Vec<Input>) -> Result<Merge, LakeError> {
+    /// Opens files of a table with these promoted attributes.
+    pub(crate) async fn open(store: &Arc<dyn ObjectStore>, inputs: Vec<Input>, promoted: &[Promoted]) -> Result<Merge, LakeError> {
         let mut runs = Vec::with_capacity(inputs.len());
         for input in inputs {
-            runs.push(Run::open(store, input).await?);
+            runs.push(Run::open(store, input, promoted).await?);
         }
         Ok(Merge { runs })
     }

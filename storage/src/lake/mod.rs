@@ -3,30 +3,43 @@
 //! Fresh files of a window that has settled are merged into it and committed together with a watermark for each writer, so
 //! that a fresh file is read until exactly the version in which its spans are in the table (P2).
 
+mod alone;
 mod attribute_summary;
+mod backlog;
 mod checkpoint;
+mod clean;
 mod compact;
+mod compaction;
 mod deletion;
 mod delta;
 mod erase;
 mod filter;
+mod follow;
 mod log;
 mod merge;
+mod metered;
 mod output;
+mod plan;
+mod share;
 mod state;
 mod summary;
 
-pub(crate) use compact::{Backlog, Compactor, Fresh, Shared};
+pub use alone::{LoneCompactor, Stop};
+pub(crate) use backlog::{Backlog, Fresh};
+pub(crate) use compact::{Compactor, Shared};
+pub use compaction::{Compaction, CompactionState, CompactionStatus};
 pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rewritten, Selection};
 pub use filter::TraceFilter;
 pub(crate) use filter::key;
 pub(crate) use log::{Change, Lake, beside, filter_path, put_filter};
-pub(crate) use state::LakeFile;
+pub(crate) use state::{LakeFile, LakeState};
 pub use summary::{OperationCount, Summary};
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 use thiserror::Error;
+
+use crate::commit::CommitError;
 
 /// Why the lake could not be read or changed. What was in it is still there.
 #[derive(Debug, Error)]
@@ -45,7 +58,13 @@ pub enum LakeError {
     /// Somebody else merged the same window, or removed a file that was being merged.
     #[error("another process changed what was being merged")]
     Conflict,
-    /// The process ends, or requests need the machine: it is merged later.
+    /// A commit record can't be read.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A receipt of a deletion can't be read or written.
+    #[error(transparent)]
+    Deletion(#[from] DeletionError),
+    /// The process ends, somebody paused it, or requests need the machine: it is merged later.
     #[error("stopped while merging")]
     Stopped,
     /// Rows do not make a batch: a defect of this crate, or a damaged file.

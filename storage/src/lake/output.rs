@@ -17,12 +17,10 @@ use super::summary::Summarizer;
 use super::{LakeError, delta};
 use crate::counter::{AttributeCounter, AttributeCounts, Counted};
 use crate::layout;
+use crate::promoted::{Promoted, PromotedColumns, lake_schema, promote};
 use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
 use crate::sorted::{SortedRows, Window};
-
-/// Bytes that are put at once, and held till then.
-const PART: usize = 8 << 20;
 
 /// Rows that are gathered at once.
 const ROWS: usize = 16_384;
@@ -38,6 +36,10 @@ pub(crate) struct Output<'a> {
     pub written: i64,
     /// Bytes at which a file ends, at the next trace.
     pub file_size: usize,
+    /// Bytes that are put at once, and held till then.
+    pub part: usize,
+    /// The attributes that get columns of their own.
+    pub promoted: Arc<Vec<Promoted>>,
     pub open: Option<OpenFile>,
     pub done: Vec<Finished>,
 }
@@ -54,6 +56,7 @@ pub(crate) struct OpenFile {
     writer: AsyncArrowWriter<BufWriter>,
     tenant: String,
     file: SpanFile,
+    promoted: Arc<Vec<Promoted>>,
     traces: Vec<u64>,
     last_trace: [u8; 16],
     summary: Summarizer,
@@ -61,13 +64,14 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(store: &Arc<dyn ObjectStore>, path: &Path, tenant: &str, window: Option<i64>) -> Result<OpenFile, LakeError> {
-        let parts = BufWriter::with_capacity(store.clone(), path.clone(), PART).with_max_concurrency(1);
-        let writer = AsyncArrowWriter::try_new(parts, spans_schema(), Some(layout::lake()?))?;
+    fn new(output: &Output<'_>, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
+        let parts = BufWriter::with_capacity(output.store.clone(), path.clone(), output.part).with_max_concurrency(1);
+        let writer = AsyncArrowWriter::try_new(parts, lake_schema(&output.promoted), Some(layout::lake()?))?;
         let file = SpanFile {
             path: path.to_string(),
             tenants: vec![tenant.to_owned()],
-            window,
+            window: output.window,
+            promoted: PromotedColumns::new(&output.promoted),
             start_min: i64::MAX,
             start_max: i64::MIN,
             end_max: i64::MIN,
@@ -77,6 +81,7 @@ impl OpenFile {
             writer,
             tenant: tenant.to_owned(),
             file,
+            promoted: output.promoted.clone(),
             traces: Vec::new(),
             last_trace: [0; 16],
             summary: Summarizer::default(),
@@ -106,6 +111,8 @@ impl OpenFile {
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
         self.summary.add(&batch)?;
         self.attributes.add(&batch)?;
+        let batch = promote(&batch, &self.promoted)?;
+        self.file.promoted.note(&batch);
         Ok(self.writer.write(&batch).await?)
     }
 }
@@ -130,17 +137,18 @@ impl Output<'_> {
             if ends {
                 self.finish().await?;
             }
-            let path = self.path();
-            let open = match &mut self.open {
+            let mut open = match self.open.take() {
                 Some(open) => open,
-                none => none.insert(OpenFile::new(self.store, &path, tenant, self.window)?),
+                None => OpenFile::new(self, &self.path(), tenant)?,
             };
             // A full file takes the rest of its last trace.
             let same_trace = open.is_full(self.file_size).then_some(open.last_trace);
             let belongs = |row: &usize| rows.same_tenant(*row, from) && same_trace.is_none_or(|trace| rows.trace(*row) == trace);
             let most = rows.len().min(from + ROWS);
             let until = (from..most).find(|row| !belongs(row)).unwrap_or(most);
-            open.write(rows, from..until).await?;
+            let written = open.write(rows, from..until).await;
+            self.open = Some(open);
+            written?;
             from = until;
         }
         Ok(())

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::delta::{Action, Add, Remove, Tags, Txn, partition};
+use super::delta::{Action, Add, MetaData, Remove, Tags, Txn, partition};
+use crate::ingest::now;
+use crate::promoted::{Promoted, PromotedColumns, Promotions};
 use crate::snapshot::SpanFile;
 
 /// A file of the table.
@@ -23,10 +25,14 @@ pub(crate) struct LakeState {
     pub next: u64,
     /// By path in the object store.
     pub files: BTreeMap<String, LakeFile>,
-    /// The last generation of each [`watermark`] that is in the lake.
+    /// The last generation of each [`watermark`] that is in the lake, and how far each [`deletion`] reaches.
     pub watermarks: HashMap<String, u64>,
     /// Files that were taken out, and when (microseconds).
     pub removed: BTreeMap<String, i64>,
+    /// The table's own description.
+    pub meta_data: Option<MetaData>,
+    /// The attributes with columns of their own, as the description lists them.
+    pub promoted: Arc<Vec<Promoted>>,
 }
 
 /// Names a writer's fresh files of a window: the `appId` of `txn`.
@@ -35,6 +41,14 @@ pub(crate) fn watermark(writer: &str, window: Option<i64>) -> String {
         Some(window) => format!("{writer}/{window}"),
         None => format!("{writer}/unplaced"),
     }
+}
+
+/// Begins the `appId` of a deletion, whose `version` is the last time of writing that it covers.
+const DELETION: &str = "deletion/";
+
+/// Names a deletion in the log.
+pub(crate) fn deletion(id: &str) -> String {
+    format!("{DELETION}{id}")
 }
 
 impl LakeState {
@@ -49,11 +63,43 @@ impl LakeState {
         own.map(|(_, generation)| *generation).max()
     }
 
+    /// The promoted attributes, and whose they are.
+    pub(crate) fn promotions(&self) -> Promotions {
+        Promotions::new(self.promoted.to_vec(), self.files.values().map(|file| file.file.as_ref()))
+    }
+
+    /// A deletion that has begun: it covers the files that were written up to this time.
+    pub(crate) fn deletion(&self, id: &str) -> Option<i64> {
+        self.watermarks.get(&deletion(id)).map(|last| *last as i64)
+    }
+
+    /// All deletions that have begun, by id.
+    pub(crate) fn deletions(&self) -> impl Iterator<Item = (&str, i64)> {
+        let begun = self.watermarks.iter().filter_map(|(name, last)| Some((name.strip_prefix(DELETION)?, *last as i64)));
+        begun.collect::<BTreeMap<_, _>>().into_iter()
+    }
+
+    /// When the newest file was written.
+    pub(crate) fn last_written(&self) -> i64 {
+        self.files.values().map(|file| file.written).max().unwrap_or(0)
+    }
+
+    /// The time of writing of a file that is planned now: whatever the clocks, no deletion that has begun covers it. Whole
+    /// milliseconds, as the log has them.
+    pub(crate) fn next_written(&self) -> i64 {
+        let begun = self.deletions().map(|(_, last)| last).max().unwrap_or(0);
+        now().max(begun + 1_000) / 1_000 * 1_000
+    }
+
     /// Takes in the actions of the next version.
     pub(crate) fn apply(&mut self, actions: &[Action]) {
         for action in actions {
             if let Some(Txn { app_id, version, .. }) = &action.txn {
                 self.watermarks.insert(app_id.clone(), u64::try_from(*version).unwrap_or_default());
+            }
+            if let Some(meta_data) = &action.meta_data {
+                self.promoted = Arc::new(meta_data.promoted());
+                self.meta_data = Some(meta_data.clone());
             }
             if let Some(remove) = &action.remove {
                 let path = object_path(&remove.path);
@@ -78,6 +124,8 @@ const END_MAX: &str = "meshlake.end_max";
 const ROWS: &str = "meshlake.rows";
 const WINDOW: &str = "meshlake.window";
 const REWRITES: &str = "meshlake.rewrites";
+const PROMOTED: &str = "meshlake.promoted";
+const PROMOTED_FILLED: &str = "meshlake.promoted_filled";
 
 impl LakeFile {
     /// The action that puts the file into the table.
@@ -102,6 +150,11 @@ impl LakeFile {
         if let Some(window) = file.window {
             tags.insert(WINDOW.to_owned(), Some(window.to_string()));
         }
+        if file.promoted.count > 0 {
+            let filled: Vec<String> = file.promoted.filled.iter().map(usize::to_string).collect();
+            tags.insert(PROMOTED.to_owned(), Some(file.promoted.count.to_string()));
+            tags.insert(PROMOTED_FILLED.to_owned(), Some(filled.join(",")));
+        }
         Add {
             path: file.path.strip_prefix("lake/").unwrap_or(&file.path).to_owned(),
             partition_values: partition(file.tenants.first().map_or("", String::as_str), date),
@@ -124,7 +177,13 @@ impl LakeFile {
 
     /// A file of ours; none for one that another writer put into the table.
     fn from_add(add: &Add) -> Option<LakeFile> {
-        let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_ref()?.parse::<i64>().ok();
+        let text = |name: &str| add.tags.as_ref()?.get(name)?.as_deref();
+        let tag = |name: &str| text(name)?.parse::<i64>().ok();
+        let filled = text(PROMOTED_FILLED).unwrap_or_default().split(',').filter(|position| !position.is_empty());
+        let promoted = PromotedColumns {
+            count: tag(PROMOTED).map_or(Some(0), |count| usize::try_from(count).ok())?,
+            filled: filled.map(str::parse).collect::<Result<_, _>>().ok()?,
+        };
         let file = SpanFile {
             path: object_path(&add.path),
             size: u64::try_from(add.size).ok()?,
@@ -135,6 +194,7 @@ impl LakeFile {
             tenants: vec![add.partition_values.get("tenant")?.clone()?],
             window: tag(WINDOW),
             traces: None,
+            promoted,
         };
         let rewrites = tag(REWRITES).and_then(|rewrites| u32::try_from(rewrites).ok())?;
         Some(LakeFile { file: Arc::new(file), rewrites, written: add.modification_time.saturating_mul(1_000) })

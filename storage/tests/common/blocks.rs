@@ -12,7 +12,7 @@ use bytes::Bytes;
 use meshlake_config::Tenant;
 use meshlake_storage::{
     Accepted, Answer, AttributeValues, CLOCK_FLAG, Condition, Conditions, Content, Decode, Encoding, Frame, Link, MapColumn,
-    Refused, Row, Snapshot, SpanBuilder, Store, Value, spans_schema,
+    Refused, Row, Snapshot, SpanBuilder, Store, Value, demote, spans_schema,
 };
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -26,7 +26,7 @@ pub const INVALID: u64 = u64::MAX;
 /// The decoder panics, in the middle of a row.
 pub const PANIC: u64 = u64::MAX - 1;
 const HOUR_NS: u64 = 3_600_000_000_000;
-const BASE_NS: u64 = 1_790_000_000_000_000_000;
+pub const BASE_NS: u64 = 1_790_000_000_000_000_000;
 /// Blocks from here on have spans in windows of their own.
 pub const SPREAD: u64 = 1 << 32;
 
@@ -194,9 +194,10 @@ pub fn assert_same(found: &RecordBatch, expected: &RecordBatch) {
 /// All rows of a Parquet file.
 pub async fn read_file(objects: &dyn ObjectStore, path: &str) -> (Bytes, RecordBatch) {
     let bytes = objects.get(&path.into()).await.unwrap().bytes().await.unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap().build().unwrap();
-    let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
-    (bytes, concat_batches(&spans_schema(), &batches).unwrap())
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let schema = reader.schema().clone();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    (bytes, concat_batches(&schema, &batches).unwrap())
 }
 
 /// All rows that a snapshot holds, in the order of their numbers.
@@ -205,7 +206,7 @@ async fn rows_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> RecordBatch 
     for file in snapshot.files.iter() {
         let (bytes, batch) = read_file(objects, &file.path).await;
         assert_eq!((bytes.len() as u64, batch.num_rows() as u64), (file.size, file.rows), "{}", file.path);
-        batches.push(batch);
+        batches.push(demote(&batch, &snapshot.promotions.list[..file.promoted.count]).unwrap());
     }
     let all = concat_batches(&spans_schema(), &batches).unwrap();
     let numbers = numbers(&all);
@@ -240,6 +241,17 @@ fn whole(all: &RecordBatch) -> Vec<u64> {
     let rows = blocks.iter().flat_map(|(&block, numbers)| numbers.iter().map(move |&number| (tenant(block), number)));
     assert_same(all, &expected(rows));
     blocks.into_keys().collect()
+}
+
+/// The rows of spans of one tenant that a store holds must be those that went in.
+pub async fn assert_stored(store: &Store, tenant: &str, spans: &[u64]) {
+    let found = rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await;
+    assert_same(&found, &expected(spans.iter().map(|&number| (tenant, number))));
+}
+
+/// The numbers of all spans that a store holds now, as often as it holds them.
+pub async fn stored_numbers(store: &Store) -> Vec<u64> {
+    numbers(&rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await)
 }
 
 /// The blocks that a store holds now.

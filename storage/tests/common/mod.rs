@@ -4,13 +4,17 @@
 
 pub mod blocks;
 pub mod faulty;
+pub mod killing;
+pub mod ledger;
 pub mod lossy;
 pub mod objects;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::TryStreamExt;
 use meshlake_config::{ByteSize, Config};
 use meshlake_storage::{Accepted, Answer, Disk, Frame, LocalDisk, Metrics, OpenError, Refused, Store};
 use object_store::ObjectStore;
@@ -119,6 +123,21 @@ pub async fn append_blocks(store: &Store, blocks: impl IntoIterator<Item = u64>)
 
 pub fn is_unavailable(answer: &Answer) -> bool {
     matches!(answer, Err(Refused::Unavailable(_)))
+}
+
+/// A command that runs one test of this file alone, in a process of its own.
+pub fn child(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).stdout(Stdio::null());
+    command
+}
+
+/// The objects in a folder.
+pub async fn objects(store: &dyn ObjectStore, folder: &str) -> Vec<String> {
+    let found = store.list(Some(&folder.into())).map_ok(|object| object.location.to_string());
+    let mut found: Vec<String> = found.try_collect().await.unwrap();
+    found.sort();
+    found
 }
 
 /// Ends a store in order; its folder can be opened again.

@@ -1,0 +1,834 @@
+//! The rules once more: small, slow and obvious, written from their text. It shares the input and output types with the crate,
+//! and no code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshlake_hops::{Direction, ErrorClass, Flags, Hop, Key, Node, NodeKind, Report, Role, Side, Span, SpanKind, Via};
+
+/// The hops of a trace and the number of unnamed exits. Positions of spans in the input are zero.
+pub fn hops<'a>(trace_id: &[u8; 16], spans: &[Span<'a>]) -> (Vec<Hop<'a>>, usize) {
+    let mut oracle = Oracle { trace_id: *trace_id, spans: set(spans), ..Oracle::default() };
+    let all: Vec<usize> = (0..oracle.spans.len()).collect();
+    oracle.parents = all.iter().map(|&i| oracle.named_parent(i)).collect();
+    oracle.cut_cycles();
+    let nodes: Vec<_> = all.iter().map(|&i| oracle.identity(i)).collect();
+    oracle.nodes = nodes;
+    let tucked: Vec<_> = all.iter().map(|&i| oracle.beside(i, |t| oracle.one_node(t, i) && !oracle.other_pod(t, i))).collect();
+    for (i, proxy) in tucked.into_iter().enumerate() {
+        oracle.parents[i] = proxy.map_or(oracle.parents[i], Up::At);
+    }
+    oracle.crossing = vec![None; all.len()];
+    all.iter().for_each(|&i| {
+        oracle.decide_crossing(i);
+    });
+    let merged: Vec<_> = all.iter().map(|&i| oracle.merged(i)).collect();
+    oracle.merged = merged;
+    oracle.write()
+}
+
+/// R0.
+fn set<'a>(spans: &[Span<'a>]) -> Vec<Span<'a>> {
+    let mut kept: BTreeMap<([u8; 8], Side), Span<'a>> = BTreeMap::new();
+    for span in spans {
+        let best = kept.entry((span.span_id, span.kind.side())).or_insert(*span);
+        if (span.end, span) > (best.end, &*best) {
+            *best = *span;
+        }
+    }
+    let mut spans: Vec<_> = kept.into_values().collect();
+    spans.sort_by_key(|span| (span.start, span.span_id, span.kind.side()));
+    spans
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Up {
+    Root,
+    Absent,
+    At(usize),
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Known<'a> {
+    node: Node<'a>,
+    pod: &'a str,
+    address: &'a str,
+    requested: &'a str,
+    mesh: bool,
+    assumed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Judged {
+    Proved,
+    Assumed,
+    Contradicted,
+}
+
+#[derive(Default)]
+struct Oracle<'a> {
+    trace_id: [u8; 16],
+    spans: Vec<Span<'a>>,
+    parents: Vec<Up>,
+    nodes: Vec<Known<'a>>,
+    crossing: Vec<Option<bool>>,
+    merged: Vec<Node<'a>>,
+}
+
+fn waypoint(s: &Span<'_>) -> bool {
+    s.role == Role::Waypoint || (s.role != Role::Application && s.upstream_cluster.starts_with("inbound-vip|"))
+}
+
+fn app(s: &Span<'_>) -> bool {
+    s.role == Role::Application
+}
+
+fn client(s: &Span<'_>) -> bool {
+    matches!(s.kind, SpanKind::Client | SpanKind::Producer) && !waypoint(s)
+}
+
+fn server(s: &Span<'_>) -> bool {
+    matches!(s.kind, SpanKind::Server | SpanKind::Consumer)
+}
+
+fn mirror(s: &Span<'_>) -> bool {
+    client(s) && !app(s) && s.name == "mirror"
+}
+
+fn call(s: &Span<'_>) -> bool {
+    client(s) && !["receive", "settle"].contains(&s.messaging_operation)
+}
+
+fn send(s: &Span<'_>) -> bool {
+    s.kind == SpanKind::Producer && s.messaging_destination != ""
+}
+
+fn process(s: &Span<'_>) -> bool {
+    server(s) && s.messaging_operation == "process"
+}
+
+fn receive(s: &Span<'_>) -> bool {
+    s.messaging_operation == "receive"
+}
+
+fn no_unknown(text: &str) -> &str {
+    if text == "unknown" { "" } else { text }
+}
+
+fn no_port(text: &str) -> &str {
+    if text.starts_with('[') {
+        return text[1..].split(']').next().filter(|_| text.contains(']')).unwrap_or("");
+    }
+    if text.matches(':').count() == 1 { text.split(':').next().unwrap() } else { text }
+}
+
+fn url_host(url: &str) -> &str {
+    let Some(at) = url.find("://") else { return "" };
+    let authority = url[at + 3..].split(|c| "/?#".contains(c)).next().unwrap();
+    no_port(authority.rsplit('@').next().unwrap())
+}
+
+fn address(host: &str) -> bool {
+    host.contains(':') || host.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+fn nameable(host: &str) -> &str {
+    if address(host) || host == "localhost" || host == "-" { "" } else { host }
+}
+
+fn mesh_host(host: &str) -> Option<(&str, &str)> {
+    let labels: Vec<&str> = host.split('.').collect();
+    (labels.len() >= 3 && labels[2] == "svc").then(|| (labels[0], labels[1]))
+}
+
+fn public(host: &str) -> bool {
+    let labels: Vec<&str> = host.split('.').collect();
+    let last = labels[labels.len() - 1];
+    let private = ["svc", "local", "internal", "localdomain", "lan", "home", "test", ""];
+    labels.len() > 1 && !address(host) && !private.contains(&last) && mesh_host(host).is_none()
+}
+
+fn one_host(a: &str, b: &str) -> bool {
+    a != "" && b != "" && (a == b || a.starts_with(&format!("{b}.")) || b.starts_with(&format!("{a}.")))
+}
+
+/// The host of `upstream_cluster`.
+fn cluster_host(cluster: &str) -> &str {
+    let cluster = cluster.split(';').next().unwrap();
+    if let Some(sni) = cluster.strip_prefix("outbound_.") {
+        let parts: Vec<&str> = sni.splitn(3, '_').collect();
+        return if parts.len() == 3 { parts[2].strip_prefix('.').unwrap_or("") } else { "" };
+    }
+    let parts: Vec<&str> = cluster.splitn(4, '|').collect();
+    if parts.len() == 4 && (parts[0] == "outbound" || parts[0] == "inbound-vip") { parts[3] } else { "" }
+}
+
+fn asked_host<'a>(s: &Span<'a>) -> &'a str {
+    let url = nameable(url_host(s.http_url));
+    if url != "" { url } else { nameable(no_port(s.server_address)) }
+}
+
+fn got_host<'a>(s: &Span<'a>) -> &'a str {
+    if app(s) && client(s) { "" } else { asked_host(s) }
+}
+
+fn vip_host<'a>(s: &Span<'a>) -> &'a str {
+    if waypoint(s) { cluster_host(s.upstream_cluster) } else { "" }
+}
+
+fn hosts_differ(proxy: &Span<'_>, s: &Span<'_>) -> bool {
+    let theirs: Vec<&str> = [asked_host(proxy), vip_host(proxy)].into_iter().filter(|host| *host != "").collect();
+    server(s) && got_host(s) != "" && !theirs.is_empty() && theirs.iter().all(|host| !one_host(host, got_host(s)))
+}
+
+fn same(a: &Node<'_>, b: &Node<'_>) -> bool {
+    let compatible = |a: &str, b: &str| a == b || a == "" || b == "";
+    let names = if a.workload != "" && b.workload != "" { a.workload == b.workload } else { a.service == b.service };
+    compatible(a.cluster, b.cluster) && compatible(a.namespace, b.namespace) && names
+}
+
+fn own<'a>(s: &Span<'a>) -> Node<'a> {
+    let kind = if s.role == Role::Gateway { NodeKind::Gateway } else { NodeKind::Workload };
+    let Span { cluster, namespace, workload, service, version, zone, .. } = *s;
+    Node { kind, cluster, namespace, workload, service, version, zone, port: None }
+}
+
+fn end_node<'a>(end: &meshlake_hops::End<'a>) -> Node<'a> {
+    Node {
+        kind: NodeKind::Workload,
+        cluster: no_unknown(end.cluster),
+        namespace: no_unknown(end.namespace),
+        workload: no_unknown(end.workload),
+        service: no_unknown(end.service),
+        version: no_unknown(end.version),
+        ..Node::default()
+    }
+}
+
+fn end_known(end: &meshlake_hops::End<'_>) -> bool {
+    no_unknown(end.workload) != "" || no_unknown(end.service) != ""
+}
+
+fn or<'a>(a: &'a str, b: &'a str) -> &'a str {
+    if a != "" { a } else { b }
+}
+
+fn filled<'a>(a: Node<'a>, b: &Node<'a>) -> Node<'a> {
+    Node {
+        cluster: or(a.cluster, b.cluster),
+        namespace: or(a.namespace, b.namespace),
+        workload: or(a.workload, b.workload),
+        service: or(a.service, b.service),
+        version: or(a.version, b.version),
+        zone: or(a.zone, b.zone),
+        ..a
+    }
+}
+
+fn destination<'a>(s: &Span<'a>) -> Node<'a> {
+    let tags = end_node(&s.destination);
+    let host = or(vip_host(s), asked_host(s));
+    let (service, namespace) = mesh_host(host).unwrap_or(("", ""));
+    if mesh_host(host).is_none() && host != "" && !end_known(&s.destination) {
+        return Node { kind: NodeKind::External, service: host, ..Node::default() };
+    }
+    filled(tags, &Node { cluster: s.cluster, namespace, service, ..Node::default() })
+}
+
+/// D: kind, name, port, and whether the name is a host.
+type Target<'a> = (NodeKind, &'a str, Option<u16>, bool);
+
+fn target<'a>(s: &Span<'a>) -> Option<Target<'a>> {
+    let host = |kind, name: &'a str| (name != "").then_some((kind, name, None, true));
+    let name = |kind, name: &'a str| (name != "").then_some((kind, name, None, false));
+    let web = |name: &'a str| host(if mesh_host(name).is_some() { NodeKind::Workload } else { NodeKind::External }, name);
+    let peer_address = if app(s) { no_port(s.peer_address) } else { "" };
+    let peer_service = if app(s) { s.peer_service } else { "" };
+    if let Some(found) = web(cluster_host(s.upstream_cluster)) {
+        return Some(found);
+    }
+    if s.db_system != "" {
+        let port = s.server_port.and_then(|port| port.try_into().ok());
+        return name(NodeKind::Database, s.peer_service)
+            .or(host(NodeKind::Database, no_port(s.server_address)).map(|t| (t.0, t.1, port, true)))
+            .or(host(NodeKind::Database, peer_address))
+            .or(name(NodeKind::Database, s.db_namespace))
+            .or(name(NodeKind::Database, s.db_system));
+    }
+    name(NodeKind::Queue, s.messaging_destination)
+        .or(web(url_host(s.http_url)))
+        .or(name(NodeKind::External, peer_service))
+        .or(web(no_port(s.server_address)))
+        .or(web(peer_address))
+        .or(name(NodeKind::External, s.rpc_service))
+}
+
+fn target_node<'a>(target: Target<'a>, caller: &Node<'a>) -> Node<'a> {
+    let (kind, name, port, is_host) = target;
+    let node = Node { kind, service: name, port, ..Node::default() };
+    if is_host && mesh_host(name).is_some() {
+        let (service, namespace) = mesh_host(name).unwrap();
+        Node { service, namespace, ..node }
+    } else if is_host && public(name) {
+        node
+    } else if kind == NodeKind::Queue {
+        Node { cluster: caller.cluster, ..node }
+    } else {
+        Node { cluster: caller.cluster, namespace: caller.namespace, ..node }
+    }
+}
+
+fn report<'a>(s: &Span<'a>) -> Report<'a> {
+    let response_flags = if s.response_flags == "-" { "" } else { s.response_flags };
+    let http = s.http_status.unwrap_or(-1);
+    let error = if !s.error {
+        if (400..500).contains(&http) { ErrorClass::Http4xx } else { ErrorClass::None }
+    } else if [2, 4, 12, 13, 14, 15].contains(&s.grpc_status.unwrap_or(-1)) {
+        ErrorClass::Grpc
+    } else if (500..600).contains(&http) {
+        ErrorClass::Http5xx
+    } else if http == 0 {
+        ErrorClass::NoResponse
+    } else if response_flags != "" {
+        ErrorClass::ResponseFlags
+    } else {
+        ErrorClass::Status
+    };
+    let latency = (s.end >= s.start).then(|| s.end - s.start);
+    Report { latency, error, http_status: s.http_status, grpc_status: s.grpc_status, response_flags }
+}
+
+fn protocol<'a>(s: &Span<'a>) -> &'a str {
+    if s.db_system != "" {
+        s.db_system
+    } else if s.messaging_destination != "" || s.messaging_system != "" {
+        "messaging"
+    } else if s.grpc_status.is_some() || s.rpc_system == "grpc" {
+        "grpc"
+    } else if s.http_method != "" || s.http_protocol != "" || s.http_status.is_some() {
+        "http"
+    } else {
+        s.rpc_system
+    }
+}
+
+fn exit_flags(s: &Span<'_>) -> Flags {
+    let mut flags = Flags::NONE;
+    let cluster = s.upstream_cluster.split(';').next().unwrap();
+    match cluster {
+        "PassthroughCluster" | "AllowAnyDynamicDNSCluster" => flags |= Flags::PASSTHROUGH,
+        "BlackHoleCluster" => flags |= Flags::BLACKHOLE,
+        "main_internal"
+        | "connect_terminate"
+        | "connect_originate"
+        | "encap"
+        | "forward_inner_connect"
+        | "inner_connect_originate"
+        | "outer_connect_originate" => flags |= Flags::TUNNEL,
+        _ => {}
+    }
+    if s.response_flags.split(',').any(|flag| flag == "NR") {
+        flags |= Flags::NO_ROUTE;
+    }
+    if mirror(s) {
+        flags |= Flags::MIRROR;
+    }
+    if s.retry_count.unwrap_or(0) > 0 {
+        flags |= Flags::RETRY;
+    }
+    flags
+}
+
+impl<'a> Oracle<'a> {
+    /// R1, but for cycles.
+    fn named_parent(&self, i: usize) -> Up {
+        let s = &self.spans[i];
+        let twins = |id| {
+            let mut twins: Vec<usize> = (0..self.spans.len()).filter(|&j| self.spans[j].span_id == id).collect();
+            twins.sort_by_key(|&j| self.spans[j].kind.side());
+            twins
+        };
+        let mine = twins(s.span_id);
+        let place = mine.iter().position(|&j| j == i).unwrap();
+        if place > 0 {
+            return Up::At(mine[place - 1]);
+        }
+        match s.parent_span_id {
+            [0, 0, 0, 0, 0, 0, 0, 0] => Up::Root,
+            id if id == s.span_id => Up::Absent,
+            id => twins(id).last().map_or(Up::Absent, |&j| Up::At(j)),
+        }
+    }
+
+    fn cut_cycles(&mut self) {
+        let mut cut = BTreeSet::new();
+        for i in 0..self.spans.len() {
+            let mut ring = vec![i];
+            while let Up::At(next) = self.parents[ring[ring.len() - 1]] {
+                if next == i {
+                    cut.insert(*ring.iter().min().unwrap());
+                }
+                if ring.contains(&next) {
+                    break;
+                }
+                ring.push(next);
+            }
+        }
+        cut.into_iter().for_each(|i| self.parents[i] = Up::Absent);
+    }
+
+    fn above(&self, i: usize) -> Option<usize> {
+        if let Up::At(parent) = self.parents[i] { Some(parent) } else { None }
+    }
+
+    /// R2.
+    fn identity(&self, i: usize) -> Known<'a> {
+        if !app(&self.spans[i]) {
+            return self.proxy_identity(i);
+        }
+        if let Some(known) = self.pod_identity(i) {
+            return known;
+        }
+        let top = self.top_of_application(i);
+        if let Some(proxy) = self.proxy_above(top).or_else(|| self.proxy_beside(top)) {
+            return Known { mesh: false, ..self.proxy_identity(proxy) };
+        }
+        let below: Vec<usize> = (0..self.spans.len())
+            .filter(|&j| self.spans[j].role == Role::Sidecar && client(&self.spans[j]))
+            .filter(|&j| self.above(j).is_some_and(|p| self.only_named(p) && self.top_of_application(p) == top))
+            .collect();
+        if let Some(&first) = below.first() {
+            let first = self.proxy_identity(first);
+            let assumed = below.iter().any(|&j| !same(&first.node, &self.proxy_identity(j).node));
+            return Known { mesh: false, assumed, ..first };
+        }
+        Known { node: own(&self.spans[top]), pod: self.spans[top].pod, ..Known::default() }
+    }
+
+    fn proxy_identity(&self, i: usize) -> Known<'a> {
+        let s = &self.spans[i];
+        if waypoint(s) {
+            return Known { node: destination(s), mesh: true, ..Known::default() };
+        }
+        let address = s.node_id.split('~').nth(1).unwrap_or("");
+        let known = Known { node: own(s), pod: s.pod, address, requested: asked_host(s), mesh: true, assumed: false };
+        match self.above(i) {
+            Some(p) if s.node_id == "" && !app(&self.spans[p]) && self.spans[p].resource == s.resource => {
+                let parent = self.proxy_identity(p);
+                let taken = Known { requested: or(known.requested, parent.requested), ..parent };
+                if !s.tagged || same(&parent.node, &known.node) { taken } else { known }
+            }
+            _ => known,
+        }
+    }
+
+    fn pod_identity(&self, i: usize) -> Option<Known<'a>> {
+        let s = &self.spans[i];
+        let proxies: Vec<usize> = (0..self.spans.len())
+            .filter(|&j| !app(&self.spans[j]) && !waypoint(&self.spans[j]))
+            .filter(|&j| self.spans[j].node_id != "" && self.spans[j].pod != "")
+            .collect();
+        let find = |pod: &str, namespace: &str| {
+            let mut found: Vec<usize> = proxies.iter().copied().filter(|&j| self.spans[j].pod == pod && pod != "").collect();
+            found.retain(|&j| namespace == "" || self.spans[j].namespace == namespace);
+            found.into_iter().min_by_key(|&j| (self.spans[j].namespace, j))
+        };
+        let namespace = s.resource.k8s_namespace_name;
+        let instance: Vec<&str> = s.resource.service_instance_id.split('.').collect();
+        let by_instance = || {
+            let middle = (instance.len() >= 3).then(|| instance[1..instance.len() - 1].join("."))?;
+            find(&middle, instance[0])
+        };
+        let ip = s.resource.k8s_pod_ip;
+        let by_ip = || proxies.iter().copied().find(|&j| ip != "" && self.spans[j].node_id.split('~').nth(1).unwrap_or("") == ip);
+        let proxy = find(s.pod, namespace)
+            .or_else(|| find(s.resource.host_name, namespace))
+            .or_else(|| find(s.resource.service_instance_id, namespace))
+            .or_else(by_instance)
+            .or_else(by_ip);
+        match proxy {
+            Some(j) => Some(self.proxy_identity(j)),
+            None if s.pod != "" || s.workload != "" => Some(Known { node: own(s), pod: s.pod, mesh: true, ..Known::default() }),
+            None => None,
+        }
+    }
+
+    fn only_named(&self, i: usize) -> bool {
+        app(&self.spans[i]) && self.pod_identity(i).is_none()
+    }
+
+    fn top_of_application(&self, i: usize) -> usize {
+        match self.above(i) {
+            Some(p) if self.only_named(p) && self.spans[p].resource == self.spans[i].resource => self.top_of_application(p),
+            _ => i,
+        }
+    }
+
+    fn proxy_above(&self, i: usize) -> Option<usize> {
+        self.above(i).filter(|&p| {
+            let proxy = &self.spans[p];
+            let sends_on = waypoint(proxy) || (proxy.role == Role::Sidecar && server(proxy));
+            sends_on && !hosts_differ(proxy, &self.spans[i])
+        })
+    }
+
+    fn proxy_beside(&self, i: usize) -> Option<usize> {
+        self.above(i).filter(|&p| client(&self.spans[p]))?;
+        self.beside(i, |t| {
+            let proxy = &self.spans[t];
+            (waypoint(proxy) || proxy.role == Role::Sidecar) && !hosts_differ(proxy, &self.spans[i])
+        })
+    }
+
+    /// The tightest proxy server span beside an application server span.
+    fn beside(&self, i: usize, accept: impl Fn(usize) -> bool) -> Option<usize> {
+        let s = &self.spans[i];
+        if !app(s) || !server(s) || self.parents[i] == Up::Root {
+            return None;
+        }
+        let siblings = (0..self.spans.len()).filter(|&t| {
+            let proxy = &self.spans[t];
+            let same_parent = match (self.parents[t], self.parents[i]) {
+                (Up::At(a), Up::At(b)) => a == b,
+                (Up::Absent, Up::Absent) => proxy.parent_span_id == s.parent_span_id,
+                _ => false,
+            };
+            same_parent && !app(proxy) && server(proxy) && proxy.start <= s.start && proxy.end >= s.end && accept(t)
+        });
+        siblings.min_by_key(|&t| (self.spans[t].end.checked_sub(self.spans[t].start), t))
+    }
+
+    /// R3.
+    fn one_node(&self, p: usize, i: usize) -> bool {
+        let (a, b) = (&self.nodes[p], &self.nodes[i]);
+        if !(waypoint(&self.spans[p]) && app(&self.spans[i])) {
+            return same(&a.node, &b.node);
+        }
+        let hosts = !hosts_differ(&self.spans[p], &self.spans[i]);
+        if !b.mesh {
+            return hosts;
+        }
+        let conflict = |a: &str, b: &str| a != "" && b != "" && a != b;
+        let both = a.node.workload != "" && b.node.workload != "";
+        !conflict(a.node.cluster, b.node.cluster)
+            && !conflict(a.node.namespace, b.node.namespace)
+            && if both { a.node.workload == b.node.workload } else { hosts }
+    }
+
+    fn other_pod(&self, p: usize, i: usize) -> bool {
+        let (a, b) = (self.nodes[p].pod, self.nodes[i].pod);
+        a != "" && b != "" && a != b
+    }
+
+    fn decide_crossing(&mut self, i: usize) -> bool {
+        if let Some(known) = self.crossing[i] {
+            return known;
+        }
+        let Some(p) = self.above(i) else {
+            self.crossing[i] = Some(false);
+            return false;
+        };
+        self.decide_crossing(p);
+        let (a, s) = (self.spans[p], self.spans[i]);
+        let top = self.top(p);
+        let unasked = self.above(top).is_none() && !self.asked_without_parent(top);
+        let crossing = !self.one_node(p, i)
+            || (client(&a) && server(&s))
+            || (server(&a) && server(&s) && self.other_pod(p, i))
+            || (process(&s) && self.receive_around(p).is_some())
+            || (s.kind == SpanKind::Consumer && s.messaging_destination != "" && unasked);
+        self.crossing[i] = Some(crossing);
+        crossing
+    }
+
+    fn inside(&self, i: usize) -> Option<usize> {
+        self.above(i).filter(|_| self.crossing[i] == Some(false))
+    }
+
+    fn top(&self, i: usize) -> usize {
+        self.inside(i).map_or(i, |p| self.top(p))
+    }
+
+    /// The span itself, if it is a receive, or the nearest that it is inside of.
+    fn receive_around(&self, i: usize) -> Option<usize> {
+        if receive(&self.spans[i]) { Some(i) } else { self.inside(i).and_then(|p| self.receive_around(p)) }
+    }
+
+    fn merged(&self, i: usize) -> Node<'a> {
+        let top = self.top(i);
+        (0..self.spans.len())
+            .filter(|&j| self.top(j) == top)
+            .fold(self.nodes[top].node, |node, j| filled(node, &self.nodes[j].node))
+    }
+
+    /// R4.
+    fn asked_without_parent(&self, i: usize) -> bool {
+        server(&self.spans[i]) || waypoint(&self.spans[i]) || self.spans[i].role == Role::Gateway
+    }
+
+    fn entry(&self, i: usize) -> bool {
+        let asked = if self.above(i).is_some() { self.crossing[i] == Some(true) } else { self.asked_without_parent(i) };
+        let worked_on = receive(&self.spans[i])
+            && (0..self.spans.len()).filter(|&j| process(&self.spans[j])).any(|j| {
+                let links = &self.spans[j].links;
+                let below = self.inside(j).is_none() && self.above(j).and_then(|p| self.receive_around(p)) == Some(i);
+                below || links.iter().any(|link| link.trace_id == self.trace_id && link.span_id == self.spans[i].span_id)
+            });
+        asked && !worked_on
+    }
+
+    /// R5.
+    fn exit(&self, i: usize) -> bool {
+        call(&self.spans[i]) && !self.holds_call(i)
+    }
+
+    fn holds_call(&self, i: usize) -> bool {
+        let inner = (0..self.spans.len()).filter(|&j| self.inside(j) == Some(i) && !mirror(&self.spans[j]));
+        inner.into_iter().any(|j| call(&self.spans[j]) || self.holds_call(j))
+    }
+
+    /// The last exit at or inside that answers below it are attempts of.
+    fn last_exit(&self, i: usize) -> Option<usize> {
+        let own = Some(i).filter(|_| self.exit(i) && !send(&self.spans[i]));
+        let inner = (0..self.spans.len()).filter(|&j| self.inside(j) == Some(i) && !mirror(&self.spans[j]));
+        inner.filter_map(|j| self.last_exit(j)).chain(own).max()
+    }
+
+    fn target(&self, i: usize) -> Option<Target<'a>> {
+        let s = &self.spans[i];
+        let found = if client(s) { target(s) } else { None };
+        if mirror(s) { found } else { found.or_else(|| self.inside(i).and_then(|p| self.target(p))) }
+    }
+
+    /// R6.
+    fn judged(&self, i: usize) -> Option<Judged> {
+        let p = self.above(i)?;
+        if !self.entry(i) || self.queue(i).is_some() || self.receive_around(p).is_some() || !client(&self.spans[p]) {
+            return None;
+        }
+        let (c, s, node) = (&self.spans[p], &self.spans[i], self.merged[p]);
+        let d = self.target(p);
+        if end_known(&s.source) && same(&end_node(&s.source), &node) {
+            return Some(Judged::Proved);
+        }
+        if end_known(&s.source) && node.workload != "" {
+            return Some(Judged::Contradicted);
+        }
+        let d_name = d.map_or("", |d| d.1);
+        let from = no_port(s.peer_address);
+        let asked = if app(c) { asked_host(c) } else { self.nodes[p].requested };
+        let proof = (!app(s) && from != "" && self.nodes[p].address == from)
+            || one_host(got_host(s), d_name)
+            || one_host(got_host(s), asked)
+            || one_host(vip_host(s), d_name)
+            || (!app(s) && !app(c) && s.name != "" && s.name == c.name);
+        let in_mesh = d.is_some_and(|d| d.3 && mesh_host(d.1).is_some());
+        Some(match proof {
+            true => Judged::Proved,
+            false if in_mesh && (got_host(s) != "" || vip_host(s) != "") => Judged::Contradicted,
+            false => Judged::Assumed,
+        })
+    }
+
+    fn queue(&self, i: usize) -> Option<&'a str> {
+        let s = &self.spans[i];
+        let own = if s.kind == SpanKind::Consumer { s.messaging_destination } else { "" };
+        let p = self.above(i).filter(|_| self.crossing[i] == Some(true));
+        let received = p.and_then(|p| self.receive_around(p)).map_or("", |r| self.spans[r].messaging_destination);
+        let sent = p.filter(|&p| send(&self.spans[p])).map_or("", |p| self.spans[p].messaging_destination);
+        [own, received, sent].into_iter().find(|name| *name != "")
+    }
+
+    fn answered_by(&self, i: usize, judged: &[Judged]) -> bool {
+        let here = (0..self.spans.len()).any(|e| self.above(e) == Some(i) && self.judged(e).is_some_and(|j| judged.contains(&j)));
+        let around = if mirror(&self.spans[i]) { None } else { self.inside(i) };
+        here || around.is_some_and(|p| self.answered_by(p, judged))
+    }
+
+    /// R7, R8.
+    fn write(&self) -> (Vec<Hop<'a>>, usize) {
+        let (mut hops, mut unnamed) = (Vec::new(), 0);
+        for i in 0..self.spans.len() {
+            if self.entry(i) {
+                hops.push(self.entry_hop(i));
+            }
+            let answered = self.answered_by(i, &[Judged::Proved, Judged::Assumed]) && !send(&self.spans[i]);
+            if self.exit(i) && !answered {
+                match self.target(i) {
+                    Some(target) => hops.push(self.exit_hop(i, target)),
+                    None => unnamed += 1,
+                }
+            }
+        }
+        (hops, unnamed)
+    }
+
+    fn bare(&self, i: usize, direction: Direction) -> Hop<'a> {
+        let s = &self.spans[i];
+        Hop {
+            key: Key { span_id: s.span_id, side: s.kind.side(), direction },
+            span: 0,
+            caller_span: None,
+            time: s.start,
+            caller: Node::default(),
+            callee: Node::default(),
+            via: None,
+            protocol: protocol(s),
+            method: or(s.http_method, s.rpc_method),
+            operation: s.name,
+            caller_report: None,
+            callee_report: None,
+            network: None,
+            request_bytes: s.request_size.and_then(|size| size.try_into().ok()),
+            response_bytes: s.response_size.and_then(|size| size.try_into().ok()),
+            attempt: 1,
+            calls: 1,
+            messages: 0,
+            flags: Flags::NONE,
+            weight: None,
+        }
+    }
+
+    fn entry_hop(&self, i: usize) -> Hop<'a> {
+        let s = &self.spans[i];
+        let mut hop = self.bare(i, Direction::In);
+        hop.callee = self.merged[i];
+        let (caller, flags) = self.caller(i);
+        hop.caller = caller;
+        hop.flags |= flags;
+        if self.nodes[self.top(i)].assumed {
+            hop.flags |= Flags::ASSUMED;
+        }
+        if waypoint(s) {
+            hop.via = Some(Via { cluster: s.cluster, namespace: s.namespace, workload: s.workload });
+        }
+        let mut callee = report(s);
+        let served =
+            (0..self.spans.len()).find(|&j| j != i && self.top(j) == i && server(&self.spans[j]) && !waypoint(&self.spans[j]));
+        if let (true, Some(j)) = (waypoint(s), served) {
+            callee.latency = report(&self.spans[j]).latency;
+        }
+        hop.callee_report = Some(callee);
+        let answers = |e: usize| {
+            let judged = self.judged(e).filter(|judged| *judged != Judged::Contradicted)?;
+            self.above(e).filter(|_| judged != Judged::Contradicted).and_then(|p| self.last_exit(p))
+        };
+        let exit = answers(i);
+        let attempts: Vec<usize> = (0..self.spans.len()).filter(|&e| exit.is_some() && answers(e) == exit).collect();
+        let mut message = s.kind == SpanKind::Consumer;
+        if let Some(c) = exit {
+            let c = &self.spans[c];
+            hop.attempt = 1 + attempts.iter().position(|&e| e == i).unwrap() as u32;
+            let last = attempts.last() == Some(&i);
+            hop.calls = u32::from(last && !mirror(c));
+            if last {
+                hop.caller_span = Some(0);
+                hop.caller_report = Some(report(c));
+            }
+            hop.flags |= exit_flags(c);
+            hop.protocol = or(hop.protocol, protocol(c));
+            hop.method = or(hop.method, or(c.http_method, c.rpc_method));
+            hop.request_bytes = hop.request_bytes.or(c.request_size.and_then(|size| size.try_into().ok()));
+            hop.response_bytes = hop.response_bytes.or(c.response_size.and_then(|size| size.try_into().ok()));
+            message |= c.kind == SpanKind::Producer;
+        }
+        if hop.attempt > 1 {
+            hop.flags |= Flags::RETRY;
+        }
+        if s.kind == SpanKind::Consumer {
+            hop.messages = s.links.len().max(1) as u32;
+        }
+        for report in [hop.caller_report, hop.callee_report].into_iter().flatten() {
+            if report.latency.is_none() {
+                hop.flags |= Flags::CLOCK_SKEW;
+            }
+        }
+        if attempts.len() <= 1 && !message {
+            if let (Some(a), Some(b)) = (hop.caller_report.and_then(|r| r.latency), callee.latency) {
+                hop.network = (a >= b).then(|| a - b);
+                if a < b {
+                    hop.flags |= Flags::CLOCK_SKEW;
+                }
+            }
+        }
+        hop.weight = self.weight(&[Some(i), exit].into_iter().flatten().collect::<Vec<_>>());
+        hop
+    }
+
+    fn caller(&self, i: usize) -> (Node<'a>, Flags) {
+        let kind = |kind| Node { kind, ..Node::default() };
+        let s = &self.spans[i];
+        if let Some(name) = self.queue(i) {
+            return (Node { service: name, cluster: self.merged[i].cluster, ..kind(NodeKind::Queue) }, Flags::NONE);
+        }
+        let Some(p) = self.above(i) else {
+            return match self.parents[i] {
+                _ if end_known(&s.source) => (end_node(&s.source), Flags::NONE),
+                Up::Absent => (kind(NodeKind::Missing), Flags::UNRESOLVED),
+                _ if s.role == Role::Gateway => (kind(NodeKind::Outside), Flags::NONE),
+                _ => (kind(NodeKind::Unknown), Flags::NONE),
+            };
+        };
+        if self.receive_around(p).is_some() {
+            return (kind(NodeKind::Unknown), Flags::NONE);
+        }
+        let mut flags = if self.nodes[self.top(p)].assumed { Flags::ASSUMED } else { Flags::NONE };
+        match self.judged(i) {
+            Some(Judged::Contradicted) => match self.target(p) {
+                Some(d) if d.3 && mesh_host(d.1).is_some() => (target_node(d, &self.merged[p]), Flags::IMPLIED),
+                _ => (end_node(&s.source), Flags::IMPLIED),
+            },
+            judged => {
+                if judged == Some(Judged::Assumed) {
+                    flags |= Flags::ASSUMED;
+                }
+                (self.merged[p], flags)
+            }
+        }
+    }
+
+    fn exit_hop(&self, i: usize, target: Target<'a>) -> Hop<'a> {
+        let s = &self.spans[i];
+        let mut hop = self.bare(i, Direction::Out);
+        hop.caller = self.merged[i];
+        hop.callee = target_node(target, &hop.caller);
+        hop.caller_span = Some(0);
+        hop.caller_report = Some(report(s));
+        hop.calls = u32::from(!mirror(s));
+        hop.flags |= exit_flags(s);
+        let in_mesh = target.3 && mesh_host(target.1).is_some();
+        let silent = in_mesh && self.answered_by(i, &[Judged::Contradicted]);
+        let expected = [NodeKind::Workload, NodeKind::External].contains(&target.0) && !(target.3 && public(target.1));
+        if silent {
+            hop.flags |= Flags::IMPLIED;
+        } else if expected {
+            hop.flags |= Flags::UNRESOLVED;
+        }
+        if self.nodes[self.top(i)].assumed {
+            hop.flags |= Flags::ASSUMED;
+        }
+        if report(s).latency.is_none() {
+            hop.flags |= Flags::CLOCK_SKEW;
+        }
+        if s.kind == SpanKind::Producer {
+            hop.messages = s.links.len().max(1) as u32;
+        }
+        hop.weight = self.weight(&[i]);
+        hop
+    }
+
+    /// Of trace states that are `ot=th:` and nothing else.
+    fn weight(&self, spans: &[usize]) -> Option<u64> {
+        let mut largest = 0u128;
+        for &i in spans {
+            let digits = self.spans[i].trace_state.strip_prefix("ot=th:")?;
+            let threshold = u128::from_str_radix(&format!("{digits:0<14}"), 16).ok()?;
+            let random = u128::from_be_bytes(self.trace_id) & ((1 << 56) - 1);
+            if random < threshold {
+                return None;
+            }
+            largest = largest.max(threshold);
+        }
+        let exact = 65_536.0 * (1u64 << 56) as f64 / ((1u64 << 56) as f64 - largest as f64);
+        Some(exact.round() as u64)
+    }
+}
