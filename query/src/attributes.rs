@@ -140,7 +140,7 @@ impl Values {
         if !is_whole {
             *self.open.entry((scope, value_type)).or_default() += 1;
         }
-        let is_true = u64::from(!is_whole);
+        let is_true = u64::from(!is_whole && !attribute.lower_bounds);
         for (value, spans) in &attribute.values {
             let count = self.counts.entry((scope, value_type, value.clone())).or_default();
             *count = (count.0 + spans, count.1 + is_true);

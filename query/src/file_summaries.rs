@@ -81,7 +81,7 @@ impl<T: Beside> FileSummaries<T> {
     /// The summaries of the tenant's files that begin and end within the range, and the snapshot without these.
     pub(crate) async fn split(&self, snapshot: &Snapshot, tenant: &Tenant, range: TimeRange) -> (Vec<Arc<T>>, Snapshot) {
         let is_whole = |file: &SpanFile| {
-            let within = range.start <= file.start_min && file.start_max <= range.end;
+            let within = range.start <= file.start_min && file.start_max < range.end;
             within && file.is_in_lake() && file.tenants == [tenant.as_str()]
         };
         let reads = futures::stream::iter(snapshot.files.iter().cloned()).map(|file| async move {

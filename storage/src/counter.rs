@@ -303,7 +303,7 @@ impl AttributeCounter {
                 let Some(position) = self.position(scope, key, value_type) else { continue };
                 let attribute = &mut self.attributes[position];
                 let number = self.rows + row as u64 + 1;
-                if attribute.place.is_some_and(|place| columns.holds(place, row)) {
+                if attribute.last == number || attribute.place.is_some_and(|place| columns.holds(place, row)) {
                     continue;
                 }
                 attribute.last = number;

@@ -44,7 +44,7 @@ impl FrequentValues {
         if value.len() > VALUE_BYTES_MAX {
             return;
         }
-        self.cut |= self.counts.len() > 5_000 || *room < value.len() + OVERHEAD;
+        self.cut |= self.counts.len() >= DISTINCT_MAX || *room < value.len() + OVERHEAD;
         if self.passes_over(spans, of) {
             return;
         }
