@@ -39,7 +39,7 @@ pub use ids::Ids;
 pub use load::{Load, run};
 pub use mesh::Shape;
 pub use process::{Cpu, Process};
-pub use replay::replay;
+pub use replay::{recorded, replay};
 pub use report::{Report, ServerReport};
 pub use requests::Requests;
 pub use spans::{Lane, Traffic, TrafficSpan};

@@ -19,7 +19,7 @@ use crate::spans::{Lane, NODE_ID, Traffic, TrafficSpan, attribute};
 /// # Errors
 /// A file that cannot be read, is no such recording, or holds no span.
 pub fn replay(path: &Path, spans_per_request: usize) -> anyhow::Result<Traffic> {
-    let requests = read(path).with_context(|| format!("cannot read the recorded stream {}", path.display()))?;
+    let requests = recorded(path).with_context(|| format!("cannot read the recorded stream {}", path.display()))?;
     let recording = Recording::new(requests);
     let spans: usize = recording.lanes.iter().map(|(_, spans)| spans.len()).sum();
     ensure!(spans > 0, "cannot replay {}: it holds no span", path.display());
@@ -29,7 +29,11 @@ pub fn replay(path: &Path, spans_per_request: usize) -> anyhow::Result<Traffic> 
     Ok(recording.traffic(passes as u64))
 }
 
-pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<ExportTraceServiceRequest>> {
+/// The requests of a recording, in order.
+///
+/// # Errors
+/// A file that cannot be read, or is no such recording.
+pub fn recorded(path: &Path) -> anyhow::Result<Vec<ExportTraceServiceRequest>> {
     let mut bytes = Vec::new();
     MultiGzDecoder::new(File::open(path)?).read_to_end(&mut bytes)?;
     let mut rest = bytes.as_slice();

@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::{
         mesh::Shape,
-        replay::{read, replay},
+        replay::{recorded, replay},
         spans::{NODE_ID, attribute},
     };
 
@@ -375,7 +375,7 @@ mod tests {
         std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(std::fs::File::open(RECORDING).unwrap()), &mut bytes)
             .unwrap();
         let mut again = Vec::new();
-        for request in read(Path::new(RECORDING)).unwrap() {
+        for request in recorded(Path::new(RECORDING)).unwrap() {
             again.extend((request.encoded_len() as u32).to_le_bytes());
             request.encode(&mut again).unwrap();
         }

@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(crate) torn_bytes: Counter,
     pub(crate) backlog_files: Gauge,
     pub(crate) lake_files: Gauge,
+    pub(crate) lake_commit: Histogram,
     pub(crate) compacted_spans: Counter,
     pub(crate) compacted_bytes: Counter,
     pub(crate) compaction_failures: Counter,
@@ -48,6 +49,7 @@ impl Metrics {
             torn_bytes: Counter::default(),
             backlog_files: Gauge::default(),
             lake_files: Gauge::default(),
+            lake_commit: seconds(),
             compacted_spans: Counter::default(),
             compacted_bytes: Counter::default(),
             compaction_failures: Counter::default(),
@@ -70,6 +72,11 @@ impl Metrics {
         registry.register("journal_torn_bytes", "Bytes cut off the journal at the start: never acknowledged", m.torn_bytes.clone());
         registry.register("backlog_files", "Fresh files that are not in the lake", m.backlog_files.clone());
         registry.register("lake_files", "Files of the lake", m.lake_files.clone());
+        registry.register(
+            "lake_commit_seconds",
+            "Time to change the lake's table and what queries see of it",
+            m.lake_commit.clone(),
+        );
         registry.register("compacted_spans", "Spans written to lake files", m.compacted_spans.clone());
         registry.register("compacted_bytes", "Bytes of lake files written", m.compacted_bytes.clone());
         registry.register("compaction_failures", "Failed compactions, each tried again", m.compaction_failures.clone());

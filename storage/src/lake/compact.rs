@@ -237,6 +237,7 @@ impl Compactor {
         change.add = done.iter().map(|done| (done.file.clone(), plan.window.and_then(date))).collect();
         change.promote = self.chosen(&done);
         self.note_dropped(&dropped, None).await?;
+        let committing = Instant::now();
         if let Err(error) = self.shared.lake.commit(&change).await {
             // Of other errors it is not known whether the commit is there: the sweep looks again later.
             if matches!(error, LakeError::Conflict) {
@@ -246,6 +247,7 @@ impl Compactor {
             return Err(error);
         }
         self.follower.show();
+        self.shared.metrics.lake_commit.observe(committing.elapsed().as_secs_f64());
         self.note_dropped(&dropped, Some(now())).await?;
         let (spans, bytes) =
             done.iter().map(|done| &done.file.file).fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
