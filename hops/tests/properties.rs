@@ -1,6 +1,6 @@
 //! Random traces: any order, any copies, any nonsense; and the rules once more as an oracle.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::comparison_to_empty, missing_docs)]
 
 mod common;
 
@@ -280,7 +280,9 @@ fn cases() -> u32 {
 fn huge_traces_are_answered() {
     let id = |n: usize| (n as u64 + 1).to_be_bytes();
     let base = |n: usize| Span { span_id: id(n), start: n as u64, end: 1_000_000 - n as u64, ..Span::default() };
-    let shapes: [fn(usize) -> (usize, SpanKind, Role); 4] = [
+    /// The number of its parent, and what the span is.
+    type Shape = fn(usize) -> (usize, SpanKind, Role);
+    let shapes: [Shape; 4] = [
         |n| (n.saturating_sub(1), SpanKind::Client, Role::Application),
         |n| (n.saturating_sub(1), if n % 2 == 0 { SpanKind::Client } else { SpanKind::Server }, Role::Sidecar),
         |n| (0, SpanKind::Server, if n % 2 == 0 { Role::Sidecar } else { Role::Application }),

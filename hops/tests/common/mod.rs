@@ -214,3 +214,14 @@ pub fn run<'a>(spans: &[Span<'a>]) -> (Vec<Hop<'a>>, usize) {
 pub fn lines(spans: &[Span<'static>]) -> Vec<String> {
     hops(spans).iter().map(line).collect()
 }
+
+/// A calls B, each with a sidecar.
+pub fn pair() -> Vec<Span<'static>> {
+    vec![sidecar(1, SpanKind::Client, "a-v1").to("b"), sidecar(2, SpanKind::Server, "b-v1").under(1).from("b", "a-v1")]
+}
+
+/// Links to span 3 of the trace and to two of others.
+pub fn link_to_3() -> &'static [Link] {
+    let other = |trace| Link { trace_id: [trace; 16], span_id: [3; 8] };
+    Box::leak(vec![link(3), other(1), other(2)].into_boxed_slice())
+}
