@@ -52,7 +52,10 @@ fn idle(mut config: Config) -> Config {
 }
 
 async fn open_in(config: &Config) -> Arc<Store> {
-    open(config, local(), open_object_store(config, local()).unwrap()).await.unwrap()
+    // All points together take longer than it is by default, and each tries again what the first process sent.
+    let mut config = config.clone();
+    config.ingest.dedupe_window = Duration::from_secs(24 * 3_600);
+    open(&config, local(), open_object_store(&config, local()).unwrap()).await.unwrap()
 }
 
 fn is_merged(store: &Store) -> bool {
@@ -108,7 +111,8 @@ async fn life() {
     let ledger = Ledger::in_folder(folder);
     let steps = Steps::new(std::env::var(LAST).unwrap().parse().unwrap(), ledger.clone());
     let disk: Arc<dyn Disk> = Arc::new(KillingDisk(steps.clone()));
-    let config = busy(folder);
+    let mut config = busy(folder);
+    config.ingest.dedupe_window = Duration::from_secs(24 * 3_600);
     let inner = Arc::new(FolderStore::open(&config.data_dir.join("store"), disk.clone()).unwrap());
     let files: Arc<dyn ObjectStore> = Arc::new(KillingStore { inner, steps: steps.clone() });
     let store = open(&config, disk, files).await.unwrap();
@@ -261,8 +265,8 @@ async fn recovers(folder: &Path, ledger: &Ledger) {
     assert_sound(&config).await;
 }
 
-/// Kills a process before one step. What that step was; none if it had come to its end before.
-async fn point(base: &Path, last: u64) -> Option<String> {
+/// Kills a process before one step. What that step was, none if it had come to its end before, and whether all was well afterwards.
+async fn point(base: &Path, last: u64) -> (Option<String>, bool) {
     let folder = TempDir::new().unwrap();
     copy(base, folder.path());
     let ledger = Ledger::in_folder(folder.path());
@@ -271,8 +275,18 @@ async fn point(base: &Path, last: u64) -> Option<String> {
     let status = tokio::task::spawn_blocking(move || life.status().unwrap()).await.unwrap();
     let died = ledger.read("died").pop();
     assert_eq!(status.success(), died.is_none(), "{status}");
-    recovers(folder.path(), &ledger).await;
-    died
+    let killed = TempDir::new().unwrap();
+    copy(folder.path(), killed.path());
+    let path = folder.path().to_owned();
+    let recovered = tokio::spawn(async move { recovers(&path, &ledger).await }).await.is_ok();
+    if !recovered {
+        println!(
+            "killed before step {last}, {died:?}: see {} and what became of it, {}",
+            killed.keep().display(),
+            folder.keep().display()
+        );
+    }
+    (died, recovered)
 }
 
 /// Scenario: see above. Guarantee: after each kill, every acknowledged span is there exactly once; what was to be deleted or retired goes,
@@ -294,12 +308,13 @@ async fn every_step_may_be_the_last() {
     let lasts = (0..points).map(|point| point * stride + offset);
     let base = base.path();
     let died = stream::iter(lasts).map(|last| async move { Ok::<_, String>((last, point(base, last).await)) });
-    let died: BTreeMap<u64, Option<String>> = died.buffer_unordered(AT_ONCE).try_collect().await.unwrap();
+    let died: BTreeMap<u64, (Option<String>, bool)> = died.buffer_unordered(AT_ONCE).try_collect().await.unwrap();
     let mut kinds = BTreeMap::<&str, u64>::new();
-    for kind in died.values() {
+    for (kind, _) in died.values() {
         *kinds.entry(kind.as_deref().unwrap_or("its end")).or_default() += 1;
     }
     println!("{points} of {steps} steps, by kind: {kinds:#?}");
+    assert!(died.values().all(|(_, recovered)| *recovered), "see above");
     if asked == "all" {
         for kind in
             ["link commits json", "link lake _delta_log json", "rename lake _delta_log checkpoint.parquet", "delete fresh parquet"]
