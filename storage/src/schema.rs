@@ -204,8 +204,8 @@ mod tests {
         }
     }
 
-    /// Scenario: the tables of the users' page. Guarantee: each column is named once, with its type, and each attribute column with every
-    /// key that it comes from.
+    /// Scenario: the tables of the users' page. Guarantee: each column is named once, with its type, and each attribute
+    /// column with every key that it comes from.
     #[test]
     fn every_column_is_documented() {
         let page = include_str!("../../docs/spans.md");
