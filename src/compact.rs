@@ -9,7 +9,8 @@ use prometheus_client::registry::Registry;
 use tracing::info;
 
 use crate::failure::Failure;
-use crate::server::{asked_to_stop, open_objects, runtime};
+use crate::server::{open_objects, runtime};
+use crate::signals::Signals;
 
 /// Compacts until SIGTERM or SIGINT, or until there is nothing due.
 pub(crate) fn run(config: &Config, once: bool) -> Result<(), Failure> {
@@ -19,16 +20,23 @@ pub(crate) fn run(config: &Config, once: bool) -> Result<(), Failure> {
         folder.read_dir().map_err(|source| OpenError::Folder { folder, source })?;
     }
     let runtime = runtime("compact", 1)?;
-    let (compactor, stop) = runtime.block_on(async {
+    let mut signals = runtime.block_on(async { Signals::install() })?;
+    let opened = runtime.block_on(async {
         let objects = open_objects(config, Arc::new(LocalDisk))?;
-        let metrics = Metrics::new(&mut Registry::default());
-        Ok::<_, Failure>(LoneCompactor::open(config, objects, Arc::new(SqlConditions::new()), metrics).await?)
-    })?;
-    runtime.spawn(async move {
-        if asked_to_stop().await.is_ok() {
-            info!("stopping");
-            stop.now();
+        let (conditions, metrics) = (Arc::new(SqlConditions::new()), Metrics::new(&mut Registry::default()));
+        tokio::select! {
+            opened = LoneCompactor::open(config, objects, conditions, metrics) => Ok::<_, Failure>(Some(opened?)),
+            () = signals.asked_to_stop() => Ok(None),
         }
+    })?;
+    let Some((compactor, stop)) = opened else {
+        info!("stopped while opening the object store");
+        return Ok(());
+    };
+    runtime.spawn(async move {
+        signals.asked_to_stop().await;
+        info!("stopping");
+        stop.now();
     });
     info!(once, "compacting");
     if once {

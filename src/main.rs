@@ -9,7 +9,9 @@ mod demo;
 mod failure;
 mod logging;
 mod server;
+mod signals;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("meshlake: {failure}");
+            let _ = writeln!(io::stderr(), "meshlake: {failure}");
             failure.exit_code()
         }
     }

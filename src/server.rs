@@ -8,19 +8,19 @@ use std::sync::{Arc, OnceLock};
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
 use meshlake_query::{Engine, SqlConditions};
-use meshlake_storage::{Disk, Health, LocalDisk, Store, open_object_store};
-use meshlake_ui_api::{Api, Readiness, router};
+use meshlake_storage::{Disk, LocalDisk, Store, open_object_store};
+use meshlake_ui_api::{Api, Health, router};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::demo;
 use crate::failure::Failure;
+use crate::signals::Signals;
 
 pub(crate) fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
@@ -49,6 +49,8 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     // Decoding, the journal and the flush have threads of their own; more I/O threads than this only wake each other.
     let (ingest, queries) = (runtime("ingest", cores().div_ceil(2))?, runtime("query", query_threads)?);
     let (stop, stopped) = watch::channel(false);
+    // Before the opening, which may take long, and until the end: a second signal does not break the flush off.
+    let mut signals = ingest.block_on(async { Signals::install() })?;
 
     // All ports first: a process that can't have them must not touch the data folder.
     let listeners = ingest.block_on(async {
@@ -56,7 +58,7 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
         Ok::<_, Failure>(Listeners { grpc, http: listen("otlp.http_listen", config.otlp.http_listen).await? })
     })?;
     let api_listener = queries.block_on(listen("api.listen", config.api.listen))?;
-    let http_address = listeners.http.local_addr()?;
+    let (grpc, http, api_address) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?, api_listener.local_addr()?);
 
     let mut registry = Registry::default();
     let storage_metrics = meshlake_storage::Metrics::new(&mut registry);
@@ -65,17 +67,26 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     let api = api(config, registry, store.clone());
     let api_server = serve_api(&queries, api_listener, &api, stopped.clone());
 
-    let opened = ingest.block_on(open(config, storage_metrics))?;
+    let opened = ingest.block_on(async {
+        tokio::select! {
+            opened = open(config, storage_metrics) => opened.map(Some),
+            () = signals.asked_to_stop() => Ok(None),
+        }
+    })?;
+    let Some(opened) = opened else {
+        info!("stopped while opening the data folder");
+        return Ok(());
+    };
     let opened = store.get_or_init(|| opened).clone();
     let receiver = Arc::new(Receiver::new(opened.clone(), config, collector_metrics));
     let receivers = serve_otlp(&ingest, listeners, &receiver, config, &stopped);
     api.start(Engine::new(opened.clone(), &config.query)?, opened.compaction().clone());
-    info!(otlp_grpc = %config.otlp.grpc_listen, otlp_http = %config.otlp.http_listen, api = %config.api.listen, "serving");
+    info!(otlp_grpc = %grpc, otlp_http = %http, api = %api_address, "serving");
     if with_demo {
-        ingest.spawn(demo::run(http_address, config.api.listen));
+        ingest.spawn(demo::run(http, api_address));
     }
 
-    ingest.block_on(asked_to_stop())?;
+    ingest.block_on(signals.asked_to_stop());
     info!("stopping: finishing requests and flushing");
     stop.send_replace(true);
     ingest.block_on(async {
@@ -105,12 +116,11 @@ async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc
 }
 
 fn api(config: &Config, registry: Registry, store: Arc<OnceLock<Arc<Store>>>) -> Api {
-    let readiness = move || {
-        let starting = || Health { ready: false, problems: vec!["opening the data folder".to_owned()] };
-        let health = store.get().map_or_else(starting, |store| store.health());
-        Readiness { ready: health.ready, problems: health.problems }
+    let health = move || match store.get().map(|store| store.health()) {
+        Some(health) => Health { ready: health.ready, alive: health.alive, problems: health.problems },
+        None => Health { ready: false, alive: true, problems: vec!["opening the data folder".to_owned()] },
     };
-    Api::new(config, Arc::new(readiness), registry)
+    Api::new(config, Arc::new(health), registry)
 }
 
 fn serve_api(queries: &Runtime, listener: TcpListener, api: &Api, mut stop: watch::Receiver<bool>) -> JoinHandle<()> {
@@ -130,13 +140,4 @@ fn serve_otlp(
         ingest.spawn(async move { serve(listener, receiver, &settings, stop).await })
     };
     vec![serve_one(listeners.grpc), serve_one(listeners.http)]
-}
-
-pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -1,11 +1,17 @@
 //! Checks of values against their limits, with errors in the words of the configuration file.
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use crate::{
     ByteSize,
     duration::display,
     error::{KeyError, Source},
+    secret::MASK,
 };
 
 pub(crate) type Checked = Result<(), Box<KeyError>>;
@@ -39,8 +45,21 @@ pub(crate) fn time(key: &str, value: Duration, range: RangeInclusive<Duration>) 
 
 /// Two listeners cannot share an address, unless the port is 0 (chosen by the system).
 pub(crate) fn apart(key: &str, listen: SocketAddr, other_key: &str, other: SocketAddr) -> Checked {
-    let ok = listen != other || listen.port() == 0;
-    require(ok, key, listen, format!("an address other than that of {other_key}"))
+    let same_host = listen.ip() == other.ip() || covers(listen.ip(), other.ip()) || covers(other.ip(), listen.ip());
+    let ok = listen.port() != other.port() || listen.port() == 0 || !same_host;
+    require(ok, key, listen, format!("an address other than that of {other_key} ({other})"))
+}
+
+/// Whether `all` means all addresses of the host, this one among them: `::` takes IPv4 too.
+fn covers(all: IpAddr, address: IpAddr) -> bool {
+    all.is_unspecified() && (all.is_ipv6() || address.is_ipv4())
+}
+
+/// Credentials have settings of their own, which are masked; an address is printed and logged.
+pub(crate) fn without_credentials(key: &str, url: &str) -> Checked {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let allowed = "an address without user and password; set storage.s3.access_key_id and storage.s3.secret_access_key";
+    require(!authority.contains('@'), key, MASK, allowed)
 }
 
 pub(crate) const fn seconds(count: u64) -> Duration {

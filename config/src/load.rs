@@ -257,6 +257,9 @@ mod tests {
             ("live:\n  window: 7h\n", "live.window"),
             ("journal:\n  segment_size: 32MiB\n", "journal.segment_size"),
             ("api:\n  listen: 127.0.0.1:4317\n", "api.listen"),
+            ("api:\n  listen: 0.0.0.0:4318\n", "api.listen"),
+            ("api:\n  listen: '[::]:4318'\n", "api.listen"),
+            ("otlp:\n  grpc_listen: 0.0.0.0:4318\n", "otlp.http_listen"),
             ("storage:\n  url: ftp://x\n", "storage.url"),
             ("storage:\n  s3:\n    endpoint: http://127.0.0.1:9000\n", "storage.s3.endpoint"),
             ("storage:\n  s3:\n    access_key_id: x\n", "storage.s3.secret_access_key"),
@@ -267,6 +270,8 @@ mod tests {
             assert!(error.starts_with(&format!("wrong setting `{key}` (")), "{error}");
         }
         assert!(file("log:\n  level: info,h2=warn\n").is_ok());
+        assert!(file("api:\n  listen: 127.0.0.2:4317\n").is_ok());
+        assert!(file("api:\n  listen: '[::1]:4317'\notlp:\n  grpc_listen: 0.0.0.0:4317\n").is_ok());
     }
 
     /// Scenario: wrong variables. Guarantee: the variable is named; a typing error is not ignored.
@@ -324,6 +329,23 @@ mod tests {
             let error = file(yaml).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    /// Scenario: user and password in an address. Guarantee: refused, and the error does not show them.
+    #[test]
+    fn addresses_have_no_credentials() {
+        for (yaml, key) in [
+            ("storage:\n  url: s3://me:hunter2@bucket/prefix\n", "storage.url"),
+            ("storage:\n  url: ftp://me:hunter2@host\n", "storage.url"),
+            ("storage:\n  s3:\n    endpoint: https://me:hunter2@host:9000/\n", "storage.s3.endpoint"),
+            ("storage:\n  s3:\n    endpoint: me:hunter2@host\n", "storage.s3.endpoint"),
+        ] {
+            let error = file(yaml).unwrap_err();
+            assert!(error.starts_with(&format!("wrong setting `{key}` (")) && !error.contains("hunter2"), "{error}");
+            assert!(error.contains("storage.s3.secret_access_key"), "{error}");
+        }
+        assert!(file("storage:\n  url: /data/a@b\n").is_ok());
+        assert!(file("storage:\n  url: s3://bucket/a@b\n").is_ok());
     }
 
     /// Scenario: the printed configuration is loaded again. Guarantee: it says the same.

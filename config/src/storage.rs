@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Secret,
-    limits::{Checked, require},
+    limits::{Checked, require, without_credentials},
 };
 
 /// Where all files but the journal are kept.
@@ -50,6 +50,9 @@ impl Default for S3 {
 
 impl Storage {
     pub(crate) fn validate(&self) -> Checked {
+        if self.url.contains("://") {
+            without_credentials("storage.url", &self.url)?;
+        }
         let usable = match self.url.split_once("://") {
             None => true,
             Some(("file", path)) => path.starts_with('/'),
@@ -64,6 +67,7 @@ impl Storage {
 
 impl S3 {
     fn validate(&self) -> Checked {
+        without_credentials("storage.s3.endpoint", &self.endpoint)?;
         let plain = self.endpoint.starts_with("http://");
         let url = self.endpoint.is_empty() || plain || self.endpoint.starts_with("https://");
         require(url, "storage.s3.endpoint", &self.endpoint, "empty, or an address that begins with https:// or http://")?;

@@ -6,10 +6,15 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use meshlake_collector::Decoder;
-use meshlake_config::{Config, Tenant};
+use meshlake_config::{ByteSize, Config, Tenant};
 use meshlake_storage::{Content, Decode, Encoding, Frame, SpanBuilder};
 
-static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(&Config::default()));
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
+    let mut config = Config::default();
+    // What a few bytes may become when they are decompressed, so that each run is short.
+    config.otlp.max_request_size = ByteSize::mib(1);
+    Decoder::new(&config)
+});
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, body)) = data.split_first() else { return };

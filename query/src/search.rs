@@ -99,7 +99,8 @@ pub struct ServiceSpans {
 /// Where a page ended: opaque text, good for the same search only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    pub(crate) order: Order,
+    /// The order of the search that gave it.
+    pub order: Order,
     /// Start or duration of the last trace, nanoseconds.
     pub(crate) key: i64,
     pub(crate) trace_id: TraceId,

@@ -140,7 +140,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         // unset, ok, error; else the number.
         Field::new("status", text_type(), false),
         text("status_message"),
-        // By the code where there is one, else by the status: crate `collector`, module `identity`.
+        // By the code where there is one, else by the status: crate `collector`, module `failure`.
         Field::new("error", DataType::Boolean, false),
         // Why a kept span is suspect: clock, end_before_start, or both with a comma.
         text("flagged"),
@@ -154,7 +154,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("peer_service"),
         text("peer_namespace"),
         Field::new("peer_port", DataType::Int32, true),
-        // service, passthrough, blackhole, inbound, waypoint: what `upstream_cluster` names.
+        // service, passthrough, blackhole, dynamic_dns, inbound, waypoint: what `upstream_cluster` names.
         text("peer_kind"),
     ];
     fields.extend(ATTRIBUTE_COLUMNS.iter().map(|column| if column.is_int() { int(column.name) } else { text(column.name) }));
@@ -183,4 +183,44 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// Position of a column in [`spans_schema`]; none for a name that is no column.
 pub fn column_index(name: &str) -> Option<usize> {
     SCHEMA.index_of(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documented_type(data_type: &DataType) -> &'static str {
+        match data_type {
+            DataType::Dictionary(..) => "text",
+            DataType::Int16 | DataType::Int32 | DataType::Int64 => "integer",
+            DataType::Boolean => "boolean",
+            DataType::Timestamp(..) => "time",
+            DataType::FixedSizeBinary(16) => "16 bytes",
+            DataType::FixedSizeBinary(8) => "8 bytes",
+            DataType::Binary => "bytes",
+            DataType::Map(..) => "map",
+            DataType::List(_) => "list",
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Scenario: the tables of the users' page. Guarantee: each column is named once, with its type, and each attribute
+    /// column with every key that it comes from.
+    #[test]
+    fn every_column_is_documented() {
+        let page = include_str!("../../docs/spans.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut documented: Vec<_> = rows.map(|(name, rest)| (name, rest.split(" | ").next().unwrap_or_default(), rest)).collect();
+        documented.sort_unstable();
+        let mut columns: Vec<_> =
+            SCHEMA.fields().iter().map(|field| (field.name().as_str(), documented_type(field.data_type()))).collect();
+        columns.sort_unstable();
+        assert_eq!(documented.iter().map(|(name, data_type, _)| (*name, *data_type)).collect::<Vec<_>>(), columns);
+        for column in ATTRIBUTE_COLUMNS {
+            let (.., row) = documented.iter().find(|(name, ..)| *name == column.name).unwrap();
+            for source in column.sources.iter().filter(|source| !source.key.is_empty()) {
+                assert!(row.contains(&format!("`{}`", source.key)), "{}: {}", column.name, source.key);
+            }
+        }
+    }
 }

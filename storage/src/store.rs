@@ -201,6 +201,8 @@ pub(crate) struct Status {
 pub struct Health {
     /// Whether everything that was acknowledged can be queried: the journal is replayed.
     pub ready: bool,
+    /// Whether all threads of the store run; if not, only a new process helps.
+    pub alive: bool,
     /// What is wrong, for the person who looks; empty if nothing is.
     pub problems: Vec<String>,
 }
@@ -410,7 +412,7 @@ impl Store {
             problems
                 .push("a thread of the store has died: restart the process; the journal has all that was acknowledged".to_owned());
         }
-        Health { ready: ready && alive, problems }
+        Health { ready, alive, problems }
     }
 
     /// Ends ingest: what was taken in is answered and flushed, then the threads end. Blocks until then. What can't be flushed

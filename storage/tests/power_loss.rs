@@ -181,7 +181,10 @@ async fn live(disk: &LossyDisk, rng: &mut Rng, ledger: &mut Ledger) {
     let way = [Way::Collect, Way::Flush, Way::Compact, Way::Delete][rng.below(4) as usize];
     let Some(store) = boot(disk, way).await else { return };
     // What is deleted at once can't be read by those that began before.
-    let can_read = |store: &Store| store.health().ready && way != Way::Delete;
+    let can_read = |store: &Store| {
+        let health = store.health();
+        health.ready && health.alive && way != Way::Delete
+    };
     if can_read(&store) {
         ledger.check(&store).await;
     }

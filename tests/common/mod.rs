@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 /// A running server.
 pub struct Server {
     child: Child,
+    pub grpc: SocketAddr,
     pub otlp_http: SocketAddr,
     pub api: SocketAddr,
 }
@@ -39,30 +40,40 @@ pub fn meshlake(data: &Path) -> Command {
 impl Server {
     /// Starts the binary on a data folder, with more settings as environment, and waits until it is ready.
     pub async fn start(data: &Path, settings: &[(&str, &str)]) -> Server {
-        let (grpc, otlp_http, api) = (free_address(), free_address(), free_address());
-        let mut command = meshlake(data);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.env("MESHLAKE_OTLP__GRPC_LISTEN", grpc.to_string());
-        command.env("MESHLAKE_OTLP__HTTP_LISTEN", otlp_http.to_string());
-        command.env("MESHLAKE_API__LISTEN", api.to_string());
-        let child = command.envs(settings.iter().copied()).spawn().unwrap();
-        let mut server = Server { child, otlp_http, api };
+        let mut server = Server::spawn(data, settings, Stdio::null());
         server.wait_until_ready().await;
         server
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Starts the binary, with this standard error, and does not wait.
+    pub fn spawn(data: &Path, settings: &[(&str, &str)], stderr: Stdio) -> Server {
+        let (grpc, otlp_http, api) = (free_address(), free_address(), free_address());
+        let mut command = meshlake(data);
+        command.stdout(Stdio::null()).stderr(stderr);
+        command.env("MESHLAKE_OTLP__GRPC_LISTEN", grpc.to_string());
+        command.env("MESHLAKE_OTLP__HTTP_LISTEN", otlp_http.to_string());
+        command.env("MESHLAKE_API__LISTEN", api.to_string());
+        let child = command.envs(settings.iter().copied()).spawn().unwrap();
+        Server { child, grpc, otlp_http, api }
+    }
+
+    pub async fn wait_until_ready(&mut self) {
+        self.wait_until_ok("/readyz").await;
+    }
+
+    /// Waits until the API answers 200 at `path`.
+    pub async fn wait_until_ok(&mut self, path: &str) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(60) {
             assert!(self.child.try_wait().unwrap().is_none(), "the server ended while starting");
             if let Ok(mut client) = Client::connect(self.api).await
-                && let Ok((StatusCode::OK, _)) = client.get("/readyz").await
+                && let Ok((StatusCode::OK, _)) = client.get(path).await
             {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the server is not ready after a minute");
+        panic!("{path} is not 200 after a minute");
     }
 
     /// `kill -9`.
@@ -121,7 +132,7 @@ impl Client {
         self.send(Request::delete(path), Bytes::new()).await
     }
 
-    async fn send(&mut self, request: hyper::http::request::Builder, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {
+    pub async fn send(&mut self, request: hyper::http::request::Builder, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {
         self.sender.ready().await?;
         let request = request.header(header::HOST, &self.host).body(Full::new(body)).unwrap();
         let response = self.sender.send_request(request).await?;

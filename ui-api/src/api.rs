@@ -15,17 +15,19 @@ use crate::problem::{Kind, Problem};
 
 const TENANT_HEADER: &str = "x-scope-orgid";
 
-/// Whether the process can take spans and answer queries.
+/// How the process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// False until the journal is replayed, and whenever traffic should go elsewhere.
+pub struct Health {
+    /// Whether the journal is replayed: before that, answers would lack spans that were acknowledged.
     pub ready: bool,
-    /// What is wrong, for the operator; may be filled while ready.
+    /// Whether it works; if not, only a restart helps.
+    pub alive: bool,
+    /// What is wrong, for the operator; may be filled while all is well.
     pub problems: Vec<String>,
 }
 
 /// Asks the rest of the process how it is.
-pub type ReadinessProbe = Arc<dyn Fn() -> Readiness + Send + Sync>;
+pub type HealthProbe = Arc<dyn Fn() -> Health + Send + Sync>;
 
 /// The API of one process. Cheap to clone: all clones are the same API.
 #[derive(Clone)]
@@ -35,7 +37,7 @@ pub struct Api {
 
 struct Shared {
     started: OnceLock<Started>,
-    readiness: ReadinessProbe,
+    health: HealthProbe,
     registry: Registry,
     metrics: HttpMetrics,
     answers: Arc<Budget>,
@@ -49,13 +51,13 @@ struct Started {
 }
 
 impl Api {
-    /// An API that serves health and metrics, and refuses queries with 503 until [`Api::start`]. `registry` has the metrics of
-    /// the rest of the process; those of the API are added to it.
-    pub fn new(config: &Config, readiness: ReadinessProbe, mut registry: Registry) -> Api {
+    /// An API that serves health and metrics, and refuses queries with 503 until [`Api::start`] was called and `health` is ready.
+    /// `registry` has the metrics of the rest of the process; those of the API are added to it.
+    pub fn new(config: &Config, health: HealthProbe, mut registry: Registry) -> Api {
         let metrics = HttpMetrics::new(&mut registry);
         let shared = Shared {
             started: OnceLock::new(),
-            readiness,
+            health,
             registry,
             metrics,
             answers: Arc::new(Budget::new(config.query.memory_limit.as_u64())),
@@ -64,39 +66,39 @@ impl Api {
         Api { shared: Arc::new(shared) }
     }
 
-    /// Begins to answer queries; to be called once the journal is replayed. A second call changes nothing.
+    /// Gives what answers queries. A second call changes nothing.
     pub fn start(&self, engine: Engine, compaction: Arc<Compaction>) {
         let _ = self.shared.started.set(Started { engine, compaction });
     }
 
     fn started(&self) -> Result<&Started, Problem> {
-        let started = self.shared.started.get();
+        let started = self.shared.started.get().filter(|_| (self.shared.health)().ready);
         started
-            .ok_or_else(|| Problem::new(Kind::Starting, "the journal is being replayed; /readyz tells when queries are answered"))
+            .ok_or_else(|| Problem::new(Kind::Starting, "starting: replaying the journal; /readyz tells when queries are answered"))
     }
 
     /// # Errors
-    /// 503 before [`Api::start`].
+    /// 503 until the process is ready.
     pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
         Ok(&self.started()?.engine)
     }
 
     /// # Errors
-    /// 503 before [`Api::start`].
+    /// 503 until the process is ready.
     pub(crate) fn compaction(&self) -> Result<&Compaction, Problem> {
         Ok(&self.started()?.compaction)
     }
 
-    /// What `/readyz` says: not ready before [`Api::start`], then what the probe says.
-    pub(crate) fn readiness(&self) -> Readiness {
-        let mut readiness = (self.shared.readiness)();
+    /// How the process is: not ready before [`Api::start`], then what the probe says.
+    pub(crate) fn health(&self) -> Health {
+        let mut health = (self.shared.health)();
         if self.shared.started.get().is_none() {
-            readiness.ready = false;
-            if readiness.problems.is_empty() {
-                readiness.problems.push("the journal is being replayed".to_owned());
+            health.ready = false;
+            if health.problems.is_empty() {
+                health.problems.push("replaying the journal".to_owned());
             }
         }
-        readiness
+        health
     }
 
     /// All metrics of the process, in the OpenMetrics text format.

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::api::{Api, Readiness};
+use crate::api::{Api, Health};
 use crate::routes::router;
 
 /// 2026-08-01T12:00:00Z, microseconds.
@@ -81,18 +81,27 @@ fn batch() -> RecordBatch {
 
 /// The API over [`SPANS`], with these settings.
 pub(crate) fn api(config: &Config) -> Api {
-    let api = starting(config);
+    api_of_health(config, healthy())
+}
+
+/// The same, in a process that is so.
+pub(crate) fn api_of_health(config: &Config, health: Health) -> Api {
+    let api = starting(config, health);
     let engine = Engine::new(Arc::new(MemorySource::new(vec![batch()])), &config.query).unwrap();
     api.start(engine, Arc::new(Compaction::new(config.compaction.enabled)));
     api
 }
 
+/// A process that is well.
+pub(crate) fn healthy() -> Health {
+    Health { ready: true, alive: true, problems: Vec::new() }
+}
+
 /// An API that has no engine yet.
-pub(crate) fn starting(config: &Config) -> Api {
-    let ready = Arc::new(|| Readiness { ready: true, problems: Vec::new() });
+pub(crate) fn starting(config: &Config, health: Health) -> Api {
     let mut registry = Registry::default();
     registry.register("meshlake_example", "A metric of the rest of the process", Gauge::<i64>::default());
-    Api::new(config, ready, registry)
+    Api::new(config, Arc::new(move || health.clone()), registry)
 }
 
 /// A whole answer.

@@ -27,7 +27,8 @@
 //! | 504 | longer than `query.timeout` |
 //!
 //! The wiring, in the order of a start: [`Api::new`], [`router`], [`serve`] (health answers from here on), and [`Api::start`]
-//! with the engine once the journal is replayed. Run it on the queries' runtime, not on that of ingest (P7).
+//! with the engine once the store is open; queries are answered once its health is ready. Run it on the queries' runtime, not
+//! on that of ingest (P7).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -38,6 +39,7 @@ mod body;
 mod budget;
 mod compaction;
 mod deletions;
+mod exposition;
 #[cfg(test)]
 mod fixture;
 mod metrics;
@@ -55,6 +57,6 @@ mod time;
 mod timestamps;
 mod traces;
 
-pub use api::{Api, Readiness, ReadinessProbe};
+pub use api::{Api, Health, HealthProbe};
 pub use routes::router;
 pub use server::serve;

@@ -23,8 +23,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// From the connection to the end of its first request's headers.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// From one answer to the end of the next request's headers, on HTTP/1.1.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// From one answer to the end of the next request's headers, on HTTP/1.1: longer than a minute, which is what proxies in front keep
+/// connections for.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// After a failed accept: most often there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

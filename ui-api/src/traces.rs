@@ -116,6 +116,9 @@ fn read_search(params: &Params) -> Result<Search, Problem> {
             format!("`min_duration` ({min:?}) must not be longer than `max_duration` ({max:?})"),
         ));
     }
+    if search.cursor.is_some_and(|cursor| cursor.order != search.order_by) {
+        return Err(Problem::parameter("cursor", "`cursor` is of a search in another order than `order_by` says"));
+    }
     Ok(search)
 }
 

@@ -5,7 +5,8 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::fixture::{Answer, RANGE, SLOW_QUERY, TRACE, api, get, send, sql, starting};
+use crate::api::Health;
+use crate::fixture::{Answer, RANGE, SLOW_QUERY, TRACE, api, api_of_health, get, healthy, send, sql, starting};
 use crate::router;
 
 const V1: &str = "/api/mesh/v1";
@@ -116,6 +117,8 @@ async fn search_answers_summaries_by_pages() {
 
 #[tokio::test]
 async fn each_wrong_parameter_is_named() {
+    let page = get(&format!("{V1}/traces?{RANGE}&limit=1"), &[]).await.json();
+    let of_start = format!("{RANGE}&order_by=duration&cursor={}", page["next_cursor"].as_str().unwrap());
     for (query, parameter) in [
         ("start=yesterday", "start"),
         ("end=12:00", "end"),
@@ -131,6 +134,7 @@ async fn each_wrong_parameter_is_named() {
         ("limit=-1", "limit"),
         ("order_by=name", "order_by"),
         ("cursor=%00", "cursor"),
+        (of_start.as_str(), "cursor"),
         ("colour=red", "colour"),
         ("limit=1&limit=2", "limit"),
     ] {
@@ -271,18 +275,40 @@ async fn answers_keep_browsers_careful_and_carry_an_id() {
     assert_eq!(get("/healthz", &[]).await.header("x-request-id").len(), 16);
 }
 
+/// Scenario: before there is an engine, and with one while the journal is replayed. Guarantee: health and metrics answer, and
+/// no query is answered without the spans that are still in the journal (P1).
 #[tokio::test]
 async fn before_the_start_only_queries_are_refused() {
-    let router = router(starting(&Config::default()));
+    let config = Config::default();
+    let replaying = Health { ready: false, problems: vec!["replaying the journal".to_owned()], ..healthy() };
+    for api in [starting(&config, healthy()), api_of_health(&config, replaying)] {
+        let router = router(api);
+        let get = async |path: &str| send(&router, Method::GET, path, &[], Body::empty()).await;
+        assert_eq!((get("/healthz").await.status.as_u16(), get("/metrics").await.status.as_u16()), (200, 200));
+        let ready = get("/readyz").await;
+        let expected = json!({"ready": false, "problems": ["replaying the journal"]});
+        assert_eq!((ready.status.as_u16(), ready.json()), (503, expected));
+        for path in ["services", "traces", "traces/a1", "attributes", "deletions", "compaction"] {
+            let refused = get(&format!("{V1}/{path}")).await;
+            assert!(refused.problem(503).starts_with("starting: replaying the journal"), "{path}");
+            assert_eq!(refused.header("retry-after"), "1");
+        }
+        let body = json!({"query": "select count(*) from spans"}).to_string();
+        send(&router, Method::POST, &format!("{V1}/sql"), &[("content-type", "application/json")], body).await.problem(503);
+    }
+    assert_eq!(get("/readyz", &[]).await.json(), json!({"ready": true, "problems": []}));
+}
+
+/// Scenario: a thread of the store has died. Guarantee: `/healthz` says so, so that the platform restarts the process, and
+/// what is there can still be queried.
+#[tokio::test]
+async fn a_process_that_needs_a_restart_is_not_healthy() {
+    let health = Health { alive: false, problems: vec!["a thread of the store has died".to_owned()], ..healthy() };
+    let router = router(api_of_health(&Config::default(), health));
     let get = async |path: &str| send(&router, Method::GET, path, &[], Body::empty()).await;
-    assert_eq!(get("/healthz").await.status, 200);
-    let ready = get("/readyz").await;
-    assert_eq!(
-        (ready.status.as_u16(), ready.json()),
-        (503, json!({"ready": false, "problems": ["the journal is being replayed"]}))
-    );
-    assert!(get(&format!("{V1}/services")).await.problem(503).contains("/readyz"));
-    assert_eq!(self::get("/readyz", &[]).await.json(), json!({"ready": true, "problems": []}));
+    let answer = get("/healthz").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (503, "a thread of the store has died\n"));
+    assert_eq!((get("/readyz").await.status.as_u16(), get(&format!("{V1}/traces/a1")).await.status.as_u16()), (503, 200));
 }
 
 #[tokio::test]
@@ -290,7 +316,7 @@ async fn metrics_are_the_process_s_and_our_own() {
     let router = router(api(&Config::default()));
     send(&router, Method::GET, &format!("{V1}/traces/ffff"), &[], Body::empty()).await;
     send(&router, Method::GET, "/nothing", &[], Body::empty()).await;
-    let text = send(&router, Method::GET, "/metrics", &[], Body::empty()).await;
+    let text = send(&router, Method::GET, "/metrics", &[("accept", "application/openmetrics-text")], Body::empty()).await;
     for line in [
         "meshlake_example 0\n",
         "meshlake_http_requests_total{method=\"GET\",route=\"/api/mesh/v1/traces/{trace_id}\",status=\"404\"} 1\n",
@@ -299,6 +325,28 @@ async fn metrics_are_the_process_s_and_our_own() {
         "# EOF\n",
     ] {
         assert!(text.text().contains(line), "{line}\n{}", text.text());
+    }
+}
+
+/// Scenario: the accept headers of scrapers, new and old, and of others. Guarantee: OpenMetrics for those that prefer it,
+/// else Prometheus text, and each body is of the type that the header names.
+#[tokio::test]
+async fn metrics_are_in_the_format_that_is_asked_for() {
+    let prometheus =
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    for (accept, open) in [
+        (prometheus, true),
+        ("application/openmetrics-text", true),
+        ("text/plain;version=0.0.4", false),
+        ("*/*", false),
+        ("application/json", false),
+        ("", false),
+    ] {
+        let answer = get("/metrics", if accept.is_empty() { &[] } else { &[("accept", accept)] }).await;
+        let expected = if open { "application/openmetrics-text; version=1.0.0" } else { "text/plain; version=0.0.4" };
+        assert!(answer.header("content-type").starts_with(expected), "{accept}: {answer:?}");
+        let families = answer.text().contains("# TYPE meshlake_http_requests_total counter\n");
+        assert_eq!((answer.text().ends_with("# EOF\n"), families), (open, !open), "{accept}");
     }
 }
 

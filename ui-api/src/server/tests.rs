@@ -127,3 +127,16 @@ async fn silent_connections_are_closed() {
         let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut end)).await.expect("the connection is still open");
     }
 }
+
+/// Scenario: a connection that has been silent since its first request for longer than that had time. Guarantee: it takes another.
+#[tokio::test]
+async fn idle_connections_are_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(async || "ok"));
+    tokio::spawn(serve_within(listener, router, pending(), Duration::from_millis(100)));
+    let mut stream = send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    sleep(Duration::from_millis(300)).await;
+    stream.write_all(get_request("/").as_bytes()).await.unwrap();
+    assert_eq!(rest(stream).await.matches("HTTP/1.1 200").count(), 2);
+}
