@@ -365,8 +365,8 @@ impl Store {
         let segments = recovered.segments;
         spawn("journal", Box::new(move || journal_writer.run(&segments, replayed, &waiting)))?;
         for shard in 0..decode_threads(config) {
-            let (decode, durable) = (decode.clone(), durable.clone());
-            spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
+            let (decode, live, durable) = (decode.clone(), self.live.clone(), durable.clone());
+            spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &live, &durable)))?;
         }
         let start = format!("{:x}", now());
         if config.compaction.enabled {
