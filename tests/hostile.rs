@@ -27,6 +27,9 @@ use requests::request;
 const MEMORY_FACTOR: usize = 200;
 /// What a decoder and its empty columns take.
 const MEMORY_BASE: usize = 1 << 20;
+/// Bytes of memory that the decoding of 64 MiB may take that were received as 65 KB: the content, which doubles while it is
+/// decompressed, and columns of a few hundred times what was received.
+const BOMB_MEMORY: usize = 256 << 20;
 
 struct Counting;
 
@@ -59,9 +62,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Decodes, makes a batch, and says how many bytes that took at most.
-fn decode(content: Content, body: &Bytes) -> (Result<Accepted, Refused>, usize) {
-    let tenant = Tenant::default();
-    let frame = Frame { tenant, content, encoding: Encoding::Identity, received: 0, body: body.clone() };
+fn decode(content: Content, encoding: Encoding, body: &Bytes) -> (Result<Accepted, Refused>, usize) {
+    let frame = Frame { tenant: Tenant::default(), content, encoding, received: 0, body: body.clone() };
     let decoder = Decoder::new(&Config::default());
     let before = NOW.get();
     PEAK.set(before);
@@ -78,7 +80,7 @@ fn decode(content: Content, body: &Bytes) -> (Result<Accepted, Refused>, usize) 
 }
 
 fn check(content: Content, body: &Bytes) -> Result<Accepted, Refused> {
-    let (decoded, peak) = decode(content, body);
+    let (decoded, peak) = decode(content, Encoding::Identity, body);
     let allowed = body.len() * MEMORY_FACTOR + MEMORY_BASE;
     assert!(peak <= allowed, "{} bytes took {peak} bytes of memory", body.len());
     decoded
@@ -141,6 +143,46 @@ fn tiny(count: usize) -> Vec<Span> {
 fn repeated_resources_are_limited() {
     let refused = check(Content::Protobuf, &encoded(vec![text("k", "v".repeat(1 << 20))], tiny(10_000)));
     assert!(matches!(refused, Err(Refused::Invalid(reason)) if reason.contains("repeated for each span")));
+}
+
+/// A length-delimited field.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut field);
+    field.extend_from_slice(content);
+    field
+}
+
+/// Scenario: 64 MiB of nothing but empty items of each kind, or of the smallest spans, compressed to 65 KB. Guarantee: refused
+/// for good, with a reason, and within an absolute bound of memory; what is refused leaves nothing behind.
+#[test]
+fn empty_items_are_limited() {
+    let span = |fields: &[u8]| field(2, &[&field(1, &[1; 16])[..], &field(2, &[1; 8]), fields].concat());
+    let request = |spans: &[u8]| field(1, &field(2, spans));
+    let items = |number, unit: &[u8]| field(number, unit).repeat((63 << 20) / (unit.len() + 2));
+    let attribute = |value: &[u8]| field(9, &[&field(1, b"k")[..], &field(2, value)].concat());
+    let bodies = [
+        ("spans", request(&span(&[]).repeat((63 << 20) / 30))),
+        ("attributes", request(&span(&items(9, &[])))),
+        ("events", request(&span(&items(11, &[])))),
+        ("links", request(&span(&items(13, &[])))),
+        ("attributes of an event", request(&span(&field(11, &items(3, &[]))))),
+        ("attributes of a link", request(&span(&field(13, &items(4, &[]))))),
+        ("values in an array", request(&span(&attribute(&field(5, &items(1, &[])))))),
+        ("entries of a map", request(&span(&attribute(&field(6, &items(1, &[])))))),
+        ("attributes of a resource", field(1, &[field(1, &items(1, &[])), field(2, &span(&[]))].concat())),
+        ("entities of a resource", field(1, &[field(1, &items(3, &[])), field(2, &span(&[]))].concat())),
+        ("keys of an entity", field(1, &[field(1, &field(3, &items(3, &[]))), field(2, &span(&[]))].concat())),
+        ("attributes of a scope", field(1, &field(2, &[field(1, &items(3, &[])), span(&[])].concat()))),
+    ];
+    for (what, body) in bodies {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut gzip, &body).unwrap();
+        drop(body);
+        let (decoded, peak) = decode(Content::Protobuf, Encoding::Gzip, &gzip.finish().unwrap().into());
+        assert!(matches!(decoded, Err(Refused::Invalid(reason)) if reason.contains("too large")), "{what}");
+        assert!(peak <= BOMB_MEMORY, "{what} took {peak} bytes of memory");
+    }
 }
 
 /// Scenario: what an SDK on Kubernetes sends: kilobytes of resource over a batch of spans. Guarantee: the limit above does

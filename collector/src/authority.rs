@@ -9,6 +9,8 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -208,11 +210,23 @@ pub(crate) struct MendedAuthority<S> {
     held: Vec<u8>,
     /// How much of `held` may be passed on.
     passed: usize,
+    greeted: Arc<AtomicBool>,
 }
 
 impl<S> MendedAuthority<S> {
     pub(crate) fn new(inner: S) -> MendedAuthority<S> {
-        MendedAuthority { inner, position: Position::Preface, held: Vec::new(), passed: 0 }
+        MendedAuthority { inner, position: Position::Preface, held: Vec::new(), passed: 0, greeted: Arc::default() }
+    }
+
+    /// Turns true when the protocol is known: there was a whole preface, or what is none.
+    pub(crate) fn greeted(&self) -> Arc<AtomicBool> {
+        self.greeted.clone()
+    }
+
+    fn note_greeting(&self) {
+        if !matches!(self.position, Position::Preface) {
+            self.greeted.store(true, Ordering::Relaxed);
+        }
     }
 
     fn pass_on(&mut self, out: &mut ReadBuf<'_>) {
@@ -232,6 +246,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MendedAuthority<S> {
                 let before = out.filled().len();
                 ready!(Pin::new(&mut this.inner).poll_read(context, out))?;
                 let passed = this.position.pass(&mut out.filled_mut()[before..]);
+                this.note_greeting();
                 this.held.extend_from_slice(&out.filled()[before + passed..]);
                 out.set_filled(before + passed);
                 if passed > 0 || this.held.is_empty() {
@@ -244,6 +259,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MendedAuthority<S> {
                 this.held.extend_from_slice(more.filled());
                 // At the end of the stream what is incomplete stays so.
                 this.passed = if more.filled().is_empty() { this.held.len() } else { this.position.pass(&mut this.held) };
+                this.note_greeting();
             }
         }
         this.pass_on(out);

@@ -1,12 +1,15 @@
 //! What the spans of one resource, and of one instrumentation scope, have in common: decoded once, written for each span.
 
 use meshlake_storage::{ATTRIBUTE_COLUMNS, AttributeValues, MapColumn, SpanBuilder, TextKey};
-use opentelemetry_proto::tonic::common::v1::EntityRef;
-use prost::Message;
 
 use crate::keys::{Fit, resource_slot};
+use crate::nested::Message;
+use crate::room::{ITEM_BYTES, Room};
 use crate::value::KeyValue;
 use crate::wire::{Fields, WireError};
+
+/// How Envoy names its SDK and its instrumentation scope.
+const ENVOY: &[u8] = b"envoy";
 
 /// Resource attributes that tell identity, by column name.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,10 +19,14 @@ pub(crate) struct ResourceIdentity<'a> {
     pub version: Option<&'a [u8]>,
     pub cluster: Option<&'a [u8]>,
     pub namespace: Option<&'a [u8]>,
-    pub deployment: Option<&'a [u8]>,
+    /// The controller that owns the pod; of a CronJob's job, the CronJob.
+    controller: Option<&'a [u8]>,
+    job: Option<&'a [u8]>,
     pub pod: Option<&'a [u8]>,
     pub node: Option<&'a [u8]>,
     pub zone: Option<&'a [u8]>,
+    /// Whether a proxy made the spans.
+    pub is_envoy: bool,
 }
 
 impl<'a> ResourceIdentity<'a> {
@@ -30,15 +37,25 @@ impl<'a> ResourceIdentity<'a> {
             b"service.version" => &mut self.version,
             b"k8s.cluster.name" => &mut self.cluster,
             b"k8s.namespace.name" => &mut self.namespace,
-            b"k8s.deployment.name" => &mut self.deployment,
+            b"k8s.deployment.name" | b"k8s.statefulset.name" | b"k8s.daemonset.name" | b"k8s.cronjob.name" => &mut self.controller,
+            b"k8s.job.name" => &mut self.job,
             b"k8s.pod.name" => &mut self.pod,
             b"k8s.node.name" => &mut self.node,
             b"cloud.availability_zone" => &mut self.zone,
+            b"telemetry.sdk.name" => {
+                self.is_envoy |= value == ENVOY;
+                return;
+            }
             _ => return,
         };
         if !value.is_empty() {
             field.get_or_insert(value);
         }
+    }
+
+    /// The workload.
+    pub(crate) fn workload(&self) -> Option<&'a [u8]> {
+        self.controller.or(self.job)
     }
 }
 
@@ -48,7 +65,7 @@ pub(crate) struct ResourceContext<'a> {
     pub identity: ResourceIdentity<'a>,
     columns: Vec<(usize, TextKey)>,
     residual: MapColumn,
-    /// Bytes that the residual attributes take in each row.
+    /// Bytes of columns that the residual attributes and the entities take in each row.
     pub residual_bytes: usize,
     dropped: u32,
     schema_url: Option<TextKey>,
@@ -62,21 +79,21 @@ impl<'a> ResourceContext<'a> {
     }
 
     /// Reads a `Resource`; one that comes twice is merged.
-    pub(crate) fn read(&mut self, message: &'a [u8], rows: &mut SpanBuilder) -> Result<(), WireError> {
+    pub(crate) fn read(&mut self, message: &'a [u8], rows: &mut SpanBuilder, room: &mut Room) -> Result<(), WireError> {
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
-                1 => self.attribute(field.bytes(number)?, rows)?,
+                1 => self.attribute(field.bytes(number)?, rows, room)?,
                 2 => self.dropped = field.varint(number)? as u32,
-                3 => self.entity(field.bytes(number)?)?,
+                3 => self.entity(field.bytes(number)?, room)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn attribute(&mut self, message: &'a [u8], rows: &mut SpanBuilder) -> Result<(), WireError> {
-        let attribute = KeyValue::parse(message)?;
+    fn attribute(&mut self, message: &'a [u8], rows: &mut SpanBuilder, room: &mut Room) -> Result<(), WireError> {
+        let attribute = KeyValue::parse(message, room)?;
         let value = attribute.value()?;
         if let Some(text) = attribute.borrowed_text()? {
             self.identity.note(attribute.key, text);
@@ -90,15 +107,17 @@ impl<'a> ResourceContext<'a> {
             self.columns.push((slot.column, column.intern(text)));
             return Ok(());
         }
-        self.residual_bytes += message.len();
+        self.residual_bytes += message.len() + ITEM_BYTES;
         self.residual.push(0, attribute.key, value);
         Ok(())
     }
 
-    fn entity(&mut self, message: &[u8]) -> Result<(), WireError> {
-        EntityRef::decode(message).map_err(|_| WireError::Nested)?;
-        prost::encoding::bytes::encode(3, &message.to_vec(), &mut self.entities);
-        self.residual_bytes += message.len();
+    fn entity(&mut self, message: &[u8], room: &mut Room) -> Result<(), WireError> {
+        room.take(ITEM_BYTES)?;
+        let valid = Message::EntityRef.is_valid(message, room)?;
+        let message = if valid { message.to_vec() } else { Message::EntityRef.repaired(message)? };
+        prost::encoding::bytes::encode(3, &message, &mut self.entities);
+        self.residual_bytes += message.len() + ITEM_BYTES;
         Ok(())
     }
 
@@ -127,9 +146,11 @@ impl<'a> ResourceContext<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ScopeContext {
     name: Option<TextKey>,
+    /// Whether a proxy made the spans.
+    pub is_envoy: bool,
     version: Option<TextKey>,
     attributes: MapColumn,
-    /// Bytes that the attributes take in each row.
+    /// Bytes of columns that the attributes take in each row.
     pub attribute_bytes: usize,
     dropped: u32,
     schema_url: Option<TextKey>,
@@ -141,12 +162,14 @@ impl ScopeContext {
     }
 
     /// Reads an `InstrumentationScope`; one that comes twice is merged.
-    pub(crate) fn read(&mut self, message: &[u8], rows: &mut SpanBuilder) -> Result<(), WireError> {
+    pub(crate) fn read(&mut self, message: &[u8], rows: &mut SpanBuilder, room: &mut Room) -> Result<(), WireError> {
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => {
-                    self.name = Some(field.bytes(number)?).filter(|name| !name.is_empty()).map(|name| rows.scope_name.intern(name))
+                    let name = field.bytes(number)?;
+                    self.is_envoy = name == ENVOY;
+                    self.name = (!name.is_empty()).then(|| rows.scope_name.intern(name));
                 }
                 2 => {
                     let version = Some(field.bytes(number)?).filter(|version| !version.is_empty());
@@ -154,8 +177,8 @@ impl ScopeContext {
                 }
                 3 => {
                     let message = field.bytes(number)?;
-                    let attribute = KeyValue::parse(message)?;
-                    self.attribute_bytes += message.len();
+                    let attribute = KeyValue::parse(message, room)?;
+                    self.attribute_bytes += message.len() + ITEM_BYTES;
                     self.attributes.push(0, attribute.key, attribute.value()?);
                 }
                 4 => self.dropped = field.varint(number)? as u32,

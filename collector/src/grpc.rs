@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use meshlake_storage::{Accepted, Content, Encoding};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
@@ -17,11 +17,14 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::body::ResponseBody;
-use crate::receiver::{Body, Receiver, Rejection, is_post, tenant};
+use crate::receiver::{Body, Receiver, Rejection, tenant};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The field that a refusal of bad data names: which one it is, is in the description.
+pub(crate) const VIOLATED: &str = "request";
 
 /// When a refused sender should try again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -31,10 +34,6 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> Response<ResponseBody> {
-    if request.uri().path() != EXPORT || !is_post(&request) {
-        let what = format!("{} is not served; spans go to {EXPORT}", request.uri().path());
-        return Status::unimplemented(what).into_http();
-    }
     match receiver.count(export(receiver, request)).await {
         Ok(accepted) => success(&accepted),
         Err(rejection) => {
@@ -46,6 +45,9 @@ pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> R
 }
 
 async fn export(receiver: &Receiver, request: Request<Incoming>) -> Result<Accepted, Rejection> {
+    if request.uri().path() != EXPORT || request.method() != Method::POST {
+        return Err(Rejection::NotServed(format!("{} is not served; spans go to {EXPORT}", request.uri().path())));
+    }
     let tenant = tenant(request.headers())?;
     let encoding = encoding(request.headers())?;
     match message(receiver, request.into_body(), encoding).await? {
@@ -104,12 +106,21 @@ fn success(accepted: &Accepted) -> Response<ResponseBody> {
     response
 }
 
+/// What is wrong with a request, as clients look for it (OTLP 1.11, "Failures").
+pub(crate) fn bad_request(why: &str) -> ErrorDetails {
+    ErrorDetails::with_bad_request_violation(VIOLATED, why)
+}
+
 fn status(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
     match rejection {
-        Rejection::Invalid(_) => Status::invalid_argument(message),
+        Rejection::Invalid(_) => {
+            let details = bad_request(&message);
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        }
         Rejection::TooLarge(_) => Status::resource_exhausted(message),
-        Rejection::Unsupported(_) => Status::unimplemented(message),
+        Rejection::Unsupported(_) | Rejection::NotServed(_) | Rejection::Method(_) => Status::unimplemented(message),
+        Rejection::Defect(_) => Status::internal(message),
         Rejection::Gone(_) => Status::cancelled(message),
         Rejection::Unavailable(_) => {
             Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(RETRY_AFTER)))

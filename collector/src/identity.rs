@@ -112,6 +112,20 @@ pub(crate) fn split_host(host: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Service and namespace that a proxy's `service.name` tells: `<app>.<namespace>`, or the host of a Kubernetes service, which
+/// waypoints of Istio 1.28 and 1.29 write. Where the `namespace` is known otherwise, only that is split off. Names that Envoy
+/// has without an app are empty.
+pub(crate) fn split_service<'a>(name: &'a [u8], namespace: Option<&[u8]>) -> (&'a [u8], &'a [u8]) {
+    let of_host = split_host(name);
+    let (service, found) = match name.iter().rposition(|&byte| byte == b'.') {
+        _ if !of_host.1.is_empty() => of_host,
+        Some(dot) if namespace.is_none_or(|namespace| namespace == &name[dot + 1..]) => (&name[..dot], &name[dot + 1..]),
+        _ => (name, &b""[..]),
+    };
+    let nobody = matches!(service, b"istio-proxy" | b"unknown_service:envoy");
+    (if nobody { b"" } else { service }, found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +154,27 @@ mod tests {
             ("-58wpn", "-58wpn"),
         ] {
             assert_eq!(workload_of_pod(pod.as_bytes()), workload.as_bytes(), "{pod}");
+        }
+    }
+
+    /// Scenario: service names as proxies have them. Guarantee: they are split into service and namespace.
+    #[test]
+    fn service_names() {
+        for (name, namespace, expected) in [
+            ("productpage.bookinfo", None, ("productpage", "bookinfo")),
+            ("productpage.bookinfo", Some("bookinfo"), ("productpage", "bookinfo")),
+            ("shop.v2", Some("bookinfo"), ("shop.v2", "")),
+            ("my.app.bookinfo", None, ("my.app", "bookinfo")),
+            ("productpage", None, ("productpage", "")),
+            ("reviews.bookinfo.svc.cluster.local", None, ("reviews", "bookinfo")),
+            ("reviews.bookinfo.svc.cluster.local", Some("bookinfo"), ("reviews", "bookinfo")),
+            ("istio-proxy.bookinfo", None, ("", "bookinfo")),
+            ("istio-proxy", None, ("", "")),
+            ("unknown_service:envoy", None, ("", "")),
+            ("", None, ("", "")),
+        ] {
+            let found = split_service(name.as_bytes(), namespace.map(str::as_bytes));
+            assert_eq!(found, (expected.0.as_bytes(), expected.1.as_bytes()), "{name}");
         }
     }
 

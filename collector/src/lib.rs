@@ -12,6 +12,7 @@
 //!    -> meshlake-storage: journal, fsync
 //! decode      decompress, JSON to protobuf                                  } on the decode threads
 //! spans       protobuf -> columns; context: resource and scope, once each   }
+//! room, nested   what a request may become, and values that stay protobuf   }
 //! identity, failure   who the span is of, and whether it failed             }
 //! ```
 //!
@@ -35,8 +36,10 @@ mod identity;
 mod json;
 mod keys;
 mod metrics;
+mod nested;
 mod otlp_http;
 mod receiver;
+mod room;
 mod server;
 mod spans;
 mod value;

@@ -38,9 +38,13 @@ impl Metrics {
         };
         let registry = registry.sub_registry_with_prefix("meshlake_otlp");
         let m = &metrics;
-        registry.register("requests", "Trace export requests received", m.requests.clone());
+        registry.register("requests", "Requests received", m.requests.clone());
         registry.register("received_bytes", "Bytes of request bodies received, compressed where they were", m.bytes.clone());
-        registry.register("accepted_spans", "Spans acknowledged: durable and queryable", m.spans.clone());
+        registry.register(
+            "accepted_spans",
+            "Spans acknowledged: durable and queryable; those of a byte-identical retry count again",
+            m.spans.clone(),
+        );
         registry.register("rejected_spans", "Spans that can't be kept, told in partial success", m.rejected_spans.clone());
         registry.register("refused_requests", "Requests refused, by reason", m.refused.clone());
         registry.register("request_seconds", "Time from the request's head to its acknowledgement", m.seconds.clone());

@@ -3,17 +3,19 @@
 //! Every answer is in the request's content type; every error is a `google.rpc.Status` (OTLP 1.11, "OTLP/HTTP Response").
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use meshlake_config::Tenant;
 use meshlake_storage::{Accepted, Content, Encoding};
 use prost::Message;
-use serde_json::{Value, json};
-use tonic::Code;
-use tonic_types::pb::Status;
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::body::ResponseBody;
-use crate::grpc::{RETRY_AFTER, response};
-use crate::receiver::{Receiver, Rejection, is_post, tenant};
+use crate::grpc::{RETRY_AFTER, VIOLATED, bad_request, response};
+use crate::receiver::{BodyReader, Receiver, Rejection, tenant};
 
 const PATH: &str = "/v1/traces";
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -22,15 +24,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> Response<ResponseBody> {
     let content = content(request.headers());
     let shown = content.unwrap_or(Content::Protobuf);
-    if request.uri().path() != PATH {
-        let message = format!("{} is not served; spans go to POST {PATH}", request.uri().path());
-        return error(StatusCode::NOT_FOUND, Code::Unimplemented, message, shown);
-    }
-    if !is_post(&request) {
-        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, format!("use POST {PATH}"), shown);
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
     match receiver.count(export(receiver, request, content)).await {
         Ok(accepted) => success(&accepted, shown),
         Err(rejection) => refusal(&rejection, shown),
@@ -60,26 +53,43 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
 }
 
 async fn export(receiver: &Receiver, request: Request<Incoming>, content: Option<Content>) -> Result<Accepted, Rejection> {
+    let (head, body) = request.into_parts();
+    let mut reader = receiver.read(body);
+    match read(receiver, &head, content, &mut reader).await {
+        Ok((tenant, content, encoding)) => receiver.store(tenant, content, encoding, reader.finish()).await,
+        Err(rejection) => {
+            reader.discard().await;
+            Err(rejection)
+        }
+    }
+}
+
+/// Reads a body, if its head says that it can be served.
+async fn read(
+    receiver: &Receiver,
+    head: &Parts,
+    content: Option<Content>,
+    reader: &mut BodyReader<'_>,
+) -> Result<(Tenant, Content, Encoding), Rejection> {
+    if head.uri.path() != PATH {
+        return Err(Rejection::NotServed(format!("{} is not served; spans go to POST {PATH}", head.uri.path())));
+    }
+    if head.method != Method::POST {
+        return Err(Rejection::Method(format!("use POST {PATH}")));
+    }
     let content = content.ok_or_else(|| {
-        let found = request.headers().get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let found = head.headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let found = found.unwrap_or_else(|| "none".to_owned());
         Rejection::Unsupported(format!("content-type {found}: use application/x-protobuf or application/json"))
     })?;
-    let tenant = tenant(request.headers())?;
-    let encoding = encoding(request.headers())?;
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let tenant = tenant(&head.headers)?;
+    let encoding = encoding(&head.headers)?;
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let announced = announced.unwrap_or(0);
-    let mut reader = receiver.read(request.into_body());
-    let read = async {
-        receiver.check_size(announced)?;
-        reader.announce(announced as usize)?;
-        reader.all().await
-    };
-    if let Err(rejection) = read.await {
-        reader.discard().await;
-        return Err(rejection);
-    }
-    receiver.store(tenant, content, encoding, reader.finish()).await
+    receiver.check_size(announced)?;
+    reader.announce(announced as usize)?;
+    reader.all().await?;
+    Ok((tenant, content, encoding))
 }
 
 fn success(accepted: &Accepted, content: Content) -> Response<ResponseBody> {
@@ -101,24 +111,40 @@ fn refusal(rejection: &Rejection, content: Content) -> Response<ResponseBody> {
         Rejection::Invalid(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
         Rejection::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
         Rejection::Unsupported(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument),
+        Rejection::NotServed(_) => (StatusCode::NOT_FOUND, Code::Unimplemented),
+        Rejection::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
         Rejection::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+        Rejection::Defect(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
         Rejection::Gone(_) => (StatusCode::BAD_REQUEST, Code::Cancelled),
     };
-    let mut response = error(status, code, rejection.to_string(), content);
-    if matches!(rejection, Rejection::Unavailable(_)) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
+    let mut response = reply(status, error(rejection, code, content), content);
+    let headers = response.headers_mut();
+    match rejection {
+        Rejection::Unavailable(_) => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()))),
+        Rejection::Method(_) => drop(headers.insert(header::ALLOW, HeaderValue::from_static("POST"))),
+        _ => {}
     }
     response
 }
 
-fn error(status: StatusCode, code: Code, message: String, content: Content) -> Response<ResponseBody> {
-    let body = match content {
-        Content::Protobuf => Status { code: code as i32, message, details: Vec::new() }.encode_to_vec(),
-        Content::Json => {
-            json!({"code": code as i32, "message": message, "details": Value::Array(Vec::new())}).to_string().into_bytes()
+/// A `google.rpc.Status`; one for bad data says what is wrong in a `BadRequest` too.
+fn error(rejection: &Rejection, code: Code, content: Content) -> Vec<u8> {
+    let message = rejection.to_string();
+    let invalid = matches!(rejection, Rejection::Invalid(_));
+    match content {
+        Content::Protobuf => {
+            let details = if invalid { bad_request(&message) } else { ErrorDetails::new() };
+            Status::with_error_details(code, message, details).details().to_vec()
         }
-    };
-    reply(status, body, content)
+        Content::Json => {
+            let bad_request = json!({
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [{"field": VIOLATED, "description": message}],
+            });
+            let details = if invalid { vec![bad_request] } else { Vec::new() };
+            json!({"code": code as i32, "message": message, "details": details}).to_string().into_bytes()
+        }
+    }
 }
 
 fn reply(status: StatusCode, body: Vec<u8>, content: Content) -> Response<ResponseBody> {

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use meshlake_config::{Config, Tenant};
 use meshlake_storage::{Accepted, Content, Encoding, Frame, Refused, Store};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::admission::{Admission, Admitted};
 use crate::body::ResponseBody;
 use crate::metrics::Metrics;
 use crate::{grpc, otlp_http};
 
-/// How long a sender may take for a body.
+/// How long a sender may take for a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is read and thrown away of a body that is refused, so that a sender who is still sending reads the answer.
@@ -38,6 +39,13 @@ pub(crate) enum Rejection {
     Unavailable(String),
     #[error("{0}")]
     Unsupported(String),
+    /// There is nothing under this path.
+    #[error("{0}")]
+    NotServed(String),
+    #[error("{0}")]
+    Method(String),
+    #[error("{0}")]
+    Defect(String),
     /// The sender went away.
     #[error("the request's body did not arrive: {0}")]
     Gone(String),
@@ -51,6 +59,9 @@ impl Rejection {
             Rejection::TooLarge(_) => "too_large",
             Rejection::Unavailable(_) => "unavailable",
             Rejection::Unsupported(_) => "unsupported",
+            Rejection::NotServed(_) => "not_served",
+            Rejection::Method(_) => "method",
+            Rejection::Defect(_) => "defect",
             Rejection::Gone(_) => "gone",
         }
     }
@@ -62,6 +73,7 @@ impl From<Refused> for Rejection {
             Refused::Invalid(why) => Rejection::Invalid(why),
             Refused::TooLarge(why) => Rejection::TooLarge(why),
             Refused::Unavailable(why) => Rejection::Unavailable(why),
+            Refused::Defect(why) => Rejection::Defect(why),
         }
     }
 }
@@ -72,6 +84,7 @@ pub struct Receiver {
     store: Arc<Store>,
     admission: Admission,
     limit: usize,
+    body_timeout: Duration,
     pub(crate) metrics: Metrics,
 }
 
@@ -79,7 +92,8 @@ impl Receiver {
     /// A receiver that stores in `store`, with the limits of `config`.
     pub fn new(store: Arc<Store>, config: &Config, metrics: Metrics) -> Receiver {
         let admission = Admission::new(config.ingest.memory_limit.as_usize());
-        Receiver { store, admission, limit: config.otlp.max_request_size.as_usize(), metrics }
+        let limit = config.otlp.max_request_size.as_usize();
+        Receiver { store, admission, limit, body_timeout: BODY_TIMEOUT, metrics }
     }
 
     /// Answers a request of either protocol: gRPC is told by its content type.
@@ -135,7 +149,8 @@ impl Receiver {
 
     /// Starts to read a body.
     pub(crate) fn read(&self, body: Incoming) -> BodyReader<'_> {
-        BodyReader { receiver: self, body, admitted: self.admission.enter(), read: Read::default() }
+        let deadline = Instant::now() + self.body_timeout;
+        BodyReader { receiver: self, body, deadline, admitted: self.admission.enter(), read: Read::default() }
     }
 }
 
@@ -154,11 +169,6 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Rejection> {
         }
         (Some(_), Some(_)) => Err(Rejection::Invalid("x-scope-orgid: given more than once".to_owned())),
     }
-}
-
-/// Whether this is the method of every request.
-pub(crate) fn is_post(request: &Request<Incoming>) -> bool {
-    request.method() == Method::POST
 }
 
 /// The bytes of a request, and their place in memory.
@@ -203,6 +213,7 @@ impl Read {
 pub(crate) struct BodyReader<'a> {
     receiver: &'a Receiver,
     body: Incoming,
+    deadline: Instant,
     admitted: Admitted,
     read: Read,
 }
@@ -231,8 +242,9 @@ impl BodyReader<'_> {
     /// The next piece; none at the end.
     async fn piece(&mut self) -> Result<Option<Bytes>, Rejection> {
         loop {
-            let frame = tokio::time::timeout(BODY_TIMEOUT, self.body.frame());
-            let frame = frame.await.map_err(|_| Rejection::Unavailable("the request's body took too long".to_owned()))?;
+            let frame = tokio::time::timeout_at(self.deadline, self.body.frame());
+            let late = |_| Rejection::Unavailable(format!("the request's body took more than {:?}", self.receiver.body_timeout));
+            let frame = frame.await.map_err(late)?;
             match frame.transpose().map_err(|error| Rejection::Gone(error.to_string()))? {
                 None => return Ok(None),
                 Some(frame) => {

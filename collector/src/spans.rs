@@ -1,30 +1,27 @@
 //! `ExportTraceServiceRequest`, field by field, into the columns of a [`SpanBuilder`]: no struct and no string a span.
 
-use meshlake_config::{ClusterSource, Ingest};
+mod ids;
+mod mesh;
+mod recent;
+
+use meshlake_config::Ingest;
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Accepted, AttributeValues, CLOCK_FLAG, Link, Row, SpanBuilder, TextKey, Value};
 use thiserror::Error;
 
+use self::ids::{Rejections, ids};
+use self::mesh::{Identity, IdentitySource, NamedPeer};
+use self::recent::Recent;
 use crate::context::{ResourceContext, ScopeContext};
 use crate::failure::Outcome;
-use crate::identity::{NodeId, Peer, workload_of_pod};
 use crate::keys::{Fit, Slots, TAGS};
+use crate::room::{ITEM_BYTES, Room, SPAN_BYTES};
 use crate::value::KeyValue;
 use crate::wire::{Fields, WireError};
 
-/// Attributes of resources and scopes stand in each row. What a request may grow to by that, as a multiple of its bytes: far
-/// more than any honest sender's, far less than what a hostile one could make of a few kilobytes.
-const EXPANSION_MAX: usize = 64;
-/// And in bytes, whatever the size of the request.
-const EXPANSION_BYTES_MAX: usize = 256 << 20;
-
 /// Why a request can't be decoded.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum SpansError {
-    #[error("no valid ExportTraceServiceRequest: {0}")]
-    Wire(#[from] WireError),
-    #[error("resource or scope attributes, repeated for each span, take more than {EXPANSION_MAX} times the request's size")]
-    Expansion,
-}
+#[error("no valid ExportTraceServiceRequest: {0}")]
+pub(crate) struct SpansError(#[from] WireError);
 
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];
@@ -41,6 +38,7 @@ fn enum_name(value: i32, names: &[&'static str], number: &mut String) -> &'stati
 #[derive(Clone, Copy, Debug)]
 struct Columns {
     node_id: usize,
+    component: usize,
     upstream_cluster: usize,
     response_flags: usize,
     http_status_code: usize,
@@ -56,6 +54,7 @@ impl Columns {
     fn new() -> Columns {
         Columns {
             node_id: position("node_id"),
+            component: position("component"),
             upstream_cluster: position("upstream_cluster"),
             response_flags: position("response_flags"),
             http_status_code: position("http_status_code"),
@@ -63,27 +62,6 @@ impl Columns {
         }
     }
 }
-
-/// What a span's own identity is derived from, besides its resource.
-type IdentitySource = (Option<TextKey>, [Option<TextKey>; TAGS]);
-
-/// A span's own identity, as keys of the columns.
-#[derive(Clone, Copy, Debug, Default)]
-struct Identity {
-    /// The columns that tags may stand in, and whether the tag says just the same.
-    tagged: [Option<TextKey>; TAGS],
-    same: [bool; TAGS],
-    workload: Option<TextKey>,
-    pod: Option<TextKey>,
-    node: Option<TextKey>,
-    proxy: Option<TextKey>,
-}
-
-const CLUSTER: usize = 0;
-const NAMESPACE: usize = 1;
-const SERVICE: usize = 2;
-const VERSION: usize = 3;
-const ZONE: usize = 4;
 
 /// Fields of a `Span` that stand in no column until it ends.
 #[derive(Debug, Default)]
@@ -118,14 +96,24 @@ pub(crate) struct SpansDecoder<'a, 'b> {
     rows: &'b mut SpanBuilder,
     columns: Columns,
     slots: Slots<'a>,
-    identity: Option<(IdentitySource, Identity)>,
-    peer: Option<(TextKey, [Option<TextKey>; 3], Option<i32>)>,
-    expansion_left: usize,
-    accepted: Accepted,
+    identities: Recent<IdentitySource, Identity>,
+    /// Of the span that was read last.
+    identity: Identity,
+    peers: Recent<TextKey, NamedPeer>,
+    room: Room,
+    accepted: u64,
+    rejections: Rejections,
 }
 
 impl<'a, 'b> SpansDecoder<'a, 'b> {
-    pub(crate) fn new(settings: &'b Ingest, tenant: &'b str, received: i64, rows: &'b mut SpanBuilder) -> SpansDecoder<'a, 'b> {
+    /// A decoder of a request of `tenant` that was received at a time, in microseconds since the epoch, and may take `room`.
+    pub(crate) fn new(
+        settings: &'b Ingest,
+        tenant: &'b str,
+        received: i64,
+        room: Room,
+        rows: &'b mut SpanBuilder,
+    ) -> SpansDecoder<'a, 'b> {
         SpansDecoder {
             settings,
             tenant,
@@ -133,33 +121,34 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
             rows,
             columns: Columns::new(),
             slots: Slots::new(),
-            identity: None,
-            peer: None,
-            expansion_left: 0,
-            accepted: Accepted::default(),
+            identities: Recent::default(),
+            identity: Identity::default(),
+            peers: Recent::default(),
+            room,
+            accepted: 0,
+            rejections: Rejections::default(),
         }
     }
 
     /// Appends the spans of a request. After an error some of them may have been appended.
     pub(crate) fn request(mut self, message: &'a [u8]) -> Result<Accepted, SpansError> {
-        self.expansion_left = message.len().saturating_mul(EXPANSION_MAX).min(EXPANSION_BYTES_MAX);
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
                 self.resource_spans(field.bytes(number)?)?;
             }
         }
-        Ok(self.accepted)
+        Ok(Accepted { spans: self.accepted, rejected: self.rejections.count(), reason: self.rejections.text() })
     }
 
-    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), SpansError> {
+    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), WireError> {
         let mut resource = ResourceContext::default();
-        self.identity = None;
+        self.identities = Recent::default();
         // The schema url comes after the spans that it holds for.
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
-                1 => resource.read(field.bytes(number)?, self.rows)?,
+                1 => resource.read(field.bytes(number)?, self.rows, &mut self.room)?,
                 3 => resource.set_schema_url(field.bytes(number)?, self.rows),
                 _ => {}
             }
@@ -173,21 +162,21 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(())
     }
 
-    fn scope_spans(&mut self, message: &'a [u8], resource: &ResourceContext<'a>) -> Result<(), SpansError> {
+    fn scope_spans(&mut self, message: &'a [u8], resource: &ResourceContext<'a>) -> Result<(), WireError> {
         let mut scope = ScopeContext::default();
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
-                1 => scope.read(field.bytes(number)?, self.rows)?,
+                1 => scope.read(field.bytes(number)?, self.rows, &mut self.room)?,
                 3 => scope.set_schema_url(field.bytes(number)?, self.rows),
                 _ => {}
             }
         }
-        let repeated = resource.residual_bytes + scope.attribute_bytes;
+        let row_bytes = SPAN_BYTES + resource.residual_bytes + scope.attribute_bytes;
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             if number == 2 {
-                self.expansion_left = self.expansion_left.checked_sub(repeated).ok_or(SpansError::Expansion)?;
+                self.room.take(row_bytes)?;
                 self.span(field.bytes(number)?, resource, &scope)?;
             }
         }
@@ -201,15 +190,14 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
                 resource.write(self.rows);
                 scope.write(self.rows);
                 self.optional_fields(&span);
-                self.own_identity(&span, resource);
+                self.own_identity(&span, resource, scope);
                 self.peer_identity(&span);
                 self.end_row(&span, trace_id, span_id, parent_span_id);
-                self.accepted.spans += 1;
+                self.accepted += 1;
             }
             Err(reason) => {
                 self.rows.truncate(self.rows.rows());
-                self.accepted.rejected += 1;
-                self.accepted.reason.get_or_insert_with(|| reason.to_owned());
+                self.rejections.add(reason);
             }
         }
         Ok(())
@@ -248,7 +236,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
 
     #[inline]
     fn attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
-        let attribute = KeyValue::parse(message)?;
+        let attribute = KeyValue::parse(message, &mut self.room)?;
         let value = attribute.value()?;
         if let Some(slot) = self.slots.find(position, attribute.key)
             && let Some(fit) = slot.fit(value)
@@ -290,6 +278,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
     }
 
     fn event(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        self.room.take(ITEM_BYTES)?;
         let (mut time, mut name, mut dropped) = (0, &[][..], 0);
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
@@ -297,7 +286,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
                 1 => time = field.fixed64(number)?,
                 2 => name = field.bytes(number)?,
                 3 => {
-                    let attribute = KeyValue::parse(field.bytes(number)?)?;
+                    let attribute = KeyValue::parse(field.bytes(number)?, &mut self.room)?;
                     let (map, event) = self.rows.events.attributes();
                     map.push(event, attribute.key, attribute.value()?);
                 }
@@ -310,6 +299,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
     }
 
     fn link(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        self.room.take(ITEM_BYTES)?;
         let mut link = Link::default();
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
@@ -318,7 +308,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
                 2 => link.span_id = field.bytes(number)?,
                 3 => link.trace_state = field.bytes(number)?,
                 4 => {
-                    let attribute = KeyValue::parse(field.bytes(number)?)?;
+                    let attribute = KeyValue::parse(field.bytes(number)?, &mut self.room)?;
                     let (map, item) = self.rows.links.attributes();
                     map.push(item, attribute.key, attribute.value()?);
                 }
@@ -357,126 +347,6 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         }
     }
 
-    fn own_identity(&mut self, span: &SpanFields<'a>, resource: &ResourceContext<'a>) {
-        let row = self.rows.rows();
-        let node_id = text_key(self.rows, self.columns.node_id);
-        let mut tags = [None; TAGS];
-        for (index, tag) in span.tags.iter().enumerate() {
-            if let (Some(tag), AttributeValues::Text(column)) = (tag, &mut self.rows.attributes[index]) {
-                tags[index] = Some(column.intern(tag));
-            }
-        }
-        let source = (node_id, tags);
-        let identity = match self.identity {
-            Some((before, identity)) if before == source => identity,
-            _ => self.derive_identity(span, node_id, tags, resource),
-        };
-        self.identity = Some((source, identity));
-        for (index, value) in identity.tagged.iter().enumerate() {
-            if let (Some(value), AttributeValues::Text(column)) = (value, &mut self.rows.attributes[index]) {
-                column.push_key(row, *value);
-            }
-            if let (Some(tag), false) = (span.tags[index], identity.same[index]) {
-                let key = ATTRIBUTE_COLUMNS[index].sources[1].key;
-                self.rows.span_attributes.push(row, key.as_bytes(), Value::Text(tag));
-            }
-        }
-        let rows = &mut *self.rows;
-        let columns = [
-            (&mut rows.workload, identity.workload),
-            (&mut rows.pod, identity.pod),
-            (&mut rows.node, identity.node),
-            (&mut rows.proxy, identity.proxy),
-        ];
-        for (column, value) in columns {
-            if let Some(value) = value {
-                column.push_key(row, value);
-            }
-        }
-    }
-
-    fn derive_identity(
-        &mut self,
-        span: &SpanFields<'a>,
-        node_id: Option<TextKey>,
-        tags: [Option<TextKey>; TAGS],
-        resource: &ResourceContext<'a>,
-    ) -> Identity {
-        let of = &resource.identity;
-        let node_text = node_id.map(|key| attribute_text(self.rows, self.columns.node_id, key).to_vec()).unwrap_or_default();
-        let node = NodeId::parse(&node_text);
-        let known = |text: &'a [u8]| Some(text).filter(|text| !text.is_empty() && *text != b"unknown");
-        let node_namespace = Some(node.namespace).filter(|namespace| !namespace.is_empty());
-        let cluster = self.settings.cluster_sources.iter().find_map(|source| match source {
-            ClusterSource::K8sClusterName => of.cluster,
-            ClusterSource::IstioClusterId => span.tags[CLUSTER].and_then(known),
-        });
-        let default_cluster = Some(self.settings.default_cluster.as_bytes()).filter(|cluster| !cluster.is_empty());
-        let pod = Some(node.pod).filter(|pod| !pod.is_empty()).or(of.pod);
-        let workload = if node.proxy.is_none() { of.deployment } else { None }.or_else(|| pod.map(workload_of_pod));
-        let mut derived: [Option<&[u8]>; TAGS] = [None; TAGS];
-        derived[CLUSTER] = cluster.or(default_cluster);
-        derived[NAMESPACE] = span.tags[NAMESPACE].and_then(known).or(node_namespace).or(of.namespace).or(of.service_namespace);
-        derived[SERVICE] = span.tags[SERVICE].and_then(known).or(of.service);
-        derived[VERSION] = span.tags[VERSION].and_then(known).or(of.version);
-        derived[ZONE] = span.tags[ZONE].or(of.zone);
-        let rows = &mut *self.rows;
-        let mut identity = Identity {
-            workload: workload.map(|workload| rows.workload.intern(workload)),
-            pod: pod.map(|pod| rows.pod.intern(pod)),
-            node: of.node.map(|node| rows.node.intern(node)),
-            proxy: node.proxy.map(|proxy| rows.proxy.intern(proxy.as_bytes())),
-            ..Identity::default()
-        };
-        for (index, value) in derived.into_iter().enumerate() {
-            if let (Some(value), AttributeValues::Text(column)) = (value, &mut rows.attributes[index]) {
-                identity.tagged[index] = Some(column.intern(value));
-            }
-            identity.same[index] = tags[index].is_some() && tags[index] == identity.tagged[index];
-        }
-        identity
-    }
-
-    fn peer_identity(&mut self, span: &SpanFields<'_>) {
-        let row = self.rows.rows();
-        let Some(cluster) = text_key(self.rows, self.columns.upstream_cluster) else {
-            if let Some(peer) = span.peer {
-                self.rows.peer_service.push(row, peer);
-            }
-            return;
-        };
-        let named = match self.peer {
-            Some(named) if named.0 == cluster => named,
-            _ => self.derive_peer(cluster),
-        };
-        self.peer = Some(named);
-        let (_, [mut service, mut namespace, kind], port) = named;
-        if let (Some(destination), destination_namespace) = span.destination {
-            service = Some(self.rows.peer_service.intern(destination));
-            namespace = destination_namespace.map(|name| self.rows.peer_namespace.intern(name)).or(namespace);
-        }
-        let rows = &mut *self.rows;
-        let columns = [(&mut rows.peer_service, service), (&mut rows.peer_namespace, namespace), (&mut rows.peer_kind, kind)];
-        for (column, value) in columns {
-            if let Some(value) = value {
-                column.push_key(row, value);
-            }
-        }
-        if let Some(port) = port {
-            rows.peer_port.push(row, port);
-        }
-    }
-
-    fn derive_peer(&mut self, cluster: TextKey) -> (TextKey, [Option<TextKey>; 3], Option<i32>) {
-        let text = attribute_text(self.rows, self.columns.upstream_cluster, cluster).to_vec();
-        let peer = Peer::of_cluster(&text);
-        let rows = &mut *self.rows;
-        let service = (!peer.service.is_empty()).then(|| rows.peer_service.intern(peer.service));
-        let namespace = (!peer.namespace.is_empty()).then(|| rows.peer_namespace.intern(peer.namespace));
-        let kind = peer.kind.map(|kind| rows.peer_kind.intern(kind.as_bytes()));
-        (cluster, [service, namespace, kind], peer.port)
-    }
-
     fn end_row(&mut self, span: &SpanFields<'_>, trace_id: [u8; 16], span_id: [u8; 8], parent_span_id: Option<[u8; 8]>) {
         let row = self.rows.rows();
         let flags = text_key(self.rows, self.columns.response_flags);
@@ -487,7 +357,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
             error: span.error_tag || span.status == 2,
         };
         let error = outcome.failed();
-        let same = self.identity.map(|(_, identity)| identity.same).unwrap_or_default();
+        let same = self.identity.same;
         let tagged = (0..TAGS).filter(|index| same[*index]).map(|index| ATTRIBUTE_COLUMNS[index].origin_bits(1));
         let origins = tagged.fold(span.origins, |origins, bits| origins | bits);
         if let Some(flag) = self.suspect(span) {
@@ -546,25 +416,6 @@ fn note<'a>(span: &mut SpanFields<'a>, key: &[u8], value: Value<'_>, text: Optio
         b"peer.service" => span.peer = text,
         _ => {}
     }
-}
-
-type Ids = ([u8; 16], [u8; 8], Option<[u8; 8]>);
-
-/// The ids of a span that can be kept.
-fn ids(span: &SpanFields<'_>) -> Result<Ids, &'static str> {
-    let trace_id: [u8; 16] = span.trace_id.try_into().map_err(|_| "trace_id has not 16 bytes")?;
-    let span_id: [u8; 8] = span.span_id.try_into().map_err(|_| "span_id has not 8 bytes")?;
-    let parent: [u8; 8] = match span.parent_span_id {
-        [] => [0; 8],
-        parent => parent.try_into().map_err(|_| "parent_span_id has neither 8 bytes nor none")?,
-    };
-    if trace_id == [0; 16] {
-        return Err("trace_id is all zero");
-    }
-    if span_id == [0; 8] {
-        return Err("span_id is all zero");
-    }
-    Ok((trace_id, span_id, Some(parent).filter(|parent| *parent != [0; 8])))
 }
 
 fn text_key(rows: &SpanBuilder, column: usize) -> Option<TextKey> {

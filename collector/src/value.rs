@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use meshlake_storage::Value;
-use opentelemetry_proto::tonic::common::v1::AnyValue;
-use prost::Message;
 
+use crate::nested::Message;
+use crate::room::{ITEM_BYTES, Room};
 use crate::wire::{Fields, WireError};
 
 /// An attribute: its key, and its value.
@@ -37,11 +37,13 @@ const FIRST: u8 = 0x0A;
 const SECOND: u8 = 0x12;
 
 impl<'a> KeyValue<'a> {
+    /// Parses an attribute, which takes `room`.
     #[inline]
-    pub(crate) fn parse(message: &'a [u8]) -> Result<KeyValue<'a>, WireError> {
+    pub(crate) fn parse(message: &'a [u8], room: &mut Room) -> Result<KeyValue<'a>, WireError> {
+        room.take(ITEM_BYTES)?;
         match KeyValue::short_text(message) {
             Some(attribute) => Ok(attribute),
-            None => KeyValue::parse_any(message),
+            None => KeyValue::parse_any(message, room),
         }
     }
 
@@ -54,7 +56,7 @@ impl<'a> KeyValue<'a> {
         (rest.is_empty() && more.is_empty()).then_some(KeyValue { key, value: Encoded::Text(text) })
     }
 
-    fn parse_any(message: &'a [u8]) -> Result<KeyValue<'a>, WireError> {
+    fn parse_any(message: &'a [u8], room: &mut Room) -> Result<KeyValue<'a>, WireError> {
         let mut fields = Fields::new(message);
         let (mut key, mut value) = (&[][..], None);
         while let Some((number, field)) = fields.next()? {
@@ -71,7 +73,11 @@ impl<'a> KeyValue<'a> {
                 _ => {}
             }
         }
-        Ok(KeyValue { key, value: Encoded::Message(value.unwrap_or_default()) })
+        let mut value = value.unwrap_or_default();
+        if is_nested(&value)? && !Message::AnyValue.is_valid(&value, room)? {
+            value = Cow::Owned(Message::AnyValue.repaired(&value)?);
+        }
+        Ok(KeyValue { key, value: Encoded::Message(value) })
     }
 
     /// The value if it is text, for as long as the request lives. Text that came in parts is not told.
@@ -101,32 +107,35 @@ impl<'a> KeyValue<'a> {
 fn any_value(message: &[u8]) -> Result<Value<'_>, WireError> {
     let mut value = Value::Other(message);
     let mut fields = Fields::new(message);
-    let mut nested = false;
     while let Some((number, field)) = fields.next()? {
         value = match number {
             1 => Value::Text(field.bytes(number)?),
             2 => Value::Bool(field.varint(number)? != 0),
             3 => Value::Int(field.varint(number)? as i64),
             4 => Value::Double(f64::from_bits(field.fixed64(number)?)),
-            5..=8 => {
-                nested = true;
-                Value::Other(message)
-            }
+            5..=8 => Value::Other(message),
             _ => continue,
         };
     }
-    if nested {
-        // It is read back by prost, so prost says now whether it can be.
-        AnyValue::decode(message).map_err(|_| WireError::Nested)?;
-    }
     Ok(value)
+}
+
+/// Whether an `AnyValue` has anything but a text, a number or a boolean.
+fn is_nested(message: &[u8]) -> Result<bool, WireError> {
+    let mut fields = Fields::new(message);
+    let mut nested = false;
+    while let Some((number, _)) = fields.next()? {
+        nested |= matches!(number, 5..=8);
+    }
+    Ok(nested)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::KeyValue as OtlpKeyValue;
     use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as OtlpKeyValue};
+    use prost::Message as _;
 
     fn encoded(value: Option<OtlpValue>) -> Vec<u8> {
         OtlpKeyValue { key: "k".into(), value: Some(AnyValue { value }), ..Default::default() }.encode_to_vec()
@@ -145,7 +154,7 @@ mod tests {
         ];
         for (value, expected) in cases {
             let message = encoded(value);
-            let attribute = KeyValue::parse(&message).unwrap();
+            let attribute = KeyValue::parse(&message, &mut Room::of_request(0, 0)).unwrap();
             assert_eq!((attribute.key, attribute.value()), (&b"k"[..], Ok(expected)));
         }
     }
@@ -157,6 +166,6 @@ mod tests {
         message.extend(&encoded(Some(OtlpValue::BoolValue(true)))[3..]);
         let oracle = OtlpKeyValue::decode(&*message).unwrap();
         assert_eq!(oracle.value.unwrap().value, Some(OtlpValue::BoolValue(true)));
-        assert_eq!(KeyValue::parse(&message).unwrap().value(), Ok(Value::Bool(true)));
+        assert_eq!(KeyValue::parse(&message, &mut Room::of_request(0, 0)).unwrap().value(), Ok(Value::Bool(true)));
     }
 }

@@ -23,8 +23,14 @@ pub(crate) enum WireError {
     Group,
     #[error("groups are nested deeper than {DEPTH_MAX}")]
     Depth,
-    #[error("a nested attribute value or an entity is no valid message")]
-    Nested,
+    #[error("values are nested too deep in an attribute")]
+    Nesting,
+    /// The one that is no matter of the format: see [`crate::room`].
+    #[error(
+        "it would become too large: its spans, events, links, attributes and nested values, or attributes of resources and \
+         scopes, which are repeated for each span, take far more than its own bytes"
+    )]
+    Room,
 }
 
 /// The value of a field.
@@ -68,6 +74,11 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// The bytes between here and `later`, which came from here.
+    pub(crate) fn until(&self, later: &Fields<'a>) -> &'a [u8] {
+        &self.rest[..self.rest.len() - later.rest.len()]
     }
 
     /// The next field's number and value; none at the end.

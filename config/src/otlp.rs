@@ -49,9 +49,12 @@ impl Default for Otlp {
 }
 
 impl Otlp {
+    /// The largest value of [`Otlp::max_request_size`].
+    pub const MAX_REQUEST_SIZE: ByteSize = ByteSize::gib(1);
+
     pub(crate) fn validate(&self) -> Checked {
         apart("otlp.http_listen", self.http_listen, "otlp.grpc_listen", self.grpc_listen)?;
-        size("otlp.max_request_size", self.max_request_size, ByteSize::kib(1)..=ByteSize::gib(1))?;
+        size("otlp.max_request_size", self.max_request_size, ByteSize::kib(1)..=Self::MAX_REQUEST_SIZE)?;
         number("otlp.max_streams_per_connection", self.max_streams_per_connection, 1..=10_000)?;
         number("otlp.max_connections", self.max_connections, 1..=1_000_000)?;
         time("otlp.max_connection_age", self.max_connection_age, seconds(10)..=hours(24 * 365))?;

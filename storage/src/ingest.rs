@@ -22,15 +22,22 @@ use tracing::{error, info, warn};
 
 use crate::builder::SpanBuilder;
 use crate::dedupe::Dedupe;
-use crate::frame::{Frame, RequestHash};
+use crate::frame::{Encoding, Frame, RequestHash};
 use crate::journal::{Journal, Segment};
 use crate::live::{Generation, Live, Writing};
 use crate::metrics::Metrics;
 
 /// Requests that share one fsync at most.
 const GROUP_REQUESTS_MAX: usize = 1_024;
-/// Bytes of them: few enough that the decoder finds them in the processor's caches.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Bytes of them, decompressed: few enough that the decoder finds them in the processor's caches.
+const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// Bytes, decompressed, that may be durable and not decoded yet when more are written: whether there is room for live spans is
+/// looked at before a request is durable, so what it will take must be known nearly.
+const PENDING_BYTES_MAX: u64 = 8 << 20;
+/// What a compressed request is expected to be once decompressed, as a multiple of its bytes: more than most are.
+const COMPRESSION: u64 = 16;
+/// And at least, in bytes: small ones may hold the most.
+const COMPRESSED_MIN: u64 = 32 << 10;
 /// How long the journal thread sleeps at most before it looks at the age of the generation.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -41,6 +48,15 @@ pub trait Decode: Send + Sync + 'static {
     /// # Errors
     /// If the request can't be decoded: what is wrong, for its sender. Rows it appended by then are taken back by the caller.
     fn decode(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer;
+
+    /// As [`Decode::decode`], for a frame from the journal: limits that are settings may have been higher when it was
+    /// acknowledged, so they must not refuse it now (P1).
+    ///
+    /// # Errors
+    /// As above.
+    fn replay(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer {
+        self.decode(frame, rows)
+    }
 }
 
 /// What became of a request that was stored.
@@ -50,7 +66,7 @@ pub struct Accepted {
     pub spans: u64,
     /// Spans that can't be kept.
     pub rejected: u64,
-    /// Why the first of them can't.
+    /// Why they can't, for their sender.
     pub reason: Option<String>,
 }
 
@@ -66,6 +82,9 @@ pub enum Refused {
     /// It may be accepted later.
     #[error("{0}")]
     Unavailable(String),
+    /// It will never be accepted, and that is no fault of its sender.
+    #[error("{0}")]
+    Defect(String),
 }
 
 /// What comes back for a request.
@@ -82,15 +101,41 @@ pub(crate) struct Request {
 #[derive(Debug)]
 struct Durable {
     request: Request,
-    /// Whether it is stored already: then it is decoded only to give the same answer again.
-    duplicate: bool,
+    origin: Origin,
+}
+
+/// Where a durable request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    New,
+    /// It is stored already: it is decoded only to give the same answer again.
+    Duplicate,
+    /// From the journal, at the start.
+    Replay,
 }
 
 /// Durable requests of one generation.
 #[derive(Debug)]
 pub(crate) struct Group {
     requests: Vec<Durable>,
+    weight: u64,
     writing: Arc<Writing>,
+}
+
+impl Group {
+    fn new(requests: Vec<Durable>, writing: Arc<Writing>) -> Group {
+        let weight = requests.iter().map(|durable| weight_of(&durable.request.frame)).sum();
+        Group { requests, weight, writing }
+    }
+}
+
+/// Bytes that a request is expected to have decompressed.
+fn weight_of(frame: &Frame) -> u64 {
+    let bytes = frame.stored_len() as u64;
+    match frame.encoding {
+        Encoding::Identity => bytes,
+        Encoding::Gzip | Encoding::Zstd => (bytes * COMPRESSION).max(COMPRESSED_MIN),
+    }
 }
 
 /// Microseconds since the epoch.
@@ -154,13 +199,11 @@ impl JournalWriter {
     pub(crate) fn run(mut self, segments: &[u64], ready: impl FnOnce(Vec<String>), requests: &Receiver<Request>) {
         let mut unreadable = Vec::new();
         for &number in segments {
-            while !self.has_room() {
-                // There are no requests before `ready`, but the store may be closed.
-                if matches!(requests.recv_timeout(TICK), Err(RecvTimeoutError::Disconnected)) {
-                    return;
-                }
+            match self.replay(number, requests) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => unreadable.push(format!("can't read journal segment {number}: {error}")),
             }
-            unreadable.extend(self.replay(number).err().map(|error| format!("can't read journal segment {number}: {error}")));
         }
         ready(unreadable);
         let mut open = None;
@@ -190,7 +233,8 @@ impl JournalWriter {
     }
 
     fn has_room(&self) -> bool {
-        self.live.bytes() <= self.rotation.memory_limit
+        let pending = self.live.pending();
+        pending <= PENDING_BYTES_MAX && self.live.bytes() + pending <= self.rotation.memory_limit
     }
 
     /// Waits until there is room for more live spans; false if a flush takes too long to make it.
@@ -214,26 +258,52 @@ impl JournalWriter {
             || self.live.is_flush_asked()
     }
 
-    /// Decodes the requests of a segment that no commit covers.
-    fn replay(&mut self, number: u64) -> io::Result<()> {
+    /// Waits until the generations before `writing` leave room for more of it; false if the store is closed meanwhile.
+    fn wait_for_replay(&self, writing: &Writing, requests: &Receiver<Request>) -> bool {
+        // One generation is as large as it was before the restart; it can't be flushed before it is complete.
+        while !self.has_room() && self.live.bytes() > writing.generation().bytes() {
+            // There are no requests before `ready`, but the store may be closed.
+            if matches!(requests.recv_timeout(TICK), Err(RecvTimeoutError::Disconnected)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Decodes the requests of a segment that no commit covers; false if the store is closed meanwhile.
+    fn replay(&mut self, number: u64, requests: &Receiver<Request>) -> io::Result<bool> {
         let writing = self.live.begin(number, self.complete.clone());
-        let mut replayed = 0u64;
+        let (mut replayed, mut refused) = (0u64, 0u64);
         let result = self.journal.read(number).and_then(|mut reader| {
             while let Some((frame, hash)) = reader.next()? {
+                if !self.wait_for_replay(&writing, requests) {
+                    return Ok(None);
+                }
                 writing.generation().remember(reader.position(), [(frame.received, hash)]);
-                self.replay_frame(frame, hash, number, &writing);
+                if let Err(refusal) = self.replay_frame(frame, hash, number, &writing) {
+                    if refused == 0 {
+                        warn!(segment = number, %refusal, "refused a request on replay, as when it came if nothing has changed");
+                    }
+                    refused += 1;
+                }
                 replayed += 1;
             }
-            Ok(reader.torn())
+            Ok(Some(reader.torn()))
         });
         self.metrics.replayed.inc_by(replayed);
+        self.metrics.replay_refused.inc_by(refused);
         match result {
-            Ok(0) => info!(segment = number, requests = replayed, "replayed"),
-            Ok(torn) => {
+            Ok(None) => {
+                writing.withhold();
+                return Ok(false);
+            }
+            Ok(Some(0)) => info!(segment = number, requests = replayed, refused, "replayed"),
+            Ok(Some(torn)) => {
                 self.metrics.torn_bytes.inc_by(torn);
                 warn!(
                     segment = number,
                     requests = replayed,
+                    refused,
                     torn_bytes = torn,
                     "replayed; cut off a write that was never acknowledged"
                 );
@@ -244,29 +314,33 @@ impl JournalWriter {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn replay_frame(&mut self, frame: Frame, hash: RequestHash, number: u64, writing: &Arc<Writing>) {
+    fn replay_frame(&mut self, frame: Frame, hash: RequestHash, number: u64, writing: &Arc<Writing>) -> Answer {
         if !self.dedupe.insert(number, frame.received, hash) {
             // Refused, as the write failed, but not cut off; the retry of it is in another segment.
-            return;
+            return Ok(Accepted::default());
         }
         let (answer, answered) = oneshot::channel();
-        let requests = vec![Durable { request: Request { frame, answer }, duplicate: false }];
-        if self.groups.send(Group { requests, writing: writing.clone() }).is_ok() {
-            // What can't be decoded was refused when it came.
-            let _ = answered.blocking_recv();
-        }
+        let requests = vec![Durable { request: Request { frame, answer }, origin: Origin::Replay }];
+        self.send(Group::new(requests, writing.clone()));
+        answered.blocking_recv().unwrap_or_else(|_| Err(Refused::Unavailable("it was not decoded".to_owned())))
+    }
+
+    fn send(&self, group: Group) {
+        self.live.begin_pending(group.weight);
+        // Decoders live as long as this thread.
+        drop(self.groups.send(group));
     }
 
     /// Writes all waiting requests with one fsync and hands them to a decoder.
     fn group(&mut self, first: Request, waiting: &Receiver<Request>, open: &mut Option<Open>) {
-        let mut bytes = first.frame.stored_len();
+        let mut weight = weight_of(&first.frame);
         let mut requests = vec![first];
-        while requests.len() < GROUP_REQUESTS_MAX && bytes < GROUP_BYTES_MAX {
+        while requests.len() < GROUP_REQUESTS_MAX && weight < GROUP_BYTES_MAX {
             let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.frame.stored_len();
+            weight += weight_of(&next.frame);
             requests.push(next);
         }
         if !self.wait_for_room() {
@@ -278,8 +352,7 @@ impl JournalWriter {
             Err(error) => Err((requests, error)),
         };
         match written {
-            // Decoders live as long as this thread.
-            Ok(group) => drop(self.groups.send(group)),
+            Ok(group) => self.send(group),
             Err((requests, error)) => {
                 // Nothing more goes to a segment that a write to has failed.
                 *open = None;
@@ -326,8 +399,9 @@ impl JournalWriter {
         self.metrics.journal_sync.observe(began.elapsed().as_secs_f64());
         self.metrics.journal_group.observe(count as f64);
         self.metrics.duplicates.inc_by((requests.len() - count) as u64);
-        let durable = requests.into_iter().zip(fresh).map(|(request, fresh)| Durable { request, duplicate: !fresh });
-        Ok(Group { requests: durable.collect(), writing: open.writing.clone() })
+        let origin = |fresh| if fresh { Origin::New } else { Origin::Duplicate };
+        let durable = requests.into_iter().zip(fresh).map(|(request, fresh)| Durable { request, origin: origin(fresh) });
+        Ok(Group::new(durable.collect(), open.writing.clone()))
     }
 }
 
@@ -339,12 +413,13 @@ fn refuse(requests: Vec<Request>, why: &str) {
 }
 
 /// A decode thread: turns the groups it gets into rows of `shard`, and answers.
-pub(crate) fn decode_groups(decode: &dyn Decode, shard: usize, groups: &Receiver<Group>) {
-    for Group { requests, writing } in groups {
+pub(crate) fn decode_groups(decode: &dyn Decode, shard: usize, live: &Live, groups: &Receiver<Group>) {
+    for Group { requests, weight, writing } in groups {
         // A request at a time: a query that wants a snapshot waits for no more than that.
         let decoded =
             requests.into_iter().map(|durable| writing.generation().write(shard, |rows| decode_request(decode, durable, rows)));
         let decoded: Vec<_> = decoded.collect();
+        live.end_pending(weight);
         // All answers at once: the connections then write many with one system call.
         for answer in decoded {
             match answer {
@@ -358,12 +433,15 @@ pub(crate) fn decode_groups(decode: &dyn Decode, shard: usize, groups: &Receiver
 
 fn decode_request(decode: &dyn Decode, durable: Durable, rows: &mut SpanBuilder) -> (oneshot::Sender<Answer>, Answer) {
     let mark = rows.rows();
-    let Durable { request, duplicate } = durable;
+    let Durable { request, origin } = durable;
     // A request that makes the decoder panic would otherwise do so again at every start, from the journal.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode.decode(&request.frame, rows)));
-    let defect = || Err(Refused::Invalid("the request could not be decoded: a defect of meshlake".to_owned()));
-    let answer = decoded.unwrap_or_else(|_| defect());
-    if duplicate || answer.is_err() {
+    let decoded = catch_unwind(AssertUnwindSafe(|| match origin {
+        Origin::Replay => decode.replay(&request.frame, rows),
+        Origin::New | Origin::Duplicate => decode.decode(&request.frame, rows),
+    }));
+    let answer =
+        decoded.unwrap_or_else(|_| Err(Refused::Defect("the request could not be decoded: a defect of meshlake".to_owned())));
+    if origin == Origin::Duplicate || answer.is_err() {
         rows.truncate(mark);
     }
     (request.answer, answer)
@@ -373,7 +451,7 @@ fn decode_request(decode: &dyn Decode, durable: Durable, rows: &mut SpanBuilder)
 mod tests {
     use super::*;
     use crate::builder::Row;
-    use crate::frame::{Content, Encoding};
+    use crate::frame::Content;
     use bytes::Bytes;
     use meshlake_config::Tenant;
 
@@ -382,6 +460,11 @@ mod tests {
 
     impl Decode for Bytewise {
         fn decode(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer {
+            let too_large = frame.body.len() > 4;
+            if too_large { Err(Refused::TooLarge("over the limit".to_owned())) } else { self.replay(frame, rows) }
+        }
+
+        fn replay(&self, frame: &Frame, rows: &mut SpanBuilder) -> Answer {
             for byte in &frame.body {
                 let row = rows.rows();
                 rows.workload.push(row, b"begun");
@@ -416,19 +499,21 @@ mod tests {
     #[test]
     fn only_good_requests_have_rows() {
         let mut rows = SpanBuilder::default();
-        let mut decode = |body: &'static [u8], duplicate| {
+        let mut decode = |body: &'static [u8], origin| {
             let tenant = Tenant::default();
             let body = Bytes::from_static(body);
             let frame = Frame { tenant, content: Content::Protobuf, encoding: Encoding::Identity, received: 0, body };
             let request = Request { frame, answer: oneshot::channel().0 };
-            let answer = decode_request(&Bytewise, Durable { request, duplicate }, &mut rows).1;
-            (answer.map(|accepted| accepted.spans).map_err(|refused| matches!(refused, Refused::Invalid(_))), rows.rows())
+            let answer = decode_request(&Bytewise, Durable { request, origin }, &mut rows).1;
+            (answer.map(|accepted| accepted.spans).map_err(|refused| matches!(refused, Refused::Defect(_))), rows.rows())
         };
-        assert_eq!(decode(b"ab", false), (Ok(2), 2));
-        assert_eq!(decode(b"ab", true), (Ok(2), 2));
-        assert_eq!(decode(b"cd!", false), (Err(true), 2));
-        assert_eq!(decode(b"?", false), (Err(true), 2));
-        assert_eq!(decode(b"e", false), (Ok(1), 3));
-        assert_eq!(rows.finish().unwrap().unwrap().batch.num_rows(), 3);
+        assert_eq!(decode(b"ab", Origin::New), (Ok(2), 2));
+        assert_eq!(decode(b"ab", Origin::Duplicate), (Ok(2), 2));
+        assert_eq!(decode(b"cd!", Origin::New), (Err(false), 2));
+        assert_eq!(decode(b"?", Origin::Replay), (Err(true), 2));
+        assert_eq!(decode(b"e", Origin::Replay), (Ok(1), 3));
+        assert_eq!(decode(b"fghij", Origin::New), (Err(false), 3));
+        assert_eq!(decode(b"fghij", Origin::Replay), (Ok(5), 8), "what was acknowledged is under no limit");
+        assert_eq!(rows.finish().unwrap().unwrap().batch.num_rows(), 8);
     }
 }

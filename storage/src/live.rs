@@ -174,6 +174,8 @@ struct State {
 pub(crate) struct Live {
     state: RwLock<State>,
     shards: usize,
+    /// Bytes of requests that are durable and not decoded yet.
+    pending: AtomicU64,
     /// Somebody waits for what is live now to be in files.
     flush_soon: AtomicBool,
 }
@@ -183,6 +185,7 @@ impl Live {
         Live {
             state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files), promotions: Arc::new(promotions) }),
             shards,
+            pending: AtomicU64::new(0),
             flush_soon: AtomicBool::new(false),
         }
     }
@@ -257,6 +260,21 @@ impl Live {
             live.extend(generation.batches()?);
         }
         Ok(Snapshot { live, files, promotions })
+    }
+
+    /// Notes that so many bytes of requests will be decoded.
+    pub(crate) fn begin_pending(&self, bytes: u64) {
+        self.pending.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that they were, and are in [`Live::bytes`] now.
+    pub(crate) fn end_pending(&self, bytes: u64) {
+        self.pending.fetch_sub(bytes, Ordering::Release);
+    }
+
+    /// Bytes of requests that are durable and not decoded yet.
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Acquire)
     }
 
     /// Bytes of memory of all generations.

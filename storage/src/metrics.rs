@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(crate) flush_failures: Counter,
     pub(crate) flush: Histogram,
     pub(crate) replayed: Counter,
+    pub(crate) replay_refused: Counter,
     pub(crate) torn_bytes: Counter,
     pub(crate) backlog_files: Gauge,
     pub(crate) lake_files: Gauge,
@@ -46,6 +47,7 @@ impl Metrics {
             flush_failures: Counter::default(),
             flush: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             replayed: Counter::default(),
+            replay_refused: Counter::default(),
             torn_bytes: Counter::default(),
             backlog_files: Gauge::default(),
             lake_files: Gauge::default(),
@@ -69,6 +71,11 @@ impl Metrics {
         registry.register("flush_failures", "Failed flushes, each tried again", m.flush_failures.clone());
         registry.register("flush_seconds", "Time to sort, encode, put and commit a generation", m.flush.clone());
         registry.register("replayed_requests", "Requests read back from the journal at the start", m.replayed.clone());
+        registry.register(
+            "replay_refused_requests",
+            "Requests from the journal that were refused at the start: as when they came, if nothing has changed",
+            m.replay_refused.clone(),
+        );
         registry.register("journal_torn_bytes", "Bytes cut off the journal at the start: never acknowledged", m.torn_bytes.clone());
         registry.register("backlog_files", "Fresh files that are not in the lake", m.backlog_files.clone());
         registry.register("lake_files", "Files of the lake", m.lake_files.clone());

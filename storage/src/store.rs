@@ -327,8 +327,8 @@ impl Store {
         let segments = recovered.segments;
         spawn("journal", Box::new(move || journal_writer.run(&segments, replayed, &waiting)))?;
         for shard in 0..decode_threads(config) {
-            let (decode, durable) = (decode.clone(), durable.clone());
-            spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &durable)))?;
+            let (decode, live, durable) = (decode.clone(), self.live.clone(), durable.clone());
+            spawn("decode", Box::new(move || decode_groups(decode.as_ref(), shard, &live, &durable)))?;
         }
         let (compacting, stop) = crossbeam_channel::bounded(0);
         spawn("compact", Box::new(move || compactor.run(&stop)))?;
