@@ -23,9 +23,10 @@ impl Admission {
         Admitted { admission: self.clone(), taken: 0, arrived: 0 }
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    /// Takes room, of the first `limit` bytes.
+    fn take(&self, bytes: usize, limit: usize) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = used <= self.limit;
+        let fits = used <= limit;
         if !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -49,19 +50,23 @@ impl Admitted {
     /// So nearly all requests are refused before they are read, not when half of them is. A sender who announces much and
     /// sends nothing takes no more than [`ANNOUNCED_MAX`] from the others. No request waits for room: its first bytes would
     /// hold the window of the connection meanwhile, in which those that have room could not arrive.
+    ///
+    /// Half of the memory lets requests in; the other half is for those within, which may have announced less than they are. More that waits
+    /// would not be answered sooner, only fall out of the processor's caches before it is decoded.
     pub(crate) fn announce(&mut self, bytes: usize) -> bool {
-        self.reach(bytes.min(ANNOUNCED_MAX))
+        let limit = self.admission.limit;
+        self.reach(bytes.min(ANNOUNCED_MAX), (limit / 2).max(ANNOUNCED_MAX.min(limit)))
     }
 
     /// Takes room for so many bytes that arrived; false if there is not so much.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         self.arrived += bytes;
-        self.reach(self.arrived)
+        self.reach(self.arrived, self.admission.limit)
     }
 
-    fn reach(&mut self, bytes: usize) -> bool {
+    fn reach(&mut self, bytes: usize, limit: usize) -> bool {
         let more = bytes.saturating_sub(self.taken);
-        let fits = self.admission.take(more);
+        let fits = self.admission.take(more, limit);
         if fits {
             self.taken += more;
         }
