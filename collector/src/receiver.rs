@@ -96,6 +96,12 @@ impl Receiver {
         Receiver { store, admission, limit, body_timeout: BODY_TIMEOUT, metrics }
     }
 
+    /// The same receiver with another limit of time for bodies.
+    #[cfg(test)]
+    pub(crate) fn with_body_timeout(self, body_timeout: Duration) -> Receiver {
+        Receiver { body_timeout, ..self }
+    }
+
     /// Answers a request of either protocol: gRPC is told by its content type.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         if grpc::is_grpc(request.headers()) { grpc::answer(&self, request).await } else { otlp_http::answer(&self, request).await }

@@ -174,3 +174,6 @@ async fn connection(
         debug!(%error, "connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;
