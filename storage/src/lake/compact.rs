@@ -1,4 +1,5 @@
-//! Compaction: settled windows of fresh files become lake files, old files go.
+//! Compaction: settled windows of fresh files become lake files, old files go. By any number of processes at once, one of which may
+//! be the server that took the spans (decision 0010).
 //!
 //! The hand-over of a window, and what a crash leaves between its steps:
 //!
@@ -6,7 +7,7 @@
 //! 2. one commit adds them, takes out the lake files they replace, and moves the watermarks: from here on the fresh files
 //!    are covered, for whoever starts next;
 //! 3. the snapshot swaps fresh files for lake files in one step;
-//! 4. after `retention.delete_delay` the replaced files are deleted, then their commit records: whoever starts next does so.
+//! 4. after `retention.delete_delay` the replaced files are deleted by any compactor, then their commit records by their writer.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

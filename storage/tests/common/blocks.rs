@@ -220,11 +220,12 @@ pub async fn blocks_of(snapshot: &Snapshot, objects: &dyn ObjectStore) -> Vec<u6
     whole(&rows_of(snapshot, objects).await)
 }
 
-/// The same without the blocks that are being deleted, and those of them of which there is something.
+/// The same without the blocks that are being deleted, and those of them of which there is something; none of it twice.
 pub async fn stored_beside(store: &Store, doomed: &BTreeSet<u64>) -> (Vec<u64>, BTreeSet<u64>) {
     let all = rows_of(&store.snapshot().unwrap(), store.object_store().as_ref()).await;
     let is_doomed = |number: &u64| doomed.contains(&(number / SPANS_PER_BLOCK));
     let numbers = numbers(&all);
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "spans are there twice");
     let stays: BooleanArray = numbers.iter().map(|number| Some(!is_doomed(number))).collect();
     let left = numbers.iter().filter(|number| is_doomed(number)).map(|number| number / SPANS_PER_BLOCK).collect();
     (whole(&filter_record_batch(&all, &stays).unwrap()), left)
