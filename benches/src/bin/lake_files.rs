@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -77,7 +77,7 @@ impl Opened {
                 tenant: Tenant::default(),
                 content: Content::Protobuf,
                 encoding: Encoding::Identity,
-                received: 0,
+                received: SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64,
                 body: body.clone(),
             };
             self.store.append(frame)?.await??;
