@@ -2,23 +2,22 @@
 //!
 //! Files are sorted by tenant, trace id, start: a trace is in one page or a few next to each other, but every file may hold
 //! it, for ids are random. So a lookup reads one page of `trace_id` of each file, and other columns only of files that hold
-//! the trace. What that first step needs of a file's footer is kept in a cache of its own: the footer cut down to `tenant`
-//! and `trace_id`, a few per cent of the whole, so that it stays in memory when whole footers do not fit.
+//! the trace. What that first step needs of a file's footer is kept in a cache: the footer cut down to `tenant`
+//! and `trace_id`, a few per cent of the whole, so that it stays in memory for very many files.
 
 use std::sync::Arc;
 
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use datafusion::error::DataFusionError;
 use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheValue};
+use meshlake_storage::{FileReader, SpanFile};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{FileMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataBuilder, RowGroupMetaData};
+use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use crate::footers;
 use crate::trace_id::TraceId;
 
 /// The columns of a cut footer, in this order.
@@ -47,14 +46,14 @@ impl Fences {
     }
 
     /// The fence of a file, read where it is not in the cache. Files never change, so their path is their identity.
-    pub(crate) async fn get(&self, store: &dyn ObjectStore, file: &ObjectMeta) -> std::result::Result<Fence, DataFusionError> {
-        if let Some(fence) = self.cache.get(&file.location) {
+    pub(crate) async fn get(&self, reader: &mut FileReader, file: &SpanFile) -> Result<Fence> {
+        let path = Path::from(file.path.as_str());
+        if let Some(fence) = self.cache.get(&path) {
             return Ok(fence);
         }
-        let footer = DFParquetMetadata::new(store, file).with_page_index_policy(Some(PageIndexPolicy::Optional));
-        let cut = cut(footer.fetch_metadata().await?.as_ref())?;
-        let fence = Fence(ArrowReaderMetadata::try_new(Arc::new(cut), ArrowReaderOptions::new())?);
-        self.cache.put(&file.location, fence.clone());
+        let footer = cut(&footers::read(reader, file.size).await?)?;
+        let fence = Fence(footers::with_pages(footer, reader, true).await?);
+        self.cache.put(&path, fence.clone());
         Ok(fence)
     }
 }
@@ -77,20 +76,7 @@ fn cut(footer: &ParquetMetaData) -> Result<ParquetMetaData> {
     };
     let row_groups = footer.row_groups().iter().map(row_group).collect::<Result<_>>()?;
     let cut = FileMetaData::new(file.version(), file.num_rows(), None, None, schema.clone(), None);
-    let of_kept = |leaf: &usize| *leaf;
-    Ok(ParquetMetaDataBuilder::new(cut)
-        .set_row_groups(row_groups)
-        .set_column_index(
-            footer.column_index().map(|groups| {
-                groups.iter().map(|group| kept.iter().map(of_kept).map(|leaf| group[leaf].clone()).collect()).collect()
-            }),
-        )
-        .set_offset_index(
-            footer.offset_index().map(|groups| {
-                groups.iter().map(|group| kept.iter().map(of_kept).map(|leaf| group[leaf].clone()).collect()).collect()
-            }),
-        )
-        .build())
+    Ok(ParquetMetaDataBuilder::new(cut).set_row_groups(row_groups).build())
 }
 
 impl Fence {

@@ -27,6 +27,7 @@ mod error;
 mod fences;
 mod file_summaries;
 mod find;
+mod footers;
 mod lookup;
 mod nested;
 mod otlp;

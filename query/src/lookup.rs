@@ -10,21 +10,21 @@ use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_config::Tenant;
 use meshlake_storage::{FileReader, Promoted, Promotions, Snapshot, SpanFile, column_index, demote};
-use object_store::{ObjectMeta, ObjectStore};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::file::metadata::PageIndexPolicy;
 
 use crate::fences::{FENCE_COLUMNS, Fences};
-use crate::spans::{holds_only, may_hold, object_meta};
+use crate::footers;
+use crate::spans::{holds_only, may_hold};
 use crate::trace_id::TraceId;
 
 /// Files looked into at once: enough to hide an object store's latency.
@@ -101,48 +101,60 @@ impl Lookups {
 
     async fn of_file(&self, wanted: &Wanted, file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
         let promoted: &[Promoted] = promotions.list.get(..file.promoted.count).unwrap_or_default();
-        let meta = object_meta(file)?;
-        let fence = self.fences.get(&self.store, &meta).await?;
+        let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(&self.runtime);
-        let Some(pages) = fence.select(&wanted.ids) else { return Ok(found) };
-        let names = if file.tenants.len() == 1 { &FENCE_COLUMNS[1..] } else { &FENCE_COLUMNS[..] };
-        let mut masks = Vec::new();
-        let mut candidates = self.open(&meta, fence.metadata().clone(), pages.clone(), Some(names))?;
-        while let Some(batch) = candidates.try_next().await? {
-            masks.push(wanted.mask(&batch)?);
-        }
-        let rows = pages.and_then(&RowSelection::from_filters(&masks));
+        let mut rows = self.rows(wanted, file, &mut reader).await?;
         if !rows.selects_any() {
             return Ok(found);
         }
-        let footer = DFParquetMetadata::new(&self.store, &meta)
-            .with_file_metadata_cache(Some(self.runtime.cache_manager.get_file_metadata_cache()))
-            .with_page_index_policy(Some(PageIndexPolicy::Optional));
-        let footer = ArrowReaderMetadata::try_new(footer.fetch_metadata().await?, ArrowReaderOptions::new())?;
-        let mut rows = self.open(&meta, footer, rows, wanted.columns)?;
-        while let Some(batch) = rows.try_next().await? {
-            // Without all columns none of the maps is asked for, and so nothing that promoted attributes hold.
-            found.add(if wanted.columns.is_none() { demote(&batch, promoted)? } else { batch })?;
+        let footer = footers::read(&mut reader, file.size).await?;
+        for (group, metadata) in footer.row_groups().iter().enumerate() {
+            let of_group = rows.split_off(metadata.num_rows() as usize);
+            if !of_group.selects_any() {
+                continue;
+            }
+            let footer = footers::with_pages(footers::of_row_group(&footer, group), &mut reader, false).await?;
+            let mut batches = open(self.reader(file)?, footer, of_group, wanted.columns)?;
+            while let Some(batch) = batches.try_next().await? {
+                // Without all columns none of the maps is asked for, and so nothing that promoted attributes hold.
+                found.add(if wanted.columns.is_none() { demote(&batch, promoted)? } else { batch })?;
+            }
         }
         Ok(found)
     }
 
-    /// The columns of the selected rows of a file, of which only these are read.
-    fn open(
-        &self,
-        file: &ObjectMeta,
-        footer: ArrowReaderMetadata,
-        rows: RowSelection,
-        columns: Option<&[&str]>,
-    ) -> Result<ParquetRecordBatchStream<FileReader>> {
-        let reader = FileReader::new(self.store.clone(), file.location.clone(), file.size).with_footer(footer.metadata().clone());
-        let mask = match columns {
-            Some(columns) => ProjectionMask::columns(footer.parquet_schema(), columns.iter().copied()),
-            None => ProjectionMask::all(),
-        };
-        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
-        Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
+    /// The rows of a file that are wanted.
+    async fn rows(&self, wanted: &Wanted, file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
+        let fence = self.fences.get(reader, file).await?;
+        let Some(pages) = fence.select(&wanted.ids) else { return Ok(RowSelection::default()) };
+        let names = if file.tenants.len() == 1 { &FENCE_COLUMNS[1..] } else { &FENCE_COLUMNS[..] };
+        let mut masks = Vec::new();
+        let mut candidates = open(self.reader(file)?, fence.metadata().clone(), pages.clone(), Some(names))?;
+        while let Some(batch) = candidates.try_next().await? {
+            masks.push(wanted.mask(&batch)?);
+        }
+        Ok(pages.and_then(&RowSelection::from_filters(&masks)))
     }
+
+    fn reader(&self, file: &SpanFile) -> Result<FileReader> {
+        let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
+        Ok(FileReader::new(self.store.clone(), path, file.size))
+    }
+}
+
+/// The columns of the selected rows of a file, of which only these are read.
+fn open(
+    reader: FileReader,
+    footer: ArrowReaderMetadata,
+    rows: RowSelection,
+    columns: Option<&[&str]>,
+) -> Result<ParquetRecordBatchStream<FileReader>> {
+    let mask = match columns {
+        Some(columns) => ProjectionMask::columns(footer.parquet_schema(), columns.iter().copied()),
+        None => ProjectionMask::all(),
+    };
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
+    Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
 }
 
 impl Wanted {

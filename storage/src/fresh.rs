@@ -11,6 +11,7 @@ use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::commit::{Commit, CommitError};
+use crate::lake::{TraceFilter, key};
 use crate::layout;
 use crate::live::Generation;
 use crate::schema::spans_schema;
@@ -37,7 +38,7 @@ pub enum FlushError {
 /// The file of a window.
 fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError> {
     let schema = spans_schema();
-    let (mut file, columns) = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout::fresh()?))?.into_serialized_writer()?;
+    let (mut file, columns) = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout::fresh()))?.into_serialized_writer()?;
     for (group, from) in window.rows.clone().step_by(layout::FRESH_ROWS).enumerate() {
         let places = rows.places(from..(from + layout::FRESH_ROWS).min(window.rows.end));
         let mut writers = columns.create_column_writers(group)?.into_iter();
@@ -75,6 +76,7 @@ pub(crate) async fn flush(
         let path = Path::from(format!("fresh/{writer}/{:010}-{start}-{index:02}.parquet", generation.number));
         let bytes = encode(&rows, &window)?;
         let size = bytes.len() as u64;
+        let traces = rows.traces(window.rows.clone()).map(|trace| key(&trace)).collect();
         store.put_opts(&path, bytes.into(), PutMode::Overwrite.into()).await?;
         files.push(SpanFile {
             path: path.to_string(),
@@ -85,6 +87,8 @@ pub(crate) async fn flush(
             end_max: window.end_max,
             tenants: window.tenants,
             window: window.start,
+            // In this process only: who else reads the file looks into it, until it is in the lake a few minutes later.
+            traces: TraceFilter::new(traces).map(Arc::new),
             ..SpanFile::default()
         });
     }

@@ -3,52 +3,72 @@
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::schema::column_index;
 
-/// Rows of a row group of a lake file: enough for the dictionaries to pay, few enough for two cores to share a file.
-const LAKE_ROWS: usize = 131_072;
+/// Rows of a row group of a lake file. A lookup reads the footer's part of each, of a hundred columns, and then the places of the pages
+/// of one: many small ones make the first slow, few large ones the second.
+const LAKE_ROWS: usize = 524_288;
 /// Of a fresh file. A merge holds a row group of each file, its dictionaries as they are read.
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
 const PAGE_ROWS: usize = 4_096;
-/// Bytes of a page of `trace_id`: the one page that a lookup decodes of a file that may hold the trace.
-const TRACE_PAGE_BYTES: usize = 16 << 10;
 /// Columns with statistics for each page: those that the file is sorted by. Of the others every page holds the same values.
 const SORTED_BY: [&str; 2] = ["tenant", "trace_id"];
 /// Columns with statistics for each row group. Text has none: a comparison a value, for bounds that are the same everywhere.
 const BOUNDED: [&str; 4] = ["start_time", "duration", "http_status_code", "error"];
-/// Columns whose values hardly repeat, and how they are encoded instead of by a dictionary.
-const RANDOM: [(&str, Encoding); 5] = [
+/// Columns whose values are many, and how they are encoded instead of by a dictionary.
+const RANDOM: [(&str, Encoding); 6] = [
     // Not DELTA_BYTE_ARRAY, which Polars does not read at a fixed length (P9).
     ("trace_id", Encoding::PLAIN),
     ("span_id", Encoding::PLAIN),
     ("parent_span_id", Encoding::PLAIN),
     ("start_time", Encoding::DELTA_BINARY_PACKED),
     ("duration", Encoding::PLAIN),
+    // The spans of a trace share them. A lookup would decode the whole dictionary for one.
+    ("request_id", Encoding::DELTA_BYTE_ARRAY),
+];
+
+/// Columns of lake files whose values differ from row to row: the bulk of a file. They are compressed with zstd, the others with LZ4: to
+/// open a column costs zstd more than to read a page of it, and of those others a page is a few hundred bytes.
+const BULK: [&str; 10] = [
+    "trace_id",
+    "parent_span_id",
+    "start_time",
+    "duration",
+    "http_url",
+    "request_id",
+    "upstream_address",
+    "peer_address",
+    "span_attributes.key_value.value.string",
+    "events.list.item.attributes.key_value.value.string",
 ];
 
 /// How fresh files are written. LZ4, because each column that is read or written with zstd holds a context of about 100 KiB, and a merge
 /// reads a hundred columns of dozens of files.
-pub(crate) fn fresh() -> Result<WriterProperties, ParquetError> {
-    properties(FRESH_ROWS, Compression::LZ4_RAW)
+pub(crate) fn fresh() -> WriterProperties {
+    properties(FRESH_ROWS).build()
 }
 
 /// How lake files are written.
 pub(crate) fn lake() -> Result<WriterProperties, ParquetError> {
-    properties(LAKE_ROWS, Compression::ZSTD(ZstdLevel::try_new(1)?))
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
+    // Random bytes.
+    let properties = properties(LAKE_ROWS).set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
+    let column = |name: &str| ColumnPath::new(name.split('.').map(str::to_owned).collect());
+    Ok(BULK.iter().fold(properties, |properties, name| properties.set_column_compression(column(name), zstd)).build())
 }
 
-fn properties(row_group: usize, compression: Compression) -> Result<WriterProperties, ParquetError> {
+fn properties(row_group: usize) -> WriterPropertiesBuilder {
     let sorted_by = ["tenant", "trace_id", "start_time"].into_iter().filter_map(column_index);
     let sorting = sorted_by.map(|column| SortingColumn { column_idx: column as i32, descending: false, nulls_first: true });
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("meshlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(row_group))
         .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_compression(compression)
+        .set_compression(Compression::LZ4_RAW)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_sorting_columns(Some(sorting.collect()));
@@ -61,7 +81,7 @@ fn properties(row_group: usize, compression: Compression) -> Result<WriterProper
         let column = ColumnPath::from(name);
         properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
     }
-    Ok(properties.set_column_data_page_size_limit(ColumnPath::from("trace_id"), TRACE_PAGE_BYTES).build())
+    properties
 }
 
 #[cfg(test)]

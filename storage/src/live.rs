@@ -3,7 +3,7 @@
 //! A *generation* is the spans of one journal segment. It is open while the journal writes to its segment, then closed, then
 //! flushed; the commit of its files takes it out and puts them in, in one step that no snapshot can see half of (P2).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -165,6 +165,10 @@ impl Drop for Writing {
 #[derive(Debug)]
 struct State {
     generations: Vec<Arc<Generation>>,
+    /// Generations that are yet to be replayed.
+    awaited: BTreeSet<u64>,
+    /// The newest that is committed; 0: none.
+    committed: u64,
     files: Arc<Vec<Arc<SpanFile>>>,
     promotions: Arc<Promotions>,
 }
@@ -183,17 +187,33 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(files: Vec<Arc<SpanFile>>, promotions: Promotions, shards: usize) -> Live {
         Live {
-            state: RwLock::new(State { generations: Vec::new(), files: Arc::new(files), promotions: Arc::new(promotions) }),
+            state: RwLock::new(State {
+                generations: Vec::new(),
+                awaited: BTreeSet::new(),
+                committed: 0,
+                files: Arc::new(files),
+                promotions: Arc::new(promotions),
+            }),
             shards,
             pending: AtomicU64::new(0),
             flush_soon: AtomicBool::new(false),
         }
     }
 
+    /// Notes the newest generation that was committed before, and those that are to be replayed.
+    pub(crate) fn resume(&self, committed: u64, awaited: impl IntoIterator<Item = u64>) {
+        let mut state = self.state.write();
+        state.committed = committed;
+        state.awaited.extend(awaited);
+    }
+
     /// Begins a generation. It goes to `complete` when nobody writes to it any more.
     pub(crate) fn begin(&self, number: u64, complete: Sender<Arc<Generation>>) -> Arc<Writing> {
         let generation = Arc::new(Generation::new(number, self.shards));
-        self.state.write().generations.push(generation.clone());
+        let mut state = self.state.write();
+        state.awaited.remove(&number);
+        state.generations.push(generation.clone());
+        drop(state);
         Arc::new(Writing { generation, complete, withheld: AtomicBool::new(false) })
     }
 
@@ -201,6 +221,7 @@ impl Live {
     pub(crate) fn replace(&self, number: u64, files: impl IntoIterator<Item = SpanFile>) {
         let mut state = self.state.write();
         state.generations.retain(|generation| generation.number != number);
+        state.committed = number.max(state.committed);
         Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
     }
 
@@ -243,11 +264,13 @@ impl Live {
         self.flush_soon.swap(false, Ordering::AcqRel)
     }
 
-    /// The last generation up to which all are committed once `number` is.
+    /// The last generation up to which all are committed once `number` is. Newer ones may be committed already: of several decode
+    /// threads one may be done with a generation before another is with the one before.
     pub(crate) fn settled_with(&self, number: u64) -> u64 {
         let state = self.state.read();
-        let others = state.generations.iter().map(|generation| generation.number).filter(|other| *other < number);
-        others.min().map_or(number, |oldest| oldest - 1)
+        let live = state.generations.iter().map(|generation| generation.number);
+        let others = live.chain(state.awaited.iter().copied()).filter(|other| *other != number);
+        others.min().map_or(number.max(state.committed), |oldest| oldest - 1)
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ArrowError> {
@@ -308,6 +331,29 @@ mod tests {
 
     fn sizes(generation: &Generation) -> Vec<usize> {
         generation.batches().unwrap().iter().map(|live| live.batch.num_rows()).collect()
+    }
+
+    /// Scenario: generations are committed in another order than they were begun, while others are open or yet to be replayed. Guarantee:
+    /// the last of them says how far all are committed, which is never beyond one that is not.
+    #[test]
+    fn the_last_commit_settles_those_before() {
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
+        let (complete, _completed) = crossbeam_channel::unbounded();
+        live.resume(4, [2, 5]);
+        let commit = |number| {
+            let settled = live.settled_with(number);
+            live.replace(number, []);
+            settled
+        };
+        let _replayed = live.begin(2, complete.clone());
+        assert_eq!(commit(2), 4, "5 is yet to be replayed");
+        let _open: Vec<_> = [5, 6, 7].map(|number| live.begin(number, complete.clone())).into();
+        assert_eq!(commit(6), 4);
+        assert_eq!(commit(5), 6);
+        assert_eq!(commit(7), 7);
+        let _open: Vec<_> = [8, 9].map(|number| live.begin(number, complete.clone())).into();
+        assert_eq!(commit(9), 7);
+        assert_eq!(commit(8), 9);
     }
 
     /// Scenario: queries come between small writes, and then between large ones. Guarantee: small batches are merged, with

@@ -33,11 +33,6 @@ impl FileReader {
     pub fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> FileReader {
         FileReader { store, path, size, footer: None }
     }
-
-    /// The same with a footer that is known.
-    pub fn with_footer(self, footer: Arc<ParquetMetaData>) -> FileReader {
-        FileReader { footer: Some(footer), ..self }
-    }
 }
 
 fn failed(error: object_store::Error) -> ParquetError {

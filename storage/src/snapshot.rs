@@ -51,7 +51,7 @@ pub struct SpanFile {
     /// The beginning of its window, microseconds; none where its spans are of many, or their clocks can't be trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<i64>,
-    /// The traces that it may hold, where they are known.
+    /// The traces that it may hold, where they are known: of lake files, and of fresh files that this process flushed.
     #[serde(skip)]
     pub traces: Option<Arc<TraceFilter>>,
     /// The promoted attributes that it has columns for; those of fresh files are none.

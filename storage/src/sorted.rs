@@ -202,6 +202,12 @@ impl<'a> SortedRows<'a> {
         self.order[row].trace
     }
 
+    /// The traces of a range of the order, each once for each tenant.
+    pub(crate) fn traces(&self, rows: Range<usize>) -> impl Iterator<Item = [u8; 16]> {
+        let same = |one: &Position, other: &Position| (one.tenant, one.trace) == (other.tenant, other.trace);
+        self.order[rows].chunk_by(same).filter_map(|rows| Some(rows.first()?.trace))
+    }
+
     fn positions(&self) -> Result<Vec<Position>, ArrowError> {
         let mut order = Vec::with_capacity(self.batches.iter().map(RecordBatch::num_rows).sum());
         let tenants = self.tenant_ranks()?;

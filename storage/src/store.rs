@@ -258,6 +258,11 @@ impl Store {
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
         let live = Arc::new(Live::new(files, lake.read(LakeState::promotions), decode_threads(config)));
+        let newest = commits.iter().map(|(commit, _)| commit.generation).max();
+        live.resume(newest.unwrap_or(0), recovered.segments.iter().copied());
+        if let Some(newest) = newest {
+            backlog.settle(writer.id.as_str().into(), live.settled_with(newest));
+        }
         let deletions = deletions(&objects, conditions, &live, &backlog, writer.id.clone()).await?;
         let (compaction, status) = (Arc::new(Compaction::of(config.compaction.enabled, backlog.clone())), Arc::default());
         let shared = Shared {

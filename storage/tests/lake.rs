@@ -5,14 +5,17 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::blocks::{SPREAD, assert_stored, request_of, spans, stored, tenant};
+use common::blocks::{Blocks, SPREAD, assert_stored, request_of, spans, stored, tenant};
+use common::objects::Unsteady;
 use common::{append, append_blocks, close, compacting, config, eager, local, memory, objects, open, wait_until};
 use meshlake_config::{ByteSize, Config, Tenant};
-use meshlake_storage::{DeletionError, Receipt, Selection, Store};
+use meshlake_storage::{DeletionError, LoneCompactor, Metrics, Receipt, Selection, Store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 
 /// Waits until every span is in the lake, and nothing that was replaced is left.
@@ -174,6 +177,50 @@ async fn two_compactors_share_a_lake() {
         named == futures::executor::block_on(objects(files.as_ref(), "lake/data"))
     })
     .await;
+    close(store).await;
+}
+
+/// Scenario: a commit gets through, but its answer is lost; before the flush is tried again another process merges its files, and the
+/// first one follows. Guarantee: the spans, which it has in memory and in the lake, count once at any time (P2).
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_merged_before_it_left_memory_counts_once() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let unsteady = Unsteady::new(files.clone());
+    let mut server = compacting(folder.path(), Duration::ZERO);
+    server.compaction.enabled = false;
+    let store = open(&server, local(), unsteady.clone()).await.unwrap();
+    append_blocks(&store, [0]).await;
+    wait_until("it is flushed", || store.snapshot().unwrap().live.is_empty()).await;
+    // The next commit gets through, and waits from its second attempt on.
+    unsteady.lost_answers.store(1, Ordering::SeqCst);
+    unsteady.hold();
+    unsteady.permits.add_permits(1);
+    append_blocks(&store, [1]).await;
+    wait_until("an answer is lost", || unsteady.lost_answers.load(Ordering::SeqCst) == 0).await;
+    let metrics = Metrics::new(&mut Registry::default());
+    let config = compacting(folder.path(), Duration::ZERO);
+    let (compactor, _stop) = LoneCompactor::open(&config, files.clone(), Arc::new(Blocks), metrics).await.unwrap();
+    tokio::task::spawn_blocking(|| compactor.run_once()).await.unwrap().unwrap();
+    let rows = || {
+        let snapshot = store.snapshot().unwrap();
+        let live: usize = snapshot.live.iter().map(|live| live.batch.num_rows()).sum();
+        snapshot.files.iter().map(|file| file.rows).sum::<u64>() as usize + live
+    };
+    let expected = spans(0).len() + spans(1).len();
+    for _ in 0..100 {
+        assert_eq!(rows(), expected);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!store.snapshot().unwrap().live.is_empty());
+    unsteady.permits.add_permits(1_000);
+    wait_until("all is in the lake", || {
+        assert_eq!(rows(), expected);
+        let snapshot = store.snapshot().unwrap();
+        snapshot.live.is_empty() && snapshot.files.iter().all(|file| file.is_in_lake())
+    })
+    .await;
+    assert_eq!(stored(&store).await, [0, 1]);
     close(store).await;
 }
 

@@ -80,7 +80,7 @@ impl Backlog {
     }
 
     /// Notes that all generations of a writer up to one are committed, and known here.
-    pub(super) fn settle(&self, writer: Arc<str>, generation: u64) {
+    pub(crate) fn settle(&self, writer: Arc<str>, generation: u64) {
         let mut waiting = self.waiting.lock();
         let settled = waiting.settled.entry(writer).or_default();
         *settled = generation.max(*settled);

@@ -51,7 +51,7 @@ impl Follower {
 
     /// Takes in what other processes flushed and merged.
     pub(super) async fn follow(&mut self) -> Result<(), LakeError> {
-        let Shared { lake, backlog, objects, metrics, .. } = &self.shared;
+        let Shared { lake, backlog, objects, .. } = &self.shared;
         let news = self.records.news(objects.as_ref(), backlog.own().map(AsRef::as_ref)).await?;
         self.has_news |= !news.commits.is_empty();
         for (commit, since) in &news.commits {
@@ -61,8 +61,8 @@ impl Follower {
             backlog.settle(writer, generation);
         }
         lake.refresh().await?;
-        metrics.backlog_files.set(backlog.size().0 as i64);
         self.show();
+        self.shared.metrics.backlog_files.set(self.shared.backlog.size().0 as i64);
         Ok(())
     }
 
@@ -70,15 +70,14 @@ impl Follower {
     /// a commit of our own may have taken in others on its way.
     pub(super) fn show(&mut self) {
         let Shared { lake, live, backlog, metrics, .. } = &self.shared;
-        let (version, last, covered) = lake.read(|state| {
-            let covered: Vec<Fresh> = backlog.all().into_iter().filter(|fresh| fresh.is_in(state)).collect();
-            (state.next, backlog.own().and_then(|own| state.last_generation(own)), covered)
-        });
+        let (version, last) = lake.read(|state| (state.next, backlog.own().and_then(|own| state.last_generation(own))));
         // Another process has merged what we committed a moment ago and still have in memory: both would count. The flush
-        // takes it out of memory; until then the snapshot stays as it is.
+        // takes it out of memory; until then the snapshot stays as it is. Looked at before the backlog, to which the flush adds
+        // its files first.
         if live.oldest().is_some_and(|oldest| last.is_some_and(|last| oldest <= last)) {
             return;
         }
+        let covered: Vec<Fresh> = lake.read(|state| backlog.all().into_iter().filter(|fresh| fresh.is_in(state)).collect());
         if self.shown == version && covered.is_empty() && !self.has_news {
             return;
         }

@@ -99,8 +99,7 @@ impl OpenFile {
         self.file.start_max = self.file.start_max.max(bounds.start_max);
         self.file.end_max = self.file.end_max.max(bounds.end_max);
         self.file.rows += range.len() as u64;
-        for row in range.clone() {
-            let trace = rows.trace(row);
+        for trace in rows.traces(range.clone()) {
             if self.traces.is_empty() || trace != self.last_trace {
                 self.traces.push(key(&trace));
                 self.last_trace = trace;
