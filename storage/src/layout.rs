@@ -10,7 +10,7 @@ use crate::schema::column_index;
 
 /// Rows of a row group of a lake file. A lookup reads the footer's part of each, of a hundred columns, and then the places of the pages
 /// of one: many small ones make the first slow, few large ones the second.
-const LAKE_ROWS: usize = 524_288;
+pub(crate) const LAKE_ROWS: usize = 524_288;
 /// Of a fresh file. A merge holds a row group of each file, its dictionaries as they are read.
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
@@ -19,18 +19,18 @@ const PAGE_ROWS: usize = 4_096;
 const SORTED_BY: [&str; 2] = ["tenant", "trace_id"];
 /// Columns with statistics for each row group. Text has none: a comparison a value, for bounds that are the same everywhere.
 const BOUNDED: [&str; 4] = ["start_time", "duration", "http_status_code", "error"];
-/// Columns whose values are many, and how they are encoded instead of by a dictionary.
-const RANDOM: [(&str, Encoding); 6] = [
+/// Columns whose values hardly repeat, and how they are encoded instead of by a dictionary.
+const RANDOM: [(&str, Encoding); 5] = [
     // Not DELTA_BYTE_ARRAY, which Polars does not read at a fixed length (P9).
     ("trace_id", Encoding::PLAIN),
     ("span_id", Encoding::PLAIN),
     ("parent_span_id", Encoding::PLAIN),
     ("start_time", Encoding::DELTA_BINARY_PACKED),
     ("duration", Encoding::PLAIN),
-    // The spans of a trace share them. A lookup would decode the whole dictionary for one.
-    ("request_id", Encoding::DELTA_BYTE_ARRAY),
 ];
 
+/// In lake files the spans of a trace, which share one, stand together; a dictionary of so many rows would be decoded whole by a lookup.
+const REQUEST_ID: (&str, Encoding) = ("request_id", Encoding::DELTA_BYTE_ARRAY);
 /// Columns of lake files whose values differ from row to row: the bulk of a file. They are compressed with zstd, the others with LZ4: to
 /// open a column costs zstd more than to read a page of it, and of those others a page is a few hundred bytes.
 const BULK: [&str; 10] = [
@@ -56,7 +56,8 @@ pub(crate) fn fresh() -> WriterProperties {
 pub(crate) fn lake() -> Result<WriterProperties, ParquetError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
     // Random bytes.
-    let properties = properties(LAKE_ROWS).set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
+    let properties = encoded(properties(LAKE_ROWS), REQUEST_ID);
+    let properties = properties.set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
     let column = |name: &str| ColumnPath::new(name.split('.').map(str::to_owned).collect());
     Ok(BULK.iter().fold(properties, |properties, name| properties.set_column_compression(column(name), zstd)).build())
 }
@@ -77,11 +78,13 @@ fn properties(row_group: usize) -> WriterPropertiesBuilder {
             properties = properties.set_column_statistics_enabled(ColumnPath::from(*name), statistics);
         }
     }
-    for (name, encoding) in RANDOM {
-        let column = ColumnPath::from(name);
-        properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
-    }
-    properties
+    RANDOM.into_iter().fold(properties, encoded)
+}
+
+/// With a column encoded like this instead of by a dictionary.
+fn encoded(properties: WriterPropertiesBuilder, (name, encoding): (&str, Encoding)) -> WriterPropertiesBuilder {
+    let column = ColumnPath::from(name);
+    properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding)
 }
 
 #[cfg(test)]

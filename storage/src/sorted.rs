@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
 };
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -308,11 +309,16 @@ impl<'a> SortedRows<'a> {
             };
             places.0.iter().map(key).collect::<Vec<i32>>().into()
         } else {
+            // What the key of a null is, is not said.
             let key = |&(batch, row): &(usize, usize)| {
-                let keys = arrays[batch];
-                keys.is_valid(row).then(|| unified.remaps[batch][keys.value(row) as usize])
+                unified.remaps[batch].get(arrays[batch].value(row) as usize).copied().unwrap_or_default()
             };
-            places.0.iter().map(key).collect()
+            let valid = BooleanBuffer::collect_bool(places.0.len(), |place| {
+                let (batch, row) = places.0[place];
+                arrays[batch].is_valid(row)
+            });
+            let keys: Vec<i32> = places.0.iter().map(key).collect();
+            Int32Array::new(keys.into(), Some(NullBuffer::new(valid)))
         };
         Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
     }

@@ -1,11 +1,15 @@
 """The lake, read by other engines (P9)."""
 import datetime
+import os
 import time
 
 import duckdb
 import polars
 import pytest
 from deltalake import DeltaTable
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from otlp import recorded_stream
 from server import Server, settled, stop_all
@@ -89,3 +93,56 @@ def test_pruning(lake):
     assert table.to_pyarrow_table(filters=[("tenant", "=", "another")]).num_rows == 0
     assert table.to_pyarrow_table(filters=[("start_time", "<", now)]).num_rows == SPANS
     assert table.to_pyarrow_table(filters=[("start_time", ">", now + datetime.timedelta(days=1))]).num_rows == 0
+
+
+TIERS = ["gold", "silver", "bronze"]
+TIER = """SELECT attribute('user.tier') AS tier, count(*) FROM spans GROUP BY 1 ORDER BY 1"""
+BOTH_FORMS = """coalesce("span.user.tier", span_attributes['user.tier'].string)"""
+
+
+def tiers(count: int) -> bytes:
+    """So many spans, each of a trace of its own and with an attribute that has no column."""
+    def span(number: int) -> Span:
+        tier = KeyValue(key="user.tier", value=AnyValue(string_value=TIERS[number % len(TIERS)]))
+        start = time.time_ns()
+        return Span(trace_id=os.urandom(16), span_id=os.urandom(8), name="buy", start_time_unix_nano=start,
+                    end_time_unix_nano=start + 1_000, attributes=[tier])
+    scope = ScopeSpans(spans=[span(number) for number in range(count)])
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[scope])]).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory):
+    """A server whose lake has a file from before an attribute was promoted, and one with a column for it."""
+    server = Server(tmp_path_factory.mktemp("promoted"), EAGER | {"MESHLAKE_COMPACTION__FILE_SIZE": "1MiB"}).start()
+    log = server.folder / "data" / "store" / "lake"
+    for spans in (3_000, 6_000, 9_000):
+        send(server, [tiers(3_000)])
+        settled(server.count, spans)
+        server.stop()
+        server.start()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not ((log / "_delta_log").exists() and DeltaTable(log).to_pyarrow_dataset().count_rows() == spans):
+            time.sleep(0.1)
+    yield server, DeltaTable(log)
+    stop_all([server])
+
+
+# Scenario: a promoted attribute, which an older file has in the map and a newer one in a column, read by all three. Guarantee: column and map
+# together give what our SQL gives.
+def test_promoted_attributes(promoted):
+    server, table = promoted
+    expected = [(tier, 3_000) for tier in sorted(TIERS)]
+    assert server.sql(TIER) == expected
+    names = [field.name for field in table.schema().fields]
+    assert "span.user.tier" in names
+    rows = table.to_pyarrow_table(columns=["span.user.tier", "span_attributes"]).to_pylist()
+    in_column = sum(row["span.user.tier"] is not None for row in rows)
+    assert 0 < in_column < len(rows)
+    values = [row["span.user.tier"] or dict(row["span_attributes"])["user.tier"]["string"] for row in rows]
+    assert sorted((tier, values.count(tier)) for tier in set(values)) == expected
+    files = table.file_uris()
+    found = duckdb.sql(f"SELECT {BOTH_FORMS} AS tier, count(*) FROM read_parquet({files!r}, union_by_name = true) GROUP BY 1 ORDER BY 1").fetchall()
+    assert found == expected
+    frame = polars.read_delta(str(table.table_uri).removeprefix("file://"), columns=["span.user.tier"])
+    assert frame["span.user.tier"].drop_nulls().len() == in_column

@@ -3,11 +3,10 @@
 //! Of each file a batch or two are held, and of its row group the compressed pages. A slice is what can be known to come before
 //! everything that was not read yet, so memory does not depend on how much there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
-use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use futures::StreamExt;
 use object_store::ObjectStore;
@@ -19,7 +18,7 @@ use super::LakeError;
 use super::deletion::Doomed;
 use crate::promoted::{Promoted, demote, lake_schema};
 use crate::reader::FileReader;
-use crate::schema::{column_index, spans_schema};
+use crate::schema::column_index;
 use crate::snapshot::SpanFile;
 
 /// Rows of a file that are read at once.
@@ -48,8 +47,8 @@ struct Run {
     stream: ParquetRecordBatchStream<FileReader>,
     /// The promoted attributes that the file has columns for.
     promoted: Vec<Promoted>,
-    /// Read and not merged.
-    rows: Option<RecordBatch>,
+    /// Read and not merged; none of them is empty.
+    rows: VecDeque<RecordBatch>,
     ended: bool,
     /// Spans that were left out, by deletion.
     dropped: BTreeMap<String, u64>,
@@ -121,7 +120,7 @@ impl Run {
             return Err(defect(&format!("{} has other columns", file.path)));
         }
         let promoted = promoted.to_vec();
-        Ok(Run { stream: builder.build()?, promoted, input, rows: None, ended: false, dropped: BTreeMap::new() })
+        Ok(Run { stream: builder.build()?, promoted, input, rows: VecDeque::new(), ended: false, dropped: BTreeMap::new() })
     }
 
     /// Reads on.
@@ -130,17 +129,14 @@ impl Run {
             None => self.ended = true,
             Some(batch) => {
                 let batch = self.without_doomed(demote(&batch, &self.promoted)?)?;
-                self.rows = match self.rows.take() {
-                    Some(rows) => Some(concat_batches(&spans_schema(), [&rows, &batch])?),
-                    None => (batch.num_rows() > 0).then_some(batch),
-                };
+                self.rows.extend((batch.num_rows() > 0).then_some(batch));
             }
         }
         Ok(())
     }
 
     fn held(&self) -> usize {
-        self.rows.as_ref().map_or(0, RecordBatch::num_rows)
+        self.rows.iter().map(RecordBatch::num_rows).sum()
     }
 
     fn without_doomed(&mut self, mut batch: RecordBatch) -> Result<RecordBatch, LakeError> {
@@ -156,23 +152,33 @@ impl Run {
     }
 
     fn last(&self) -> Result<Option<Key>, LakeError> {
-        self.rows.as_ref().map(|rows| Ok(Keys::new(rows)?.key(rows.num_rows() - 1))).transpose()
+        self.rows.back().map(|rows| Ok(Keys::new(rows)?.key(rows.num_rows() - 1))).transpose()
     }
 
-    /// Takes the rows before `bound`, or all.
-    fn take(&mut self, bound: Option<&Key>) -> Result<Option<RecordBatch>, LakeError> {
-        let Some(rows) = self.rows.take() else { return Ok(None) };
-        let Some(bound) = bound else { return Ok(Some(rows)) };
-        let keys = Keys::new(&rows)?;
-        let (mut low, mut high) = (0, rows.num_rows());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if keys.is_before(middle, bound) { low = middle + 1 } else { high = middle }
+    /// Moves the rows before `bound`, or all, to `slice`.
+    fn take(&mut self, bound: Option<&Key>, slice: &mut Vec<RecordBatch>) -> Result<(), LakeError> {
+        while let Some(rows) = self.rows.pop_front() {
+            let before = bound.map_or(Ok(rows.num_rows()), |bound| rows_before(&rows, bound))?;
+            if before < rows.num_rows() {
+                self.rows.push_front(rows.slice(before, rows.num_rows() - before));
+                slice.extend((before > 0).then(|| rows.slice(0, before)));
+                break;
+            }
+            slice.push(rows);
         }
-        let taken = (low > 0).then(|| rows.slice(0, low));
-        self.rows = (low < rows.num_rows()).then(|| rows.slice(low, rows.num_rows() - low));
-        Ok(taken)
+        Ok(())
     }
+}
+
+/// How many of the sorted rows are before `bound`.
+fn rows_before(rows: &RecordBatch, bound: &Key) -> Result<usize, LakeError> {
+    let keys = Keys::new(rows)?;
+    let (mut low, mut high) = (0, rows.num_rows());
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if keys.is_before(middle, bound) { low = middle + 1 } else { high = middle }
+    }
+    Ok(low)
 }
 
 impl Merge {
@@ -209,7 +215,7 @@ impl Merge {
             }
             let mut slice = Vec::new();
             for run in &mut self.runs {
-                slice.extend(run.take(bound.as_ref())?);
+                run.take(bound.as_ref(), &mut slice)?;
             }
             if !slice.is_empty() || bound.is_none() {
                 return Ok((!slice.is_empty()).then_some(slice));

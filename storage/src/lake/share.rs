@@ -8,7 +8,7 @@ use meshlake_config::Config;
 use parking_lot::Mutex;
 
 use super::compaction::Compaction;
-use crate::layout::FRESH_ROWS;
+use crate::layout::{FRESH_ROWS, LAKE_ROWS};
 use crate::snapshot::SpanFile;
 use crate::store::Status;
 
@@ -125,7 +125,8 @@ impl Memory {
         let mut left = self.limit.saturating_sub(WRITING);
         let fits = files.take(RUNS_MAX).take_while(|file| {
             let bytes_a_row = file.size / file.rows.max(1) + 1;
-            let memory = OPEN_FILE + bytes_a_row * (file.rows.min(FRESH_ROWS as u64) + DECODED);
+            let row_group = if file.is_in_lake() { LAKE_ROWS } else { FRESH_ROWS };
+            let memory = OPEN_FILE + bytes_a_row * (file.rows.min(row_group as u64) + DECODED);
             left.checked_sub(memory).inspect(|rest| left = *rest).is_some()
         });
         fits.count().max(2)
