@@ -325,7 +325,7 @@ mod tests {
         let mut source = TestSource::new();
         source.add_lake_file(&rows, true).await;
         let nothing = AttributeCounts { complete: true, attributes: Vec::new() };
-        nothing.put(source.object_store().as_ref(), &source.snapshot.files[0].path).await.unwrap();
+        nothing.put(source.object_store().as_ref(), &source.snapshot.files.iter().next().unwrap().path).await.unwrap();
         assert_eq!(spans(source).await, [None, Some(vec![(ValueType::Int, rest)])]);
     }
 

@@ -78,13 +78,13 @@ impl<T: Beside> FileSummaries<T> {
         FileSummaries { store, cache: DefaultCache::new(limit) }
     }
 
-    /// The summaries of the tenant's files that begin and end within the range, and the snapshot without these.
+    /// The summaries of the tenant's files that begin and end within the range, and what else of the snapshot may be of the range.
     pub(crate) async fn split(&self, snapshot: &Snapshot, tenant: &Tenant, range: TimeRange) -> (Vec<Arc<T>>, Snapshot) {
         let is_whole = |file: &SpanFile| {
             let within = range.start <= file.start_min && file.start_max < range.end;
             within && file.is_in_lake() && file.tenants == [tenant.as_str()]
         };
-        let reads = futures::stream::iter(snapshot.files.iter().cloned()).map(|file| async move {
+        let reads = futures::stream::iter(snapshot.files.between(range.start, range.end).cloned()).map(|file| async move {
             let summary = if is_whole(&file) { self.get(&file).await } else { None };
             (file, summary)
         });
@@ -95,7 +95,7 @@ impl<T: Beside> FileSummaries<T> {
                 None => rest.push(file),
             }
         }
-        (summaries, Snapshot { files: Arc::new(rest), ..snapshot.clone() })
+        (summaries, Snapshot { files: Arc::new(rest.into_iter().collect()), ..snapshot.clone() })
     }
 
     async fn get(&self, file: &SpanFile) -> Option<Arc<T>> {

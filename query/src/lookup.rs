@@ -86,8 +86,8 @@ impl Lookups {
             each(found)?;
             tokio::task::yield_now().await;
         }
-        let files: Vec<_> =
-            snapshot.files.iter().filter(|file| may_hold(file, tenant) && wanted.may_be_in(file)).cloned().collect();
+        let keys: Vec<[u8; 16]> = wanted.ids.iter().map(|id| id.0).collect();
+        let files: Vec<_> = snapshot.files.of_traces(&keys).filter(|file| may_hold(file, tenant)).cloned().collect();
         let tasks = files.into_iter().map(|file| {
             let (lookups, wanted, promotions) = (self.clone(), wanted.clone(), snapshot.promotions.clone());
             async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file, &promotions).await }).join().await }
@@ -158,11 +158,6 @@ fn open(
 }
 
 impl Wanted {
-    /// Whether one of the traces may be in the file, by its filter.
-    fn may_be_in(&self, file: &SpanFile) -> bool {
-        file.traces.as_ref().is_none_or(|traces| self.ids.iter().any(|id| traces.may_hold(&id.0)))
-    }
-
     fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
         let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;

@@ -31,7 +31,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::union::UnionExec;
 use meshlake_config::Tenant;
-use meshlake_storage::{LiveBatch, Promoted, Snapshot, SpanFile, column_index, lake_schema, spans_schema};
+use meshlake_storage::{Day, LiveBatch, Promoted, Snapshot, SpanFile, column_index, lake_schema, spans_schema};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -137,23 +137,24 @@ impl TableProvider for SpansTable {
 impl SpansTable {
     /// The batches and files that may hold rows that the tenant may see and the filters let through.
     fn prune(&self, state: &dyn Session, filters: &[Expr]) -> (Vec<&LiveBatch>, Vec<&SpanFile>) {
-        let live: Vec<_> = self.snapshot.live.iter().filter(|live| live.batch.num_rows() > 0).collect();
-        let files: Vec<_> = self.snapshot.files.iter().map(Arc::as_ref).filter(|file| may_hold(file, &self.tenant)).collect();
-        let bounds = live.iter().map(|live| (live.start_min, live.start_max));
-        let bounds = StartTimes::new(bounds.chain(files.iter().map(|file| (file.start_min, file.start_max))));
-        let filters = filters.iter().filter_map(|filter| self.physical(state, filter.clone()).ok());
-        let keep = bounds.matching(&self.schema, filters);
-        let (keep_live, keep_files) = keep.split_at(live.len());
-        (kept(live, keep_live), kept(files, keep_files))
+        let filters: Vec<_> = filters.iter().filter_map(|filter| self.physical(state, filter.clone()).ok()).collect();
+        let live = self.snapshot.live.iter().filter(|live| live.batch.num_rows() > 0).collect();
+        let live = self.matching(live, &filters, |live| (live.start_min, live.start_max));
+        let days = self.matching(self.snapshot.files.days().collect(), &filters, |day| (day.start_min, day.start_max));
+        let files = days.into_iter().flat_map(Day::files).map(Arc::as_ref);
+        let files = files.filter(|file| may_hold(file, &self.tenant)).collect();
+        (live, self.matching(files, &filters, |file| (file.start_min, file.start_max)))
+    }
+
+    /// Those whose bounds of start times the filters may let through.
+    fn matching<'a, T>(&self, all: Vec<&'a T>, filters: &[Arc<dyn PhysicalExpr>], bounds: impl Fn(&T) -> (i64, i64)) -> Vec<&'a T> {
+        let keep = StartTimes::new(all.iter().map(|one| bounds(one))).matching(&self.schema, filters);
+        all.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
     }
 
     fn physical(&self, state: &dyn Session, filter: Expr) -> Result<Arc<dyn PhysicalExpr>> {
         state.create_physical_expr(filter, &DFSchema::try_from(self.schema.clone())?)
     }
-}
-
-fn kept<T>(all: Vec<T>, keep: &[bool]) -> Vec<T> {
-    all.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
 }
 
 /// One scan of the table.
@@ -271,10 +272,10 @@ impl StartTimes {
 
     /// For each container, whether it may hold a row that fulfils all filters. A filter that says nothing of time, or cannot
     /// be read here, prunes nothing: it is applied to the rows.
-    fn matching(&self, schema: &SchemaRef, filters: impl Iterator<Item = Arc<dyn PhysicalExpr>>) -> Vec<bool> {
+    fn matching(&self, schema: &SchemaRef, filters: &[Arc<dyn PhysicalExpr>]) -> Vec<bool> {
         let mut keep = vec![true; self.min.len()];
         for filter in filters {
-            let predicate = PruningPredicateBuilder::new().with_file_schema(schema.clone()).try_build(filter);
+            let predicate = PruningPredicateBuilder::new().with_file_schema(schema.clone()).try_build(filter.clone());
             let Ok(may_match) = predicate.and_then(|predicate| predicate.prune(self)) else { continue };
             keep.iter_mut().zip(may_match).for_each(|(keep, may_match)| *keep &= may_match);
         }

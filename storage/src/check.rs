@@ -164,7 +164,7 @@ impl Report {
 
     async fn files(&mut self, objects: &Arc<dyn ObjectStore>, commits: &[Commit], lake: &Lake) -> Result<(), OpenError> {
         let mut found = BTreeMap::new();
-        let promoted = lake.read(|state| state.promoted.clone());
+        let promoted = lake.read(|state| state.promotions.list.clone());
         for folder in ["fresh", "lake/data", "lake/_index"] {
             let list = objects.list(Some(&Path::from(folder)));
             found.extend(list.map_ok(|object| (object.location.to_string(), object.size)).try_collect::<Vec<_>>().await?);

@@ -28,6 +28,7 @@ mod commit;
 mod counter;
 mod dedupe;
 mod disk;
+mod files;
 mod frame;
 mod frequent;
 mod fresh;
@@ -56,6 +57,7 @@ pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
 pub use commit::CommitError;
 pub use counter::{AttributeCount, AttributeCounter, AttributeCounts, Counted};
 pub use disk::{Disk, DiskFile, LocalDisk};
+pub use files::{Day, Files};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
 pub use lake::{

@@ -3,7 +3,7 @@
 //! A *generation* is the spans of one journal segment. It is open while the journal writes to its segment, then closed, then
 //! flushed; the commit of its files takes it out and puts them in, in one step that no snapshot can see half of (P2).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::builder::SpanBuilder;
+use crate::files::Files;
 use crate::frame::RequestHash;
 use crate::journal::Seen;
 use crate::promoted::Promotions;
@@ -169,7 +170,7 @@ struct State {
     awaited: BTreeSet<u64>,
     /// The newest that is committed; 0: none.
     committed: u64,
-    files: Arc<Vec<Arc<SpanFile>>>,
+    files: Arc<Files>,
     promotions: Arc<Promotions>,
 }
 
@@ -185,13 +186,13 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(files: Vec<Arc<SpanFile>>, promotions: Promotions, shards: usize) -> Live {
+    pub(crate) fn new(files: impl IntoIterator<Item = Arc<SpanFile>>, promotions: Promotions, shards: usize) -> Live {
         Live {
             state: RwLock::new(State {
                 generations: Vec::new(),
                 awaited: BTreeSet::new(),
                 committed: 0,
-                files: Arc::new(files),
+                files: Arc::new(files.into_iter().collect()),
                 promotions: Arc::new(promotions),
             }),
             shards,
@@ -225,22 +226,15 @@ impl Live {
         Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
     }
 
-    /// Puts the files of the lake in the place of those it had before and of the fresh files in `covered`, and adds the fresh
-    /// files of `others` that are not there.
-    pub(crate) fn swap(
+    /// Adds files that are not there yet and takes others out, in one step.
+    pub(crate) fn swap<'a>(
         &self,
-        covered: &HashSet<&str>,
-        others: impl Iterator<Item = Arc<SpanFile>>,
-        lake: impl IntoIterator<Item = Arc<SpanFile>>,
+        add: impl IntoIterator<Item = Arc<SpanFile>>,
+        remove: impl IntoIterator<Item = &'a SpanFile>,
         promotions: Promotions,
     ) {
         let mut state = self.state.write();
-        let fresh = state.files.iter().filter(|file| !file.is_in_lake() && !covered.contains(file.path.as_str()));
-        let mut files: Vec<Arc<SpanFile>> = fresh.cloned().collect();
-        let known: HashSet<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
-        files.extend(others.filter(|file| !known.contains(file.path.as_str())));
-        files.extend(lake);
-        state.files = Arc::new(files);
+        Arc::make_mut(&mut state.files).change(add, remove);
         state.promotions = Arc::new(promotions);
     }
 

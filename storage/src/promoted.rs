@@ -76,25 +76,19 @@ fn insert(sorted: &mut Vec<usize>, number: usize) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Promotions {
     /// In the order of the table's schema. [`SpanFile::promoted`] says how many of them a file has columns for.
-    pub list: Vec<Promoted>,
-    /// For each tenant the positions of those that hold a value of it, in order: names of attributes are a tenant's own (P8).
+    pub list: Arc<Vec<Promoted>>,
+    /// For each tenant the positions of those that hold a value of it, or did since the process began, in order: names of attributes are
+    /// a tenant's own (P8).
     of_tenant: HashMap<String, Vec<usize>>,
 }
 
 impl Promotions {
-    /// Of a lake with these files.
-    pub fn new<'a>(list: Vec<Promoted>, files: impl IntoIterator<Item = &'a SpanFile>) -> Promotions {
-        let mut of_tenant = HashMap::<String, Vec<usize>>::new();
-        if list.is_empty() {
-            return Promotions::default();
+    /// Notes what columns of a file of the lake have values.
+    pub fn note(&mut self, file: &SpanFile) {
+        for tenant in file.tenants.iter().filter(|_| !file.promoted.filled.is_empty()) {
+            let known = self.of_tenant.entry_ref(tenant.as_str()).or_default();
+            file.promoted.filled.iter().for_each(|position| insert(known, *position));
         }
-        for file in files {
-            for tenant in &file.tenants {
-                let known = of_tenant.entry_ref(tenant.as_str()).or_default();
-                file.promoted.filled.iter().for_each(|position| insert(known, *position));
-            }
-        }
-        Promotions { list, of_tenant }
     }
 
     /// The attributes of which a tenant has values, in order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::files::Files;
 use crate::lake::TraceFilter;
 use crate::promoted::{PromotedColumns, Promotions};
 
@@ -15,7 +16,7 @@ pub struct Snapshot {
     /// Spans that are not in a file yet.
     pub live: Vec<LiveBatch>,
     /// Committed files, fresh and of the lake.
-    pub files: Arc<Vec<Arc<SpanFile>>>,
+    pub files: Arc<Files>,
     /// The lake's promoted attributes.
     pub promotions: Arc<Promotions>,
 }

@@ -27,7 +27,7 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
-use crate::lake::{Backlog, Compaction, Compactor, Conditions, DeletionError, Deletions, Lake, LakeError, LakeState, Shared};
+use crate::lake::{Backlog, Compaction, Compactor, Conditions, DeletionError, Deletions, Lake, LakeError, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -257,7 +257,7 @@ impl Store {
         let mut files = backlog.files();
         files.extend(lake.read(|state| state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>()));
         info!(folder = %folder.display(), writer = writer.id, files = files.len(), replay = recovered.segments.len(), "opened");
-        let live = Arc::new(Live::new(files, lake.read(LakeState::promotions), decode_threads(config)));
+        let live = Arc::new(Live::new(files, lake.read(|state| state.promotions.clone()), decode_threads(config)));
         let newest = commits.iter().map(|(commit, _)| commit.generation).max();
         live.resume(newest.unwrap_or(0), recovered.segments.iter().copied());
         if let Some(newest) = newest {

@@ -315,7 +315,7 @@ async fn every_step_may_be_the_last() {
     assert!(died.values().all(|(_, recovered)| *recovered), "see above");
     if asked == "all" {
         for kind in
-            ["link commits json", "link lake _delta_log json", "rename lake _delta_log checkpoint.parquet", "delete fresh parquet"]
+            ["link commits json", "link lake _delta_log json", "append lake _delta_log checkpoint.parquet", "delete fresh parquet"]
         {
             assert!(kinds.contains_key(kind), "{kind} did not come up");
         }

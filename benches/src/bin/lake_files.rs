@@ -135,16 +135,18 @@ fn multiply(store: &Path, count: usize) -> anyhow::Result<()> {
     let path = action["add"]["path"].as_str().context("path")?.to_owned();
     let name = path.rsplit('/').next().unwrap_or_default().trim_end_matches(".parquet").to_owned();
     let folder = path.trim_end_matches(&format!("{name}.parquet")).to_owned();
+    let mut beside = Vec::new();
+    for entry in fs::read_dir(store.join("lake/_index"))? {
+        let entry = entry?.path();
+        let file = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        beside.extend(file.strip_prefix(&format!("{name}.")).map(|extension| (entry.clone(), extension.to_owned())));
+    }
     let mut log = fs::File::create(store.join(format!("lake/_delta_log/{:020}.json", version + 1)))?;
     for number in 0..count {
         let copy = format!("copy-{number:06}");
         fs::hard_link(store.join("lake").join(&path), store.join("lake").join(format!("{folder}{copy}.parquet")))?;
-        for entry in fs::read_dir(store.join("lake/_index"))? {
-            let beside = entry?.path();
-            let file = beside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if let Some(extension) = file.strip_prefix(&format!("{name}.")) {
-                fs::hard_link(&beside, beside.with_file_name(format!("{copy}.{extension}")))?;
-            }
+        for (file, extension) in &beside {
+            fs::hard_link(file, file.with_file_name(format!("{copy}.{extension}")))?;
         }
         let mut action = action.clone();
         action["add"]["path"] = format!("{folder}{copy}.parquet").into();

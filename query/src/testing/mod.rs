@@ -11,8 +11,8 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Query, Tenant};
 use meshlake_storage::{
-    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Promotions, Scope, Snapshot, SpanFile, ValueType,
-    lake_schema, promote,
+    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Scope, Snapshot, SpanFile, ValueType, lake_schema,
+    promote,
 };
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -113,12 +113,14 @@ impl TestSource {
             start_max,
             end_max: i64::MAX,
             tenants,
+            window: self.snapshot.files.len().is_multiple_of(2).then_some(start_min),
             promoted: columns,
             ..SpanFile::default()
         };
-        let files = Arc::make_mut(&mut self.snapshot.files);
-        files.push(Arc::new(file));
-        self.snapshot.promotions = Arc::new(Promotions::new(promoted(), files.iter().map(AsRef::as_ref)));
+        let promotions = Arc::make_mut(&mut self.snapshot.promotions);
+        promotions.list = Arc::new(promoted());
+        promotions.note(&file);
+        Arc::make_mut(&mut self.snapshot.files).extend([Arc::new(file)]);
     }
 
     pub(crate) fn engine(self) -> Engine {

@@ -180,6 +180,7 @@ impl Compactor {
         }
         self.erase().await?;
         self.retain().await?;
+        self.shared.lake.checkpoint().await;
         self.delete().await?;
         self.finish_deletions().await?;
         if self.swept.is_none_or(|swept| swept.elapsed() > SWEEP_INTERVAL) {
@@ -194,6 +195,7 @@ impl Compactor {
         self.shared.compaction.note_merging(true);
         let merged = self.merge(plan).await;
         self.shared.compaction.note_merging(false);
+        self.shared.lake.checkpoint().await;
         match merged {
             Err(LakeError::Conflict) => {
                 self.follow().await?;
@@ -219,7 +221,7 @@ impl Compactor {
             rewrites: plan.lake.iter().map(|file| file.rewrites + 1).max().unwrap_or(0),
             written,
             file_size: self.settings.file_size as usize,
-            promoted: self.shared.lake.read(|state| state.promoted.clone()),
+            promoted: self.shared.lake.read(|state| state.promotions.list.clone()),
             part: self.settings.memory.part(),
             open: None,
             done: Vec::new(),
@@ -322,7 +324,7 @@ impl Compactor {
 
     /// The attributes of the files that are promoted from now on.
     fn chosen(&self, done: &[Finished]) -> Vec<Promoted> {
-        let mut list = self.shared.lake.read(|state| state.promoted.to_vec());
+        let mut list = self.shared.lake.read(|state| state.promotions.list.to_vec());
         let known = list.len();
         for done in done {
             let more = self.settings.promotion.choose(&done.attributes, done.file.file.rows, &list);

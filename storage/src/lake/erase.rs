@@ -81,7 +81,7 @@ impl Compactor {
     async fn holds(&self, file: &LakeFile, doomed: &std::sync::Arc<Doomed>) -> Result<bool, LakeError> {
         let input = Input { file: file.file.clone(), doomed: vec![doomed.clone()] };
         self.share.begin();
-        let promoted = self.shared.lake.read(|state| state.promoted.clone());
+        let promoted = self.shared.lake.read(|state| state.promotions.list.clone());
         let mut merge = Merge::open(&self.files, vec![input], &promoted).await?;
         while merge.dropped().is_empty() {
             if self.share.is_revoked() {

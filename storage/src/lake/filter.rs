@@ -46,7 +46,12 @@ impl TraceFilter {
 
     /// Whether the file may hold the trace.
     pub fn may_hold(&self, trace_id: &[u8; 16]) -> bool {
-        BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&key(trace_id))
+        self.may_hold_key(key(trace_id))
+    }
+
+    /// Whether the file may hold the trace with this [`key`].
+    pub(crate) fn may_hold_key(&self, key: u64) -> bool {
+        BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&key)
     }
 
     /// Bytes of memory.

@@ -4,6 +4,7 @@
 //! then: the commit records of other writers, then the lake's log, then both into the snapshot in one step (P2).
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -81,14 +82,14 @@ impl Follower {
         if self.shown == version && covered.is_empty() && !self.has_news {
             return;
         }
-        let (files, promotions) =
-            lake.read(|state| (state.files.values().map(|file| file.file.clone()).collect::<Vec<_>>(), state.promotions()));
-        metrics.lake_files.set(files.len() as i64);
+        let (news, files) = lake.take_news();
+        metrics.lake_files.set(files as i64);
         let paths: HashSet<&str> = covered.iter().map(|fresh| fresh.file.path.as_str()).collect();
         backlog.remove(&paths);
         // Our own come with the flush.
         let others = backlog.all().into_iter().filter(|fresh| !backlog.is_own(fresh)).map(|fresh| fresh.file);
-        live.swap(&paths, others, files, promotions);
+        let gone = news.removed.iter().chain(covered.iter().map(|fresh| &fresh.file)).map(Arc::as_ref);
+        live.swap(others.chain(news.added.into_values()), gone, lake.read(|state| state.promotions.clone()));
         (self.shown, self.has_news) = (version, false);
         self.cover(&covered);
     }

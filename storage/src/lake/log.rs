@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -12,7 +13,7 @@ use tracing::warn;
 use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
-use super::state::{LakeFile, LakeState, deletion};
+use super::state::{LakeFile, LakeState, News, deletion};
 use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
@@ -31,6 +32,8 @@ pub(crate) struct Lake {
     state: Mutex<LakeState>,
     /// Commits of this process come one after the other.
     committing: tokio::sync::Mutex<()>,
+    /// Whether a commit was the last of [`checkpoint::INTERVAL`].
+    owes_checkpoint: AtomicBool,
 }
 
 /// What a commit changes. Everything holds or nothing does.
@@ -70,9 +73,9 @@ impl Change {
             "operationId": operation,
         });
         let mut actions = vec![Action { commit_info: Some(info), ..Action::default() }];
-        let more: Vec<&Promoted> = self.promote.iter().filter(|promoted| !state.promoted.contains(promoted)).collect();
+        let more: Vec<&Promoted> = self.promote.iter().filter(|promoted| !state.promotions.list.contains(promoted)).collect();
         if let Some(meta_data) = state.meta_data.as_ref().filter(|_| !more.is_empty()) {
-            let list: Vec<Promoted> = state.promoted.iter().chain(more).cloned().collect();
+            let list: Vec<Promoted> = state.promotions.list.iter().chain(more).cloned().collect();
             actions.push(Action { meta_data: Some(meta_data.with_promoted(&list)), ..Action::default() });
         }
         let watermarks = self.watermarks.iter().map(|(name, _, to)| (name.clone(), *to as i64));
@@ -106,12 +109,24 @@ impl Lake {
             state.files.insert(file.file.path.clone(), file);
         }
         drop(filtered);
-        Ok(Lake { objects, state: Mutex::new(state), committing: tokio::sync::Mutex::default() })
+        state.news = News::default();
+        Ok(Lake {
+            objects,
+            state: Mutex::new(state),
+            committing: tokio::sync::Mutex::default(),
+            owes_checkpoint: AtomicBool::new(false),
+        })
     }
 
     /// Lets `read` see the state.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&LakeState) -> T) -> T {
         read(&self.state.lock())
+    }
+
+    /// The files that came and went since the last time, and how many there are.
+    pub(crate) fn take_news(&self) -> (News, usize) {
+        let mut state = self.state.lock();
+        (std::mem::take(&mut state.news), state.files.len())
     }
 
     /// Takes in what other processes committed. Returns whether there was anything.
@@ -137,8 +152,9 @@ impl Lake {
         };
         for file in fresh {
             let file = with_filter(self.objects.as_ref(), file).await;
-            if let Some(known) = self.state.lock().files.get_mut(&file.file.path) {
-                *known = file;
+            let mut state = self.state.lock();
+            if state.files.contains_key(&file.file.path) {
+                state.put(file);
             }
         }
     }
@@ -176,20 +192,22 @@ impl Lake {
             });
             self.apply(version, &found).await;
             if own {
-                self.after(version).await;
+                self.owes_checkpoint.fetch_or(version.is_multiple_of(checkpoint::INTERVAL), Ordering::AcqRel);
                 return Ok(());
             }
         }
         Err(LakeError::Conflict)
     }
 
-    /// A checkpoint now and then. The log is whole without it.
-    async fn after(&self, version: u64) {
-        if version.is_multiple_of(checkpoint::INTERVAL) {
-            let state = self.state.lock().clone();
-            if let Err(error) = checkpoint::write(self.objects.as_ref(), version, &state).await {
-                warn!(version, %error, "can't write a checkpoint of the lake's log");
-            }
+    /// Writes a checkpoint if one is owed: later than the commit, so that queries need not wait for it. The log is whole without it.
+    pub(crate) async fn checkpoint(&self) {
+        if !self.owes_checkpoint.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let state = self.state.lock().clone();
+        let version = state.next.saturating_sub(1);
+        if let Err(error) = checkpoint::write(self.objects.as_ref(), version, &state).await {
+            warn!(version, %error, "can't write a checkpoint of the lake's log");
         }
     }
 
@@ -279,6 +297,7 @@ mod tests {
         let commits = checkpoint::INTERVAL * 2 + 7;
         for to in 0..commits {
             lake.commit(&watermark(to)).await.unwrap();
+            lake.checkpoint().await;
         }
         let hour = 3_600_000_000;
         assert_eq!(lake.trim(now() - hour).await.unwrap(), 0);

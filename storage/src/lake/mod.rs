@@ -32,7 +32,7 @@ pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rew
 pub use filter::TraceFilter;
 pub(crate) use filter::key;
 pub(crate) use log::{Change, Lake, beside, filter_path, put_filter};
-pub(crate) use state::{LakeFile, LakeState};
+pub(crate) use state::LakeFile;
 pub use summary::{OperationCount, Summary};
 
 use arrow::error::ArrowError;

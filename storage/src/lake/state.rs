@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::delta::{Action, Add, MetaData, Remove, Tags, Txn, partition};
 use crate::ingest::now;
-use crate::promoted::{Promoted, PromotedColumns, Promotions};
+use crate::promoted::{PromotedColumns, Promotions};
 use crate::snapshot::SpanFile;
 
 /// A file of the table.
@@ -31,8 +31,18 @@ pub(crate) struct LakeState {
     pub removed: BTreeMap<String, i64>,
     /// The table's own description.
     pub meta_data: Option<MetaData>,
-    /// The attributes with columns of their own, as the description lists them.
-    pub promoted: Arc<Vec<Promoted>>,
+    /// The attributes with columns of their own, as the description lists them, and whose they are.
+    pub promotions: Promotions,
+    /// What queries do not know of yet.
+    pub news: News,
+}
+
+/// Files that came and went since the snapshot was last changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct News {
+    /// By path in the object store.
+    pub added: BTreeMap<String, Arc<SpanFile>>,
+    pub removed: Vec<Arc<SpanFile>>,
 }
 
 /// Names a writer's fresh files of a window: the `appId` of `txn`.
@@ -63,11 +73,6 @@ impl LakeState {
         own.map(|(_, generation)| *generation).max()
     }
 
-    /// The promoted attributes, and whose they are.
-    pub(crate) fn promotions(&self) -> Promotions {
-        Promotions::new(self.promoted.to_vec(), self.files.values().map(|file| file.file.as_ref()))
-    }
-
     /// A deletion that has begun: it covers the files that were written up to this time.
     pub(crate) fn deletion(&self, id: &str) -> Option<i64> {
         self.watermarks.get(&deletion(id)).map(|last| *last as i64)
@@ -91,6 +96,13 @@ impl LakeState {
         now().max(begun + 1_000) / 1_000 * 1_000
     }
 
+    /// Puts a file into the table, or one that is known better in its place.
+    pub(crate) fn put(&mut self, file: LakeFile) {
+        self.promotions.note(&file.file);
+        self.news.added.insert(file.file.path.clone(), file.file.clone());
+        self.files.insert(file.file.path.clone(), file);
+    }
+
     /// Takes in the actions of the next version.
     pub(crate) fn apply(&mut self, actions: &[Action]) {
         for action in actions {
@@ -98,16 +110,20 @@ impl LakeState {
                 self.watermarks.insert(app_id.clone(), u64::try_from(*version).unwrap_or_default());
             }
             if let Some(meta_data) = &action.meta_data {
-                self.promoted = Arc::new(meta_data.promoted());
+                self.promotions.list = Arc::new(meta_data.promoted());
                 self.meta_data = Some(meta_data.clone());
             }
             if let Some(remove) = &action.remove {
                 let path = object_path(&remove.path);
-                self.files.remove(&path);
+                if let Some(file) = self.files.remove(&path)
+                    && self.news.added.remove(&path).is_none()
+                {
+                    self.news.removed.push(file.file);
+                }
                 self.removed.insert(path, remove.deletion_timestamp.unwrap_or_default().saturating_mul(1_000));
             }
             if let Some(file) = action.add.as_ref().and_then(LakeFile::from_add) {
-                self.files.insert(file.file.path.clone(), file);
+                self.put(file);
             }
         }
         self.next += 1;
