@@ -26,6 +26,7 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
+use crate::hops::{HopsTable, Traces};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
 use crate::search::{Search, SearchPage};
@@ -186,7 +187,7 @@ impl Engine {
         self.run(tenant, async move |view| find::search(&view, &attribute, &search).await).await
     }
 
-    /// Runs one SQL statement that only reads, on the table `spans` of the tenant. Errors of parsing and planning come from
+    /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from
     /// here, those of running from the stream. The deadline is one for both.
     ///
     /// # Errors
@@ -255,7 +256,8 @@ impl Inner {
         let metadata = self.lookups.runtime.cache_manager.get_file_metadata_cache();
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
-        let state = self.sessions.open(table.clone())?;
+        let traces = Traces { tenant: tenant.clone(), snapshot: snapshot.clone(), lookups: self.lookups.clone() };
+        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces)))?;
         Ok(View {
             tenant: tenant.clone(),
             snapshot,

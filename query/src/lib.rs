@@ -28,6 +28,7 @@ mod fences;
 mod file_summaries;
 mod find;
 mod footers;
+mod hops;
 mod lookup;
 mod nested;
 mod otlp;
