@@ -26,6 +26,7 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
+use crate::graph::{self, Graph, GraphQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
@@ -187,6 +188,16 @@ impl Engine {
         self.run(tenant, async move |view| find::search(&view, &attribute, &search).await).await
     }
 
+    /// Who called whom in the range: all hops of it as nodes and edges.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for an empty range.
+    pub async fn graph(&self, tenant: &Tenant, query: &GraphQuery) -> Result<Graph, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| graph::graph(&view, &query).await).await
+    }
+
     /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from
     /// here, those of running from the stream. The deadline is one for both.
     ///
@@ -257,7 +268,7 @@ impl Inner {
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
         let traces = Traces { tenant: tenant.clone(), snapshot: snapshot.clone(), lookups: self.lookups.clone() };
-        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces)))?;
+        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces.clone())))?;
         Ok(View {
             tenant: tenant.clone(),
             snapshot,
@@ -266,6 +277,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
+            traces,
             max_rows: self.max_rows,
         })
     }

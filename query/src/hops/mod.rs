@@ -15,4 +15,4 @@ mod table;
 mod traces;
 
 pub(crate) use table::HopsTable;
-pub(crate) use traces::Traces;
+pub(crate) use traces::{Traces, ids};

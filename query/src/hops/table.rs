@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableProviderFilterPush
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use meshlake_hops::TraceHops;
+use meshlake_hops::{Hop, TraceHops};
 use tokio::sync::mpsc::Sender;
 
 use super::rows::{self, HopRows};
@@ -128,11 +128,11 @@ async fn run(
     context: Arc<TaskContext>,
     out: Sender<Result<RecordBatch>>,
 ) -> Result<()> {
-    let ids = traces::ids(execute_stream(ids, context.clone())?, &context).await?;
+    let ids = traces::ids(execute_stream(ids, context.clone())?, context.memory_pool()).await?;
     let (mut worker, mut rows) = (TraceHops::new(), HopRows::new());
     for chunk in ids.chunks() {
         let mut full = Vec::new();
-        let add = |id, hops: &[meshlake_hops::Hop<'_>], _| {
+        let add = |id, hops: &[Hop<'_>], _| {
             for hop in hops {
                 rows.add(id, hop)?;
                 if rows.len() == BATCH_ROWS {

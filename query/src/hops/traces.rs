@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
 use meshlake_config::Tenant;
 use meshlake_hops::{Hop, Span, Summary, TraceHops};
@@ -34,8 +34,8 @@ pub(crate) struct TraceIds {
 }
 
 /// The distinct ids in rows of one column, `trace_id`.
-pub(crate) async fn ids(mut rows: SendableRecordBatchStream, context: &TaskContext) -> Result<TraceIds> {
-    let memory = MemoryConsumer::new("hops: trace ids").register(context.memory_pool());
+pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn MemoryPool>) -> Result<TraceIds> {
+    let memory = MemoryConsumer::new("hops: trace ids").register(pool);
     let mut found = TraceIds { ids: Vec::new(), memory };
     while let Some(batch) = rows.try_next().await? {
         found.memory.try_grow(batch.num_rows() * size_of::<TraceId>())?;
