@@ -28,6 +28,7 @@ use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
 use crate::graph::{self, Graph, GraphQuery};
 use crate::hops::{HopsTable, Traces};
+use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
 use crate::search::{Search, SearchPage};
@@ -196,6 +197,16 @@ impl Engine {
     pub async fn graph(&self, tenant: &Tenant, query: &GraphQuery) -> Result<Graph, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| graph::graph(&view, &query).await).await
+    }
+
+    /// How long the requests of the range took, step by step.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`LatencyQuery::steps`] is.
+    pub async fn latency(&self, tenant: &Tenant, query: &LatencyQuery) -> Result<Latency, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| latency::latency(&view, &query).await).await
     }
 
     /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from
@@ -417,7 +428,7 @@ mod tests {
         assert_eq!(value(&engine, "a", "SELECT 1").await, "1");
     }
 
-    /// Scenario: a sort and a lookup that need more memory than queries may use. Guarantee: the error names the setting, and
+    /// Scenario: a sort and the lookup of all hops that need more memory than queries may use. Guarantee: the error names the setting, and
     /// nothing of the pool stays taken.
     #[tokio::test]
     async fn memory_is_limited() {
@@ -425,6 +436,7 @@ mod tests {
         let big = "SELECT * FROM spans ORDER BY name, span_id";
         let expected = QueryError::OutOfMemory { limit: 65536, setting: "query.memory_limit" };
         assert_eq!(sql(&engine, "a", big).await.unwrap_err(), expected);
+        assert_eq!(sql(&engine, "a", "SELECT count(*) FROM hops").await.unwrap_err(), expected);
         assert_eq!(engine.inner.lookups.runtime.memory_pool.reserved(), 0);
         assert_eq!(value(&engine, "a", "SELECT count(*) FROM spans WHERE name = 'none'").await, "0");
     }

@@ -60,12 +60,15 @@ impl View {
         self.lookups.find(&self.snapshot, &self.tenant, ids, columns, each).await
     }
 
-    /// Gives `each` all hops of each trace with a span that starts in the range, those out of the range too, and what H left out.
+    /// Gives `each` all hops of each trace that may have one in the range (see [`TimeRange::holds`]), those out of the range too, and
+    /// what H left out.
     pub(crate) async fn each_trace(
         &self,
         range: TimeRange,
         mut each: impl FnMut(TraceId, &[Hop<'_>], meshlake_hops::Summary) -> Result<()>,
     ) -> Result<()> {
+        // Spans know microseconds: in the first one may start some after it, and the last one is the end itself.
+        let range = TimeRange { start: range.start, end: range.end.saturating_add(1) };
         let spans = self.spans()?.filter(starts_in(range))?;
         let rows = spans.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
         let ids = ids(rows, &self.lookups.runtime.memory_pool).await?;

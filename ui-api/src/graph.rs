@@ -9,10 +9,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{Uri, header};
-use meshlake_query::{EdgeSide, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles, TimeRange};
+use meshlake_query::{EdgeSide, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, TimeRange};
 use serde::Serialize;
 
 use crate::api::{Api, ForTenant};
+use crate::hops::{Counts, Quantiles};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::time::{format_micros, format_nanos};
@@ -104,11 +105,8 @@ struct Answer {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     truncated: bool,
-    requests: u64,
-    unresolved: u64,
-    assumed: u64,
-    unnamed: u64,
-    left_out: u64,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 #[derive(Serialize)]
@@ -140,7 +138,7 @@ struct Edge {
     errors: u64,
     caller: Side,
     callee: Side,
-    network_ns: Latency,
+    network_ns: Quantiles,
     request_bytes: u64,
     response_bytes: u64,
     protocols: BTreeMap<String, u64>,
@@ -158,15 +156,7 @@ struct Edge {
 struct Side {
     reports: u64,
     errors: BTreeMap<&'static str, u64>,
-    latency_ns: Latency,
-}
-
-#[derive(Serialize)]
-struct Latency {
-    p50: Option<u64>,
-    p90: Option<u64>,
-    p95: Option<u64>,
-    p99: Option<u64>,
+    latency_ns: Quantiles,
 }
 
 #[derive(Serialize)]
@@ -195,11 +185,7 @@ fn answer(graph: Graph, range: TimeRange) -> Answer {
         nodes: graph.nodes.into_iter().map(Node::from).collect(),
         edges: graph.edges.into_iter().map(Edge::from).collect(),
         truncated: graph.truncated,
-        requests: graph.requests,
-        unresolved: graph.unresolved,
-        assumed: graph.assumed,
-        unnamed: graph.unnamed,
-        left_out: graph.left_out,
+        counts: graph.counts.into(),
     }
 }
 
@@ -257,11 +243,5 @@ impl From<GraphEdge> for Edge {
 impl From<EdgeSide> for Side {
     fn from(side: EdgeSide) -> Side {
         Side { reports: side.reports, errors: side.errors.into_iter().collect(), latency_ns: side.latency.into() }
-    }
-}
-
-impl From<Quantiles> for Latency {
-    fn from(quantiles: Quantiles) -> Latency {
-        Latency { p50: quantiles.p50, p90: quantiles.p90, p95: quantiles.p95, p99: quantiles.p99 }
     }
 }

@@ -2,6 +2,7 @@
 
 use meshlake_hops::{Estimate, Histogram};
 
+use crate::hops::HopCounts;
 use crate::trace_id::TraceId;
 
 /// The graph of a range.
@@ -13,16 +14,8 @@ pub struct Graph {
     pub edges: Vec<GraphEdge>,
     /// Whether there are edges that the limit left out.
     pub truncated: bool,
-    /// Hops in the range, of edges that are answered or not.
-    pub requests: u64,
-    /// Of these, hops of which one end may still be named by a span that has not come.
-    pub unresolved: u64,
-    /// Of these, hops whose ends only the parent link or one of several proxies tells.
-    pub assumed: u64,
-    /// Calls of the traces in the range that nothing answers and that name nobody: no hops.
-    pub unnamed: u64,
-    /// Spans of these traces past the most that are taken of one trace; their hops may be missing.
-    pub left_out: u64,
+    /// The hops in the range, of edges that are answered or not.
+    pub counts: HopCounts,
 }
 
 /// A node, with the parts of its identity that the level has.
@@ -92,9 +85,9 @@ pub struct GraphEdge {
     pub cross_zone: u64,
     /// Requests from one cluster to another.
     pub cross_cluster: u64,
-    /// See [`Graph::unresolved`].
+    /// See [`HopCounts::unresolved`].
     pub unresolved: u64,
-    /// See [`Graph::assumed`].
+    /// See [`HopCounts::assumed`].
     pub assumed: u64,
 }
 

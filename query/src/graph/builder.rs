@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use meshlake_hops::{Flags, Hop, Node, Summary};
+use meshlake_hops::{Hop, Node, Summary};
 
 use super::answer::GraphNode;
 use super::identity::Identity;
 use super::question::{GraphQuery, Level, Proxies};
 use super::totals::EdgeTotals;
+use crate::hops::HopCounts;
 use crate::trace_id::TraceId;
 
 /// What a node and an edge take, with latencies as those of a mesh lie: about a hundred buckets in three histograms.
@@ -20,7 +21,7 @@ pub(crate) struct Builder<'q> {
     pub(crate) nodes: Vec<BuiltNode>,
     numbers: HashMap<String, usize>,
     pub(crate) edges: HashMap<(usize, usize), EdgeTotals>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: HopCounts,
     /// The weights of one trace's hops, each with its edge.
     weights: Vec<((usize, usize), Option<u64>)>,
     id: String,
@@ -32,16 +33,6 @@ pub(crate) struct BuiltNode {
     pub(crate) chosen: bool,
 }
 
-/// See [`super::answer::Graph`].
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) requests: u64,
-    pub(crate) unresolved: u64,
-    pub(crate) assumed: u64,
-    pub(crate) unnamed: u64,
-    pub(crate) left_out: u64,
-}
-
 impl<'q> Builder<'q> {
     pub(crate) fn new(query: &'q GraphQuery) -> Builder<'q> {
         Builder {
@@ -49,7 +40,7 @@ impl<'q> Builder<'q> {
             nodes: Vec::new(),
             numbers: HashMap::new(),
             edges: HashMap::new(),
-            counts: Counts::default(),
+            counts: HopCounts::default(),
             weights: Vec::new(),
             id: String::new(),
         }
@@ -62,13 +53,9 @@ impl<'q> Builder<'q> {
 
     /// Adds those hops of a trace that are in the range.
     pub(crate) fn add_trace(&mut self, trace_id: TraceId, hops: &[Hop<'_>], summary: Summary) {
-        self.counts.unnamed += summary.unnamed as u64;
-        self.counts.left_out += summary.left_out as u64;
-        let (start, end) = (i128::from(self.query.range.start) * 1000, i128::from(self.query.range.end) * 1000);
-        for hop in hops.iter().filter(|hop| start < i128::from(hop.time) && i128::from(hop.time) <= end) {
-            self.counts.requests += 1;
-            self.counts.unresolved += u64::from(hop.flags.contains(Flags::UNRESOLVED));
-            self.counts.assumed += u64::from(hop.flags.contains(Flags::ASSUMED));
+        self.counts.leave_out(summary);
+        for hop in hops.iter().filter(|hop| self.query.range.holds(hop.time)) {
+            self.counts.add(hop);
             self.add_hop(trace_id, hop);
         }
         // Sampling is by trace, and so is its variance.

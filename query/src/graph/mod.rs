@@ -16,8 +16,6 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use meshlake_hops::Hop;
 
-use crate::error::QueryError;
-use crate::types::TimeRange;
 use crate::view::View;
 use builder::Builder;
 
@@ -26,18 +24,13 @@ pub use question::{GraphDirection, GraphQuery, Level, Proxies};
 
 /// The graph of the hops in the range.
 pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
-    let TimeRange { start, end } = query.range;
-    if start >= end {
-        return Err(QueryError::invalid("the time range is empty: its start is not before its end").into());
-    }
+    query.range.check()?;
     let memory = MemoryConsumer::new("graph").register(&view.lookups.runtime.memory_pool);
     let mut builder = Builder::new(query);
-    // Right-closed, and spans know microseconds: the first may hold hops that start after it, the last is the end itself.
-    let spans = TimeRange { start, end: end.saturating_add(1) };
     let each = |id, hops: &[Hop<'_>], summary| {
         builder.add_trace(id, hops, summary);
         memory.try_resize(builder.bytes())
     };
-    view.each_trace(spans, each).await?;
+    view.each_trace(query.range, each).await?;
     Ok(selection::select(builder, query))
 }

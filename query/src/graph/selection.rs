@@ -28,16 +28,7 @@ pub(crate) fn select(builder: Builder<'_>, query: &GraphQuery) -> Graph {
     let ends: HashSet<usize> = edges.iter().flat_map(|((source, target), _)| [*source, *target]).collect();
     let owned = |number: usize| id(number).to_owned();
     let edges = edges.into_iter().map(|((source, target), totals)| totals.edge(owned(source), owned(target), seconds)).collect();
-    Graph {
-        edges,
-        nodes: sorted(nodes, &ends),
-        truncated,
-        requests: counts.requests,
-        unresolved: counts.unresolved,
-        assumed: counts.assumed,
-        unnamed: counts.unnamed,
-        left_out: counts.left_out,
-    }
+    Graph { edges, nodes: sorted(nodes, &ends), truncated, counts }
 }
 
 fn sorted(nodes: Vec<BuiltNode>, kept: &HashSet<usize>) -> Vec<GraphNode> {

@@ -243,9 +243,9 @@ async fn edges_are_the_sums_of_hops() {
         for level in [Level::Service, Level::Workload, Level::Version, Level::Namespace, Level::Cluster] {
             let graph = engine.graph(&tenant("a"), &GraphQuery { level, ..asked(range) }).await.unwrap();
             let sum: u64 = graph.edges.iter().map(|edge| edge.requests).sum();
-            assert_eq!((sum, graph.requests, graph.truncated), (total, total, false), "{level:?}");
+            assert_eq!((sum, graph.counts.requests, graph.truncated), (total, total, false), "{level:?}");
             let shown = engine.graph(&tenant("a"), &GraphQuery { level, proxies: Proxies::Shown, ..asked(range) }).await.unwrap();
-            assert_eq!(shown.requests, total, "{level:?}");
+            assert_eq!(shown.counts.requests, total, "{level:?}");
         }
     }
 }
@@ -265,7 +265,11 @@ fn pair(number: u64, caller: &str, callee: &str) -> [SpanRow; 2] {
         workload: Some(format!("{service}-v1")),
         version: Some("v1".to_owned()),
         proxy: Some("sidecar"),
-        attributes: vec![text("component", "proxy"), text("istio.mesh_id", "mesh")],
+        attributes: vec![
+            text("component", "proxy"),
+            text("istio.mesh_id", "mesh"),
+            text("node_id", &format!("sidecar~10.0.0.1~{service}-v1-abc.shop~shop.svc.cluster.local")),
+        ],
         ..SpanRow::default()
     };
     [sidecar(caller, "client", 1, None), sidecar(callee, "server", 2, Some(1))]
@@ -306,7 +310,7 @@ async fn edges_are_followed_from_what_is_asked_for() {
         assert_eq!(edges(&graph).iter().collect::<Vec<_>>(), expected, "{service} {direction:?} {depth}");
     }
     let graph = engine.graph(&tenant("a"), &GraphQuery { namespace: Some("other".to_owned()), ..asked(ALL) }).await.unwrap();
-    assert_eq!((edges(&graph), graph.nodes, graph.requests), (vec![], vec![], 6));
+    assert_eq!((edges(&graph), graph.nodes, graph.counts.requests), (vec![], vec![], 6));
 }
 
 /// Scenario: fewer edges than there are, and edges with few requests left out. Guarantee: those with most requests are kept, the answer says

@@ -10,9 +10,11 @@
 
 mod attributes;
 mod columns;
+mod counts;
 mod rows;
 mod table;
 mod traces;
 
+pub use counts::HopCounts;
 pub(crate) use table::HopsTable;
 pub(crate) use traces::{Traces, ids};

@@ -209,6 +209,40 @@ async fn the_graph_names_what_it_does_not_take() {
     assert_eq!((&other["requests"], &other["nodes"][1]["service"]), (&json!(1), &json!("secret")));
 }
 
+/// Scenario: the latencies of one service, and those of all by caller; steps and sides that are not taken. Guarantee: the whole answer, as it is
+/// written here; each wrong parameter is named.
+#[tokio::test]
+async fn latencies_are_series_of_steps() {
+    let answer = get(&format!("{V1}/latency?{RANGE}&service=reviews&step=1h"), &[]).await.json();
+    let ten_ms = 10_000_000;
+    let point = json!({"end": "2026-08-01T13:00:00.000000Z", "requests": 1, "rate": 1.0 / 3600.0, "reports": 1, "errors": 1,
+        "latency_ns": {"p50": ten_ms, "p90": ten_ms, "p95": ten_ms, "p99": ten_ms}});
+    let expected = json!({
+        "start": "2026-08-01T11:00:00.000000Z",
+        "end": "2026-08-01T13:00:00.000000Z",
+        "series": [{"group": null, "points": [point]}],
+        "requests": 1,
+        "unresolved": 0,
+        "assumed": 0,
+        "unnamed": 0,
+        "left_out": 0,
+    });
+    assert_eq!(answer, expected);
+    let by_caller = get(&format!("{V1}/latency?{RANGE}&group_by=caller&side=caller"), &[]).await.json();
+    let groups: Vec<_> = by_caller["series"].as_array().unwrap().iter().map(|series| series["group"].clone()).collect();
+    assert_eq!(groups, [json!("gateway"), json!("productpage"), json!("unknown")]);
+    assert_eq!(by_caller["series"][0]["points"][0]["reports"], 0);
+    let ratings = get(&format!("{V1}/latency?{RANGE}&workload=ratings&operation=GET+/ratings/1"), &[]).await.json();
+    assert_eq!(ratings["requests"], 1);
+    for (query, parameter) in
+        [("step=x", "step"), ("step=1ms", "step"), ("step=1ns", "step"), ("side=both", "side"), ("group_by=pod", "group_by")]
+    {
+        let answer = get(&format!("{V1}/latency?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn each_wrong_parameter_is_named() {
     let page = get(&format!("{V1}/traces?{RANGE}&limit=1"), &[]).await.json();
