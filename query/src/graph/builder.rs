@@ -6,7 +6,7 @@ use meshlake_hops::{Hop, Node, Summary};
 
 use super::answer::GraphNode;
 use super::identity::Identity;
-use super::question::{GraphQuery, Level, Proxies};
+use super::question::{GraphQuery, Level};
 use super::totals::EdgeTotals;
 use crate::hops::HopCounts;
 use crate::trace_id::TraceId;
@@ -71,7 +71,7 @@ impl<'q> Builder<'q> {
     fn add_hop(&mut self, trace_id: TraceId, hop: &Hop<'_>) {
         let (caller, callee) = (self.node(&hop.caller), self.node(&hop.callee));
         match &hop.via {
-            Some(via) if self.query.proxies == Proxies::Shown => {
+            Some(via) if self.query.shows_waypoints() => {
                 let waypoint = self.number(&Identity::of_waypoint(via, self.query.level));
                 // Each side tells of its part of the way.
                 self.add_to((caller, waypoint), trace_id, &Hop { callee_report: None, network: None, ..*hop });

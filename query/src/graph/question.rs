@@ -65,8 +65,15 @@ pub enum Proxies {
     /// They are a detail of the edge between caller and callee.
     #[default]
     Collapsed,
-    /// They are nodes between caller and callee: a hop through one is of two edges.
+    /// They are nodes between caller and callee, but at the levels of namespaces and clusters: a hop through one is of two edges.
     Shown,
+}
+
+impl GraphQuery {
+    /// Whether waypoints are nodes. Within a namespace both edges of a hop would be one, and count it twice.
+    pub(crate) fn shows_waypoints(&self) -> bool {
+        self.proxies == Proxies::Shown && !matches!(self.level, Level::Namespace | Level::Cluster)
+    }
 }
 
 impl Level {
