@@ -54,6 +54,45 @@ const HOPS: &str = "select c.service caller, s.service callee, count(*) hops, co
     from spans s join spans c on s.parent_span_id = c.span_id and s.trace_id = c.trace_id \
     where s.kind = 'server' and c.kind = 'client' group by 1, 2 order by 1, 2";
 
+/// The edges of the graph at a level, as (caller, callee, requests, failed), in order.
+async fn edges(server: &Server, level: &str) -> Vec<serde_json::Value> {
+    let graph = get(server, &format!("/api/mesh/v1/graph?start=0&level={level}")).await;
+    let numbers = ["requests", "unresolved", "left_out"].map(|name| graph[name].clone());
+    assert_eq!((numbers, &graph["truncated"]), ([json!(3734), json!(0), json!(0)], &json!(false)));
+    let name = |id: &serde_json::Value| {
+        let node = graph["nodes"].as_array().unwrap().iter().find(|node| node["id"] == *id).unwrap();
+        let named = node["service"].as_str().or(node["kind"].as_str()).unwrap();
+        node["version"].as_str().filter(|_| named == "reviews").map_or(named.to_owned(), |version| format!("{named} {version}"))
+    };
+    let edge = |edge: &serde_json::Value| json!([name(&edge["source"]), name(&edge["target"]), edge["requests"], edge["errors"]]);
+    let mut edges: Vec<_> = graph["edges"].as_array().unwrap().iter().map(edge).collect();
+    edges.sort_by_key(ToString::to_string);
+    edges
+}
+
+/// The graph beside the true counts; and the table `hops` beside the graph.
+async fn check_graph(server: &Server) {
+    let of_services = [
+        json!(["istio-ingressgateway", "productpage", 800, 0]),
+        json!(["outside", "istio-ingressgateway", 800, 0]),
+        json!(["productpage", "details", 800, 0]),
+        json!(["productpage", "reviews", 800, 24]),
+        json!(["reviews", "ratings", 534, 24]),
+    ];
+    assert_eq!(edges(server, "service").await, of_services);
+    let to_reviews: Vec<_> = edges(server, "version").await.into_iter().filter(|edge| edge[0] == "productpage").collect();
+    let of_versions = [
+        json!(["productpage", "details", 800, 0]),
+        json!(["productpage", "reviews v1", 266, 0]),
+        json!(["productpage", "reviews v2", 267, 13]),
+        json!(["productpage", "reviews v3", 267, 11]),
+    ];
+    assert_eq!(to_reviews, of_versions);
+    let rows = "select coalesce(caller_service, caller_kind), callee_service, count(*), \
+        count(*) filter (where callee_error not in ('none', 'http_4xx')) from hops group by 1, 2 order by 1, 2";
+    assert_eq!(server.sql(rows).await, of_services);
+}
+
 async fn check(bodies: Vec<Bytes>) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("MESHLAKE_LIVE__FLUSH_SIZE", "1MiB")]).await;
@@ -79,6 +118,7 @@ async fn check(bodies: Vec<Bytes>) {
     let orphans = "select count(*) from spans s left anti join spans p on s.parent_span_id = p.span_id and s.trace_id = p.trace_id \
         where s.parent_span_id is not null";
     assert_eq!(server.sql(orphans).await, [json!([0])]);
+    check_graph(&server).await;
     assert!(server.terminate().success());
 }
 

@@ -26,6 +26,9 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
+use crate::graph::{self, Graph, GraphQuery};
+use crate::hops::{HopsTable, Traces};
+use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
 use crate::search::{Search, SearchPage};
@@ -186,7 +189,27 @@ impl Engine {
         self.run(tenant, async move |view| find::search(&view, &attribute, &search).await).await
     }
 
-    /// Runs one SQL statement that only reads, on the table `spans` of the tenant. Errors of parsing and planning come from
+    /// Who called whom in the range: all hops of it as nodes and edges.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for an empty range.
+    pub async fn graph(&self, tenant: &Tenant, query: &GraphQuery) -> Result<Graph, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| graph::graph(&view, &query).await).await
+    }
+
+    /// How long the requests of the range took, step by step.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`LatencyQuery::steps`] is.
+    pub async fn latency(&self, tenant: &Tenant, query: &LatencyQuery) -> Result<Latency, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| latency::latency(&view, &query).await).await
+    }
+
+    /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from
     /// here, those of running from the stream. The deadline is one for both.
     ///
     /// # Errors
@@ -255,7 +278,8 @@ impl Inner {
         let metadata = self.lookups.runtime.cache_manager.get_file_metadata_cache();
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
-        let state = self.sessions.open(table.clone())?;
+        let traces = Traces { tenant: tenant.clone(), snapshot: snapshot.clone(), lookups: self.lookups.clone() };
+        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces.clone())))?;
         Ok(View {
             tenant: tenant.clone(),
             snapshot,
@@ -264,6 +288,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
+            traces,
             max_rows: self.max_rows,
         })
     }
@@ -403,7 +428,7 @@ mod tests {
         assert_eq!(value(&engine, "a", "SELECT 1").await, "1");
     }
 
-    /// Scenario: a sort and a lookup that need more memory than queries may use. Guarantee: the error names the setting, and
+    /// Scenario: a sort and the lookup of all hops that need more memory than queries may use. Guarantee: the error names the setting, and
     /// nothing of the pool stays taken.
     #[tokio::test]
     async fn memory_is_limited() {
@@ -413,6 +438,7 @@ mod tests {
         assert_eq!(sql(&engine, "a", big).await.unwrap_err(), expected);
         assert_eq!(engine.inner.lookups.runtime.memory_pool.reserved(), 0);
         assert_eq!(value(&engine, "a", "SELECT count(*) FROM spans WHERE name = 'none'").await, "0");
+        assert_eq!(sql(&engine, "a", "SELECT count(*) FROM hops").await.unwrap_err(), expected);
     }
 
     /// Scenario: mistakes in SQL. Guarantee: the user's, with a message that names what is wrong and no prefix of the engine's.

@@ -46,9 +46,7 @@ fn check(search: &Search) -> Result<(), QueryError> {
     if search.limit == 0 || search.limit > LIMIT_MAX {
         return Err(QueryError::invalid(format!("limit is {}; it is from 1 to {LIMIT_MAX}", search.limit)));
     }
-    if search.range.start >= search.range.end {
-        return Err(QueryError::invalid("the time range is empty: its start is not before its end"));
-    }
+    search.range.check()?;
     if search.cursor.is_some_and(|cursor| cursor.order != search.order_by) {
         return Err(QueryError::invalid("the cursor is of a search in another order"));
     }

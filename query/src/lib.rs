@@ -9,6 +9,7 @@
 //!     │                                       │
 //!     ├─ sql       one read-only statement ───┤
 //!     ├─ services  operations, attributes ────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
+//!     ├─ graph     latency: hops, summed ─────┤
 //!     ├─ search    newest matching rows ──────┘                                            │
 //!     │            └─ whole traces ───────────┐                                            │
 //!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘
@@ -28,6 +29,9 @@ mod fences;
 mod file_summaries;
 mod find;
 mod footers;
+mod graph;
+mod hops;
+mod latency;
 mod lookup;
 mod nested;
 mod otlp;
@@ -50,6 +54,10 @@ pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeVal
 pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
+pub use graph::{EdgeSide, Exemplar, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles};
+pub use hops::HopCounts;
+pub use latency::{GroupBy, Latency, LatencyPoint, LatencyQuery, LatencySeries, LatencySide};
+pub use meshlake_hops::Estimate;
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
@@ -15,7 +15,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_config::Tenant;
-use meshlake_storage::{FileReader, Promoted, Promotions, Snapshot, SpanFile, column_index, demote};
+use meshlake_storage::{FileReader, Promoted, Promotions, Scope, Snapshot, SpanFile, column_index, restored_map, spans_schema};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
@@ -63,13 +63,13 @@ struct Wanted {
     tenant: Tenant,
     /// Sorted.
     ids: Vec<TraceId>,
-    /// All of them where none are named.
-    columns: Option<&'static [&'static str]>,
+    /// Positions in the schema, ascending.
+    columns: Vec<usize>,
 }
 
 impl Lookups {
     /// Gives `each` all rows of the tenant with one of `ids`, place by place in no particular order, with the columns named
-    /// (in the order of the schema) or all of them.
+    /// (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
     pub(crate) async fn find(
         self: &Arc<Self>,
         snapshot: &Snapshot,
@@ -79,7 +79,7 @@ impl Lookups {
         mut each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
         ids.sort_unstable();
-        let wanted = Arc::new(Wanted { tenant: tenant.clone(), ids, columns });
+        let wanted = Arc::new(Wanted { tenant: tenant.clone(), ids, columns: positions(columns) });
         for live in &snapshot.live {
             let mut found = FoundRows::new(&self.runtime);
             found.add(wanted.of_live(&live.batch)?)?;
@@ -100,7 +100,10 @@ impl Lookups {
     }
 
     async fn of_file(&self, wanted: &Wanted, file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
-        let promoted: &[Promoted] = promotions.list.get(..file.promoted.count).unwrap_or_default();
+        let promoted = wanted.promoted(promotions.list.get(..file.promoted.count).unwrap_or_default());
+        let base = spans_schema().fields().len();
+        let columns: Vec<usize> =
+            wanted.columns.iter().copied().chain(promoted.iter().map(|(position, _)| base + position)).collect();
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(&self.runtime);
         let mut rows = self.rows(wanted, file, &mut reader).await?;
@@ -114,10 +117,9 @@ impl Lookups {
                 continue;
             }
             let footer = footers::with_pages(footers::of_row_group(&footer, group), &mut reader, false).await?;
-            let mut batches = open(self.reader(file)?, footer, of_group, wanted.columns)?;
+            let mut batches = open(self.reader(file)?, footer, of_group, &columns)?;
             while let Some(batch) = batches.try_next().await? {
-                // Without all columns none of the maps is asked for, and so nothing that promoted attributes hold.
-                found.add(if wanted.columns.is_none() { demote(&batch, promoted)? } else { batch })?;
+                found.add(wanted.restored(&batch, &promoted)?)?;
             }
         }
         Ok(found)
@@ -127,9 +129,10 @@ impl Lookups {
     async fn rows(&self, wanted: &Wanted, file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
         let fence = self.fences.get(reader, file).await?;
         let Some(pages) = fence.select(&wanted.ids) else { return Ok(RowSelection::default()) };
-        let names = if file.tenants.len() == 1 { &FENCE_COLUMNS[1..] } else { &FENCE_COLUMNS[..] };
+        // Positions in FENCE_COLUMNS.
+        let columns: &[usize] = if file.tenants.len() == 1 { &[1] } else { &[0, 1] };
         let mut masks = Vec::new();
-        let mut candidates = open(self.reader(file)?, fence.metadata().clone(), pages.clone(), Some(names))?;
+        let mut candidates = open(self.reader(file)?, fence.metadata().clone(), pages.clone(), columns)?;
         while let Some(batch) = candidates.try_next().await? {
             masks.push(wanted.mask(&batch)?);
         }
@@ -142,17 +145,23 @@ impl Lookups {
     }
 }
 
-/// The columns of the selected rows of a file, of which only these are read.
+/// Positions in the schema of these columns, or of all, ascending.
+fn positions(columns: Option<&[&str]>) -> Vec<usize> {
+    let Some(names) = columns else { return (0..spans_schema().fields().len()).collect() };
+    let mut positions: Vec<usize> = names.iter().filter_map(|name| column_index(name)).collect();
+    positions.sort_unstable();
+    positions
+}
+
+/// The selected rows of a file, of whose columns only these are read.
 fn open(
     reader: FileReader,
     footer: ArrowReaderMetadata,
     rows: RowSelection,
-    columns: Option<&[&str]>,
+    columns: &[usize],
 ) -> Result<ParquetRecordBatchStream<FileReader>> {
-    let mask = match columns {
-        Some(columns) => ProjectionMask::columns(footer.parquet_schema(), columns.iter().copied()),
-        None => ProjectionMask::all(),
-    };
+    // By position, for names of promoted attributes have dots, which names of columns are taken apart at.
+    let mask = ProjectionMask::roots(footer.parquet_schema(), columns.iter().copied());
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
     Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
 }
@@ -165,15 +174,32 @@ impl Wanted {
         if mask.true_count() == 0 {
             return Ok(batch.slice(0, 0));
         }
-        let batch = match self.columns {
-            Some(names) => {
-                let mut indices: Vec<usize> = names.iter().filter_map(|name| column_index(name)).collect();
-                indices.sort_unstable();
-                batch.project(&indices)?
-            }
-            None => batch.clone(),
-        };
+        let batch = batch.project(&self.columns)?;
         Ok(filter_record_batch(&batch, &mask)?)
+    }
+
+    /// Of the promoted attributes of a file, those whose residual map is wanted, with their positions in the list.
+    fn promoted<'a>(&self, list: &'a [Promoted]) -> Vec<(usize, &'a Promoted)> {
+        let is_wanted = |scope: Scope| column_index(scope.residual_column()).is_some_and(|map| self.columns.contains(&map));
+        list.iter().enumerate().filter(|(_, attribute)| is_wanted(attribute.scope)).collect()
+    }
+
+    /// The wanted columns of rows that were read with the columns of promoted attributes behind them: their values are put back
+    /// into the maps.
+    fn restored(&self, batch: &RecordBatch, promoted: &[(usize, &Promoted)]) -> Result<RecordBatch> {
+        let (columns, values) = batch.columns().split_at(self.columns.len().min(batch.num_columns()));
+        let mut columns = columns.to_vec();
+        for scope in [Scope::Span, Scope::Resource] {
+            let of_scope = promoted.iter().map(|(_, attribute)| *attribute).zip(values);
+            let filled =
+                |(attribute, column): &(&Promoted, &ArrayRef)| attribute.scope == scope && column.null_count() < column.len();
+            let attributes: Vec<(&Promoted, &ArrayRef)> = of_scope.filter(filled).collect();
+            let map = column_index(scope.residual_column()).and_then(|map| self.columns.binary_search(&map).ok());
+            if let Some(map) = map.filter(|_| !attributes.is_empty()) {
+                columns[map] = restored_map(&columns[map], &attributes)?;
+            }
+        }
+        Ok(RecordBatch::try_new(Arc::new(spans_schema().project(&self.columns)?), columns)?)
     }
 
     /// The rows of a batch that are wanted. A batch without the column `tenant` is all of the tenant's.

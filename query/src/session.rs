@@ -1,6 +1,6 @@
 //! Where a query runs: one DataFusion session a query, over what all queries share.
 //!
-//! A session knows the table `spans` of one tenant and nothing else: no files, no URLs, no other catalogs (P8). Memory for
+//! A session knows the tables `spans` and `hops` of one tenant and nothing else: no files, no URLs, no other catalogs (P8). Memory for
 //! all queries comes from one pool and nothing spills to disk, so a query that needs more ends with an error (P6).
 
 use std::sync::Arc;
@@ -21,11 +21,13 @@ use datafusion::sql::sqlparser::ast;
 use object_store::ObjectStore;
 
 use crate::attribute::{self, AttributeFunction};
+use crate::hops::HopsTable;
 use crate::spans::SpansTable;
 use crate::yielding::GiveWay;
 
-/// The name of the table.
+/// The names of the tables.
 pub(crate) const SPANS: &str = "spans";
+const HOPS: &str = "hops";
 const CATALOG: &str = "meshlake";
 const SCHEMA: &str = "public";
 
@@ -58,10 +60,11 @@ impl Sessions {
         self.template.runtime_env()
     }
 
-    /// A session that sees `table` as `spans`.
-    pub(crate) fn open(&self, table: Arc<SpansTable>) -> Result<SessionState> {
+    /// A session that sees the tables `spans` and `hops`.
+    pub(crate) fn open(&self, spans: Arc<SpansTable>, hops: Arc<HopsTable>) -> Result<SessionState> {
         let schema = MemorySchemaProvider::new();
-        schema.register_table(SPANS.to_owned(), table)?;
+        schema.register_table(SPANS.to_owned(), spans)?;
+        schema.register_table(HOPS.to_owned(), hops)?;
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();

@@ -10,10 +10,12 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion::scalar::ScalarValue;
 use meshlake_config::Tenant;
+use meshlake_hops::{Hop, TraceHops};
 use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_summaries::FileSummaries;
+use crate::hops::{Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
@@ -28,6 +30,7 @@ pub(crate) struct View {
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) summaries: Arc<FileSummaries<Summary>>,
     pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
+    pub(crate) traces: Traces,
     pub(crate) max_rows: u64,
 }
 
@@ -55,6 +58,25 @@ impl View {
         each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
         self.lookups.find(&self.snapshot, &self.tenant, ids, columns, each).await
+    }
+
+    /// Gives `each` all hops of each trace that may have one in the range (see [`TimeRange::holds`]), those out of the range too, and
+    /// what H left out.
+    pub(crate) async fn each_trace(
+        &self,
+        range: TimeRange,
+        mut each: impl FnMut(TraceId, &[Hop<'_>], meshlake_hops::Summary) -> Result<()>,
+    ) -> Result<()> {
+        // Spans know microseconds: in the first one may start some after it, and the last one is the end itself.
+        let range = TimeRange { start: range.start, end: range.end.saturating_add(1) };
+        let spans = self.spans()?.filter(starts_in(range))?;
+        let rows = spans.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
+        let ids = ids(rows, &self.lookups.runtime.memory_pool).await?;
+        let mut worker = TraceHops::new();
+        for chunk in ids.chunks() {
+            self.traces.each(chunk, &mut worker, &mut each).await?;
+        }
+        Ok(())
     }
 
     /// Fails where an answer has more rows than one may have.

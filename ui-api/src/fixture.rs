@@ -54,7 +54,8 @@ fn batch() -> RecordBatch {
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
         let column: ArrayRef = match field.name().as_str() {
             "tenant" => text(|span| span.0),
-            "service" => text(|span| span.4),
+            // Without a workload, applications of one resource are one.
+            "service" | "workload" => text(|span| span.4),
             "name" => text(|span| span.5),
             "kind" => same("server"),
             "http_method" => same("GET"),

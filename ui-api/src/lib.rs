@@ -11,6 +11,8 @@
 //! | `GET /api/mesh/v1/services/{service}/operations` | operations of a service |
 //! | `GET /api/mesh/v1/traces` | summaries of the traces found, by pages |
 //! | `GET /api/mesh/v1/traces/{trace_id}` | one trace as OTLP, JSON or protobuf (P5) |
+//! | `GET /api/mesh/v1/graph` | who calls whom, as JSON, DOT or for Grafana's Node Graph panel |
+//! | `GET /api/mesh/v1/latency` | requests, errors and latencies, step by step |
 //! | `POST /api/mesh/v1/sql` | one read-only statement, as JSON, CSV or Arrow |
 //! | `GET /api/mesh/v1/compaction`, `POST …/pause`, `…/resume` | whether this process merges files |
 //! | `GET /api/mesh/v1/openapi.json` | all of this, exactly |
@@ -42,6 +44,9 @@ mod deletions;
 mod exposition;
 #[cfg(test)]
 mod fixture;
+mod graph;
+mod hops;
+mod latency;
 mod metrics;
 mod observe;
 mod operational;

@@ -1,6 +1,7 @@
 //! Query parameters: known names only, each wrong value named.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use axum::extract::Query;
 use http::Uri;
@@ -54,7 +55,12 @@ impl Params {
 
     /// `limit`: how many are answered at most.
     pub(crate) fn limit(&self, default: usize) -> Result<usize, Problem> {
-        Ok(self.read("limit", read_limit)?.unwrap_or(default))
+        self.number("limit", 1..=LIMIT_MAX, default)
+    }
+
+    /// A number within bounds.
+    pub(crate) fn number(&self, name: &str, bounds: RangeInclusive<usize>, default: usize) -> Result<usize, Problem> {
+        Ok(self.read(name, |text| read_number(text, &bounds))?.unwrap_or(default))
     }
 
     /// `start` and `end`: by default the hour before `end`, and now.
@@ -72,9 +78,9 @@ impl Params {
     }
 }
 
-fn read_limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| format!("`{text}` is not a number from 1 to {LIMIT_MAX}"))
+fn read_number(text: &str, bounds: &RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| bounds.contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number from {} to {}", bounds.start(), bounds.end()))
 }
 
 fn unknown(name: &str, allowed: &[&str]) -> String {

@@ -1,5 +1,6 @@
 //! A source with live batches and small Parquet files, and chance that repeats.
 
+mod mesh;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -22,12 +23,14 @@ use parquet::file::properties::WriterProperties;
 use crate::condition::SqlConditions;
 use crate::{Engine, QueryError, SpanSource};
 
+pub(crate) use mesh::{mesh_rows, span};
 pub(crate) use rows::{SpanRow, batch, int, key_value, text};
 
 /// Spans in memory and in files.
 #[derive(Debug)]
 pub(crate) struct TestSource {
     pub snapshot: Snapshot,
+    promoted: Vec<Promoted>,
     store: Arc<dyn ObjectStore>,
     deletions: Arc<Deletions>,
 }
@@ -53,7 +56,13 @@ impl TestSource {
 
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
         let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
-        TestSource { snapshot: Snapshot { live: Vec::new(), files: Arc::default(), promotions: Arc::default() }, store, deletions }
+        let snapshot = Snapshot { live: Vec::new(), files: Arc::default(), promotions: Arc::default() };
+        TestSource { snapshot, promoted: promoted(), store, deletions }
+    }
+
+    /// With other promoted attributes than [`promoted`].
+    pub(crate) fn promoting(list: Vec<Promoted>) -> Self {
+        TestSource { promoted: list, ..Self::new() }
     }
 
     pub(crate) fn add_live(&mut self, rows: &[SpanRow]) {
@@ -92,7 +101,7 @@ impl TestSource {
         let Some((start_min, start_max)) = bounds(rows) else { return };
         let mut rows = rows.to_vec();
         rows.sort_by_key(|row| (row.tenant.clone(), row.trace, row.start));
-        let list = &promoted()[..self.snapshot.files.len() % (promoted().len() + 1)];
+        let list = &self.promoted[..self.snapshot.files.len() % (self.promoted.len() + 1)];
         let mut writer = ArrowWriter::try_new(Vec::new(), lake_schema(list), Some(properties)).unwrap();
         let stored = promote(&batch(&rows), list).unwrap();
         let mut columns = PromotedColumns::new(list);
@@ -118,7 +127,7 @@ impl TestSource {
             ..SpanFile::default()
         };
         let promotions = Arc::make_mut(&mut self.snapshot.promotions);
-        promotions.list = Arc::new(promoted());
+        promotions.list = Arc::new(self.promoted.clone());
         promotions.note(&file);
         Arc::make_mut(&mut self.snapshot.files).extend([Arc::new(file)]);
     }
@@ -238,7 +247,11 @@ pub(crate) const START: u64 = 1_767_225_600_000_000_000;
 
 /// The rows of each trace at random in one of some live batches and files.
 pub(crate) async fn scatter(chance: &mut Chance, rows: &[SpanRow]) -> TestSource {
-    let mut source = TestSource::new();
+    scatter_over(TestSource::new(), chance, rows).await
+}
+
+/// The same over a source that is empty yet.
+pub(crate) async fn scatter_over(mut source: TestSource, chance: &mut Chance, rows: &[SpanRow]) -> TestSource {
     let mut parts: Vec<Vec<SpanRow>> = vec![Vec::new(); 7];
     for row in rows {
         // By time, with some far off, so that bounds of parts differ but overlap.

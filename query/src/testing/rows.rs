@@ -36,6 +36,13 @@ pub(crate) struct SpanRow {
     pub error: bool,
     pub service: Option<String>,
     pub namespace: Option<String>,
+    pub cluster: Option<String>,
+    pub version: Option<String>,
+    pub zone: Option<String>,
+    pub workload: Option<String>,
+    pub pod: Option<String>,
+    pub proxy: Option<&'static str>,
+    pub peer_service: Option<String>,
     pub flags: Option<i64>,
     pub trace_state: Option<String>,
     pub attributes: Vec<KeyValue>,
@@ -77,7 +84,14 @@ struct Placed {
 impl Placed {
     fn new(row: &SpanRow) -> Self {
         let mut placed = Placed { columns: vec![None; ATTRIBUTE_COLUMNS.len()], ..Placed::default() };
-        for (name, value) in [("service", &row.service), ("namespace", &row.namespace)] {
+        let derived = [
+            ("service", &row.service),
+            ("namespace", &row.namespace),
+            ("cluster", &row.cluster),
+            ("version", &row.version),
+            ("zone", &row.zone),
+        ];
+        for (name, value) in derived {
             let column = ATTRIBUTE_COLUMNS.iter().position(|column| column.name == name).unwrap();
             placed.columns[column] = value.clone().map(Value::StringValue);
         }
@@ -159,6 +173,10 @@ fn column(field: &FieldRef, rows: &[SpanRow], placed: &[Placed]) -> ArrayRef {
         "error" => Arc::new(each.map(|row| Some(row.error)).collect::<BooleanArray>()),
         "flags" => ints(each.map(|row| row.flags)),
         "trace_state" => texts(each.map(|row| row.trace_state.as_deref())),
+        "workload" => texts(each.map(|row| row.workload.as_deref())),
+        "pod" => texts(each.map(|row| row.pod.as_deref())),
+        "proxy" => texts(each.map(|row| row.proxy)),
+        "peer_service" => texts(each.map(|row| row.peer_service.as_deref())),
         "origins" => ints(placed.iter().map(|placed| Some(placed.origins))),
         "span_attributes" => map(placed.iter().map(|placed| &placed.rest[0])),
         "resource_attributes" => map(placed.iter().map(|placed| &placed.rest[1])),

@@ -115,6 +115,134 @@ async fn search_answers_summaries_by_pages() {
     assert_eq!(none, json!({"traces": [], "next_cursor": null}));
 }
 
+/// An edge of one request in two hours whose caller tells nothing.
+fn edge(source: &str, target: &str) -> Value {
+    let none = json!({"p50": null, "p90": null, "p95": null, "p99": null});
+    let ten_ms = 10_000_000;
+    json!({
+        "source": source,
+        "target": target,
+        "self": false,
+        "requests": 1,
+        "calls": 1,
+        "attempts": 1,
+        "messages": 0,
+        "rate": 1.0 / 7200.0,
+        "errors": 0,
+        "caller": {"reports": 0, "errors": {}, "latency_ns": none},
+        "callee": {"reports": 1, "errors": {}, "latency_ns": {"p50": ten_ms, "p90": ten_ms, "p95": ten_ms, "p99": ten_ms}},
+        "network_ns": none,
+        "request_bytes": 0,
+        "response_bytes": 0,
+        "protocols": {"http": 1},
+        "sampling": "unknown",
+        "estimate": null,
+        "slowest": {"trace_id": TRACE, "latency_ns": ten_ms},
+        "latest_error": null,
+        "cross_zone": 0,
+        "cross_cluster": 0,
+        "unresolved": 0,
+        "assumed": 0,
+    })
+}
+
+/// Scenario: the graph of a few spans, in each format. Guarantee: the whole answer, as it is written here.
+#[tokio::test]
+async fn the_graph_is_nodes_and_edges() {
+    let answer = get(&format!("{V1}/graph?{RANGE}&service=reviews&depth=2&direction=in"), &[]).await.json();
+    let node = |service: &str, errors: u64| {
+        json!({"id": format!("workload///{service}"), "kind": "workload", "cluster": null, "namespace": null, "workload": null,
+            "service": service, "version": null, "port": null, "requests": 1, "errors": errors})
+    };
+    let mut failed = edge("workload///productpage", "workload///reviews");
+    failed["errors"] = json!(1);
+    failed["callee"]["errors"] = json!({"status": 1});
+    failed["latest_error"] = json!({"trace_id": TRACE, "time": "2026-08-01T12:00:02.000000007Z"});
+    let expected = json!({
+        "start": "2026-08-01T11:00:00.000000Z",
+        "end": "2026-08-01T13:00:00.000000Z",
+        "nodes": [node("gateway", 0), node("productpage", 0), node("reviews", 1)],
+        "edges": [edge("workload///gateway", "workload///productpage"), failed],
+        "truncated": false,
+        "requests": 4,
+        "unresolved": 0,
+        "assumed": 0,
+        "unnamed": 0,
+        "left_out": 0,
+    });
+    assert_eq!(answer, expected);
+
+    let path = format!("{V1}/graph?{RANGE}&service=reviews&format");
+    let frames = get(&format!("{path}=nodegraph"), &[]).await.json();
+    let node = json!({"id": "workload///reviews", "title": "reviews", "subtitle": "workload", "mainstat": "0.00 req/s",
+        "secondarystat": "100.00 % errors", "arc__success": 0.0, "arc__errors": 1.0});
+    let edge = json!({"id": "workload///productpage workload///reviews", "source": "workload///productpage",
+        "target": "workload///reviews", "mainstat": "0.00 req/s", "secondarystat": "p95 10.00 ms"});
+    assert_eq!((&frames["nodes"][1], &frames["edges"]), (&node, &json!([edge])));
+
+    let dot = get(&format!("{path}=dot"), &[]).await;
+    assert_eq!(dot.header("content-type"), "text/vnd.graphviz");
+    let edge = r#""workload///productpage" -> "workload///reviews" [label="1 requests, 1 failed"];"#;
+    assert!(dot.text().starts_with("digraph mesh {\n") && dot.text().contains(edge), "{}", dot.text());
+}
+
+/// Scenario: values that the graph does not take, and another tenant's spans. Guarantee: each parameter is named; tenants are apart (P8).
+#[tokio::test]
+async fn the_graph_names_what_it_does_not_take() {
+    for (query, parameter) in [
+        ("level=pod", "level"),
+        ("direction=up", "direction"),
+        ("depth=0", "depth"),
+        ("depth=21", "depth"),
+        ("proxies=yes", "proxies"),
+        ("min_requests=-1", "min_requests"),
+        ("limit=0", "limit"),
+        ("format=svg", "format"),
+        ("start=now&end=now-1m", "start"),
+        ("operation=x", "operation"),
+    ] {
+        let answer = get(&format!("{V1}/graph?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+    let other = get(&format!("{V1}/graph?{RANGE}"), &[("x-scope-orgid", "other")]).await.json();
+    assert_eq!((&other["requests"], &other["nodes"][1]["service"]), (&json!(1), &json!("secret")));
+}
+
+/// Scenario: the latencies of one service, and those of all by caller; steps and sides that are not taken. Guarantee: the whole answer, as it is
+/// written here; each wrong parameter is named.
+#[tokio::test]
+async fn latencies_are_series_of_steps() {
+    let answer = get(&format!("{V1}/latency?{RANGE}&service=reviews&step=1h"), &[]).await.json();
+    let ten_ms = 10_000_000;
+    let point = json!({"end": "2026-08-01T13:00:00.000000Z", "requests": 1, "rate": 1.0 / 3600.0, "reports": 1, "errors": 1,
+        "latency_ns": {"p50": ten_ms, "p90": ten_ms, "p95": ten_ms, "p99": ten_ms}});
+    let expected = json!({
+        "start": "2026-08-01T11:00:00.000000Z",
+        "end": "2026-08-01T13:00:00.000000Z",
+        "series": [{"group": null, "points": [point]}],
+        "requests": 1,
+        "unresolved": 0,
+        "assumed": 0,
+        "unnamed": 0,
+        "left_out": 0,
+    });
+    assert_eq!(answer, expected);
+    let by_caller = get(&format!("{V1}/latency?{RANGE}&group_by=caller&side=caller"), &[]).await.json();
+    let groups: Vec<_> = by_caller["series"].as_array().unwrap().iter().map(|series| series["group"].clone()).collect();
+    assert_eq!(groups, [json!("gateway"), json!("productpage"), json!("unknown")]);
+    assert_eq!(by_caller["series"][0]["points"][0]["reports"], 0);
+    let ratings = get(&format!("{V1}/latency?{RANGE}&workload=ratings&operation=GET+/ratings/1"), &[]).await.json();
+    assert_eq!(ratings["requests"], 1);
+    for (query, parameter) in
+        [("step=x", "step"), ("step=1ms", "step"), ("step=1ns", "step"), ("side=both", "side"), ("group_by=pod", "group_by")]
+    {
+        let answer = get(&format!("{V1}/latency?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn each_wrong_parameter_is_named() {
     let page = get(&format!("{V1}/traces?{RANGE}&limit=1"), &[]).await.json();

@@ -1,0 +1,36 @@
+//! The service graph: the hops of a range as nodes and edges.
+//!
+//! Every hop is of one edge, whatever the level, so the sums are those of the table `hops` (P3). What is asked is in `question`, what is answered in
+//! `answer`; between them `builder` adds hop to hop, and `selection` leaves out what was not asked for.
+
+mod answer;
+mod builder;
+mod identity;
+mod question;
+mod selection;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use meshlake_hops::Hop;
+
+use crate::view::View;
+use builder::Builder;
+
+pub use answer::{EdgeSide, Exemplar, Graph, GraphEdge, GraphNode, Quantiles};
+pub use question::{GraphDirection, GraphQuery, Level, Proxies};
+
+/// The graph of the hops in the range.
+pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
+    query.range.check()?;
+    let memory = MemoryConsumer::new("graph").register(&view.lookups.runtime.memory_pool);
+    let mut builder = Builder::new(query);
+    let each = |id, hops: &[Hop<'_>], summary| {
+        builder.add_trace(id, hops, summary);
+        memory.try_resize(builder.bytes())
+    };
+    view.each_trace(query.range, each).await?;
+    Ok(selection::select(builder, query))
+}

@@ -1,0 +1,296 @@
+//! Rows of `spans` as what H reads of a span. Texts are borrowed from the batch.
+
+use std::ops::Range;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, ListArray, TimestampMicrosecondArray,
+};
+use arrow::record_batch::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use meshlake_hops::{Link, Resource, Role, Span, SpanKind};
+use meshlake_storage::ResidualMap;
+
+use super::attributes::{self, Attributes};
+use crate::otlp::nanoseconds;
+use crate::trace_id::TraceId;
+use crate::values::TextColumn;
+
+/// The columns of `spans` that H needs.
+pub(crate) const SPAN_COLUMNS: &[&str] = &[
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "start_time",
+    "start_nanos",
+    "duration",
+    "name",
+    "kind",
+    "error",
+    "trace_state",
+    "workload",
+    "pod",
+    "proxy",
+    "peer_service",
+    "cluster",
+    "namespace",
+    "service",
+    "version",
+    "zone",
+    "http_method",
+    "http_status_code",
+    "http_url",
+    "http_protocol",
+    "request_size",
+    "response_size",
+    "grpc_status_code",
+    "response_flags",
+    "node_id",
+    "mesh_id",
+    "component",
+    "upstream_cluster",
+    "peer_address",
+    "server_address",
+    "server_port",
+    "rpc_system",
+    "rpc_service",
+    "rpc_method",
+    "db_system",
+    "messaging_destination",
+    "service_name",
+    "service_namespace",
+    "service_instance_id",
+    "k8s_namespace_name",
+    "k8s_pod_name",
+    "host_name",
+    "span_attributes",
+    "resource_attributes",
+    "links",
+];
+
+/// [`SPAN_COLUMNS`] of a batch, opened.
+pub(crate) struct SpanColumns<'a> {
+    trace_id: &'a FixedSizeBinaryArray,
+    span_id: &'a FixedSizeBinaryArray,
+    parent_span_id: &'a FixedSizeBinaryArray,
+    start_time: &'a TimestampMicrosecondArray,
+    start_nanos: &'a Int16Array,
+    duration: &'a Int64Array,
+    name: TextColumn<'a>,
+    kind: TextColumn<'a>,
+    error: &'a BooleanArray,
+    trace_state: TextColumn<'a>,
+    workload: TextColumn<'a>,
+    pod: TextColumn<'a>,
+    proxy: TextColumn<'a>,
+    peer_service: TextColumn<'a>,
+    cluster: TextColumn<'a>,
+    namespace: TextColumn<'a>,
+    service: TextColumn<'a>,
+    version: TextColumn<'a>,
+    zone: TextColumn<'a>,
+    http_method: TextColumn<'a>,
+    http_status_code: &'a Int64Array,
+    http_url: TextColumn<'a>,
+    http_protocol: TextColumn<'a>,
+    request_size: &'a Int64Array,
+    response_size: &'a Int64Array,
+    grpc_status_code: &'a Int64Array,
+    response_flags: TextColumn<'a>,
+    node_id: TextColumn<'a>,
+    mesh_id: TextColumn<'a>,
+    component: TextColumn<'a>,
+    upstream_cluster: TextColumn<'a>,
+    peer_address: TextColumn<'a>,
+    server_address: TextColumn<'a>,
+    server_port: &'a Int64Array,
+    rpc_system: TextColumn<'a>,
+    rpc_service: TextColumn<'a>,
+    rpc_method: TextColumn<'a>,
+    db_system: TextColumn<'a>,
+    messaging_destination: TextColumn<'a>,
+    service_name: TextColumn<'a>,
+    service_namespace: TextColumn<'a>,
+    service_instance_id: TextColumn<'a>,
+    k8s_namespace_name: TextColumn<'a>,
+    k8s_pod_name: TextColumn<'a>,
+    host_name: TextColumn<'a>,
+    span_attributes: ResidualMap<'a>,
+    resource_attributes: ResidualMap<'a>,
+    links: Links<'a>,
+}
+
+impl<'a> SpanColumns<'a> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Result<SpanColumns<'a>> {
+        let id = |name| open(batch, name, |column| column.as_fixed_size_binary_opt());
+        let int = |name| open(batch, name, |column| column.as_primitive_opt());
+        let text = |name| open(batch, name, TextColumn::new);
+        let map = |name| open(batch, name, ResidualMap::new);
+        Ok(SpanColumns {
+            trace_id: id("trace_id")?,
+            span_id: id("span_id")?,
+            parent_span_id: id("parent_span_id")?,
+            start_time: open(batch, "start_time", |column| column.as_primitive_opt())?,
+            start_nanos: open(batch, "start_nanos", |column| column.as_primitive_opt())?,
+            duration: int("duration")?,
+            name: text("name")?,
+            kind: text("kind")?,
+            error: open(batch, "error", |column| column.as_boolean_opt())?,
+            trace_state: text("trace_state")?,
+            workload: text("workload")?,
+            pod: text("pod")?,
+            proxy: text("proxy")?,
+            peer_service: text("peer_service")?,
+            cluster: text("cluster")?,
+            namespace: text("namespace")?,
+            service: text("service")?,
+            version: text("version")?,
+            zone: text("zone")?,
+            http_method: text("http_method")?,
+            http_status_code: int("http_status_code")?,
+            http_url: text("http_url")?,
+            http_protocol: text("http_protocol")?,
+            request_size: int("request_size")?,
+            response_size: int("response_size")?,
+            grpc_status_code: int("grpc_status_code")?,
+            response_flags: text("response_flags")?,
+            node_id: text("node_id")?,
+            mesh_id: text("mesh_id")?,
+            component: text("component")?,
+            upstream_cluster: text("upstream_cluster")?,
+            peer_address: text("peer_address")?,
+            server_address: text("server_address")?,
+            server_port: int("server_port")?,
+            rpc_system: text("rpc_system")?,
+            rpc_service: text("rpc_service")?,
+            rpc_method: text("rpc_method")?,
+            db_system: text("db_system")?,
+            messaging_destination: text("messaging_destination")?,
+            service_name: text("service_name")?,
+            service_namespace: text("service_namespace")?,
+            service_instance_id: text("service_instance_id")?,
+            k8s_namespace_name: text("k8s_namespace_name")?,
+            k8s_pod_name: text("k8s_pod_name")?,
+            host_name: text("host_name")?,
+            span_attributes: map("span_attributes")?,
+            resource_attributes: map("resource_attributes")?,
+            links: open(batch, "links", |column| Links::new(column.as_list_opt()?))?,
+        })
+    }
+
+    /// The trace of a row.
+    pub(crate) fn trace_id(&self, row: usize) -> TraceId {
+        TraceId(bytes(self.trace_id, row))
+    }
+
+    /// The span of a row.
+    pub(crate) fn span(&self, row: usize) -> Span<'_> {
+        let start = nanoseconds(self.start_time.value(row), self.start_nanos.value(row));
+        let upstream_cluster = text(&self.upstream_cluster, row);
+        let attributes = Attributes::read(&self.span_attributes, row);
+        Span {
+            span_id: bytes(self.span_id, row),
+            parent_span_id: bytes(self.parent_span_id, row),
+            start,
+            // The inverse of how durations are stored, modulo 2^64.
+            end: start.wrapping_add(self.duration.value(row) as u64),
+            kind: SpanKind::parse(text(&self.kind, row)),
+            name: text(&self.name, row),
+            trace_state: text(&self.trace_state, row),
+            error: self.error.value(row),
+            links: self.links.of(row),
+            role: Role::of(text(&self.proxy, row), text(&self.component, row)),
+            tagged: self.mesh_id.get(row).is_some(),
+            cluster: text(&self.cluster, row),
+            namespace: text(&self.namespace, row),
+            workload: text(&self.workload, row),
+            service: text(&self.service, row),
+            version: text(&self.version, row),
+            zone: text(&self.zone, row),
+            pod: text(&self.pod, row),
+            node_id: text(&self.node_id, row),
+            resource: self.resource(row),
+            upstream_cluster,
+            source: attributes.source,
+            destination: attributes.destination,
+            peer_address: text(&self.peer_address, row),
+            // Of a proxy's span the column says where `upstream_cluster` points.
+            peer_service: if upstream_cluster.is_empty() { text(&self.peer_service, row) } else { "" },
+            server_address: text(&self.server_address, row),
+            server_port: int(self.server_port, row),
+            http_url: text(&self.http_url, row),
+            http_method: text(&self.http_method, row),
+            http_protocol: text(&self.http_protocol, row),
+            http_status: int(self.http_status_code, row),
+            grpc_status: int(self.grpc_status_code, row),
+            response_flags: text(&self.response_flags, row),
+            request_size: int(self.request_size, row),
+            response_size: int(self.response_size, row),
+            retry_count: attributes.retry_count,
+            rpc_system: text(&self.rpc_system, row),
+            rpc_service: text(&self.rpc_service, row),
+            rpc_method: text(&self.rpc_method, row),
+            db_system: text(&self.db_system, row),
+            db_namespace: attributes.db_namespace(),
+            messaging_system: attributes.messaging_system,
+            messaging_destination: text(&self.messaging_destination, row),
+            messaging_operation: attributes.messaging_operation(),
+        }
+    }
+
+    fn resource(&self, row: usize) -> Resource<'a> {
+        Resource {
+            service_name: text(&self.service_name, row),
+            service_namespace: text(&self.service_namespace, row),
+            service_instance_id: text(&self.service_instance_id, row),
+            k8s_namespace_name: text(&self.k8s_namespace_name, row),
+            k8s_pod_name: text(&self.k8s_pod_name, row),
+            k8s_pod_ip: attributes::text(&self.resource_attributes, row, "k8s.pod.ip"),
+            host_name: text(&self.host_name, row),
+        }
+    }
+}
+
+/// A column by name as what `open` makes of it.
+fn open<'a, T>(batch: &'a RecordBatch, name: &str, open: impl Fn(&'a ArrayRef) -> Option<T>) -> Result<T> {
+    let opened = batch.column_by_name(name).and_then(open);
+    opened.ok_or_else(|| DataFusionError::Internal(format!("the column {name} of spans is missing or has another type")))
+}
+
+fn text<'a>(column: &TextColumn<'a>, row: usize) -> &'a str {
+    column.get(row).unwrap_or_default()
+}
+
+fn int(column: &Int64Array, row: usize) -> Option<i64> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// An id; zero for null.
+fn bytes<const N: usize>(column: &FixedSizeBinaryArray, row: usize) -> [u8; N] {
+    let value = if column.is_valid(row) { column.value(row) } else { &[] };
+    value.try_into().unwrap_or([0; N])
+}
+
+/// The column `links`, as H reads links. An id of a wrong length is zero, which no span has.
+struct Links<'a> {
+    list: &'a ListArray,
+    links: Vec<Link>,
+}
+
+impl<'a> Links<'a> {
+    fn new(list: &'a ListArray) -> Option<Links<'a>> {
+        let items = list.values().as_struct_opt()?;
+        let trace_ids = items.column_by_name("trace_id")?.as_binary_opt::<i32>()?;
+        let span_ids = items.column_by_name("span_id")?.as_binary_opt::<i32>()?;
+        let link = |item: usize| Link {
+            trace_id: trace_ids.value(item).try_into().unwrap_or_default(),
+            span_id: span_ids.value(item).try_into().unwrap_or_default(),
+        };
+        Some(Links { list, links: (0..items.len()).map(link).collect() })
+    }
+
+    fn of(&self, row: usize) -> &[Link] {
+        let offsets = self.list.value_offsets();
+        let items: Range<usize> = offsets[row] as usize..offsets[row + 1] as usize;
+        if self.list.is_null(row) { &[] } else { &self.links[items] }
+    }
+}

@@ -1,0 +1,98 @@
+//! The hops of many traces, a few thousand traces at a time.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use futures::TryStreamExt;
+use meshlake_config::Tenant;
+use meshlake_hops::{Hop, Span, Summary, TraceHops};
+use meshlake_storage::Snapshot;
+
+use super::columns::{SPAN_COLUMNS, SpanColumns};
+use crate::lookup::{FoundRows, Lookups};
+use crate::trace_id::TraceId;
+
+/// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query.
+const TRACES_AT_ONCE: usize = 2_048;
+
+/// The whole traces of one tenant in one snapshot (P8).
+#[derive(Clone)]
+pub(crate) struct Traces {
+    pub(crate) tenant: Tenant,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) lookups: Arc<Lookups>,
+}
+
+/// Ids of traces, and the memory that they take.
+pub(crate) struct TraceIds {
+    /// Sorted, each once.
+    pub(crate) ids: Vec<TraceId>,
+    memory: MemoryReservation,
+}
+
+/// The distinct ids in rows of one column, `trace_id`.
+pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn MemoryPool>) -> Result<TraceIds> {
+    let memory = MemoryConsumer::new("hops: trace ids").register(pool);
+    let mut found = TraceIds { ids: Vec::new(), memory };
+    while let Some(batch) = rows.try_next().await? {
+        found.memory.try_grow(batch.num_rows() * size_of::<TraceId>())?;
+        found.ids.extend(batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice));
+    }
+    found.ids.sort_unstable();
+    found.ids.dedup();
+    Ok(found)
+}
+
+impl TraceIds {
+    /// As many as are looked up at once.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[TraceId]> {
+        self.ids.chunks(TRACES_AT_ONCE)
+    }
+}
+
+impl Traces {
+    /// Gives `each` the hops of each of the traces, by their ids, and what H left out.
+    pub(crate) async fn each(
+        &self,
+        ids: &[TraceId],
+        worker: &mut TraceHops,
+        each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
+    ) -> Result<()> {
+        let mut parts = Vec::new();
+        let add = |found: FoundRows| {
+            parts.push(found);
+            Ok(())
+        };
+        self.lookups.find(&self.snapshot, &self.tenant, ids.to_vec(), Some(SPAN_COLUMNS), add).await?;
+        hops_of(&parts, worker, each)
+    }
+}
+
+/// The hops of whole traces whose rows stand anywhere in the parts.
+fn hops_of(
+    parts: &[FoundRows],
+    worker: &mut TraceHops,
+    mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
+) -> Result<()> {
+    let batches = parts.iter().flat_map(|found| &found.batches);
+    let columns: Vec<(SpanColumns<'_>, usize)> =
+        batches.map(|batch| Ok((SpanColumns::new(batch)?, batch.num_rows()))).collect::<Result<_>>()?;
+    let mut rows: Vec<(TraceId, usize, usize)> = Vec::new();
+    for (part, (columns, count)) in columns.iter().enumerate() {
+        rows.extend((0..*count).map(|row| (columns.trace_id(row), part, row)));
+    }
+    rows.sort_unstable();
+    let mut spans: Vec<Span<'_>> = Vec::new();
+    for trace in rows.chunk_by(|(a, ..), (b, ..)| a == b) {
+        let Some((id, ..)) = trace.first() else { continue };
+        spans.clear();
+        spans.extend(trace.iter().map(|(_, part, row)| columns[*part].0.span(*row)));
+        let mut hops = Vec::new();
+        let summary = worker.append(&id.0, &spans, &mut hops);
+        each(*id, &hops, summary)?;
+    }
+    Ok(())
+}

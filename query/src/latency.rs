@@ -1,0 +1,347 @@
+//! How long requests took, step by step.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use meshlake_hops::{Histogram, Hop, Node};
+
+use crate::error::QueryError;
+use crate::graph::Quantiles;
+use crate::hops::HopCounts;
+use crate::types::TimeRange;
+use crate::view::View;
+
+/// The most steps of a range.
+const STEPS_MAX: i64 = 11_000;
+/// What a point takes, with a histogram of a hundred buckets.
+const POINT_BYTES: usize = 2_048;
+
+/// A question for latencies: of the requests that a callee received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatencyQuery {
+    /// When the hops' key spans start; right-closed: `start < t <= end`, and so is each step.
+    pub range: TimeRange,
+    /// Length of a step, microseconds. The last one is shorter where the range is no multiple of it.
+    pub step: i64,
+    /// The callee's service.
+    pub service: Option<String>,
+    /// The name of the key span.
+    pub operation: Option<String>,
+    /// The callee's workload.
+    pub workload: Option<String>,
+    /// The callee's cluster.
+    pub cluster: Option<String>,
+    /// Who tells of them.
+    pub side: LatencySide,
+    /// What a series is of; one series of all without.
+    pub group_by: Option<GroupBy>,
+}
+
+/// Who tells of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LatencySide {
+    /// The caller.
+    Caller,
+    /// The callee.
+    #[default]
+    Callee,
+}
+
+/// What a series is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The name of the key span.
+    Operation,
+    /// The callee's workload.
+    Workload,
+    /// The callee's version.
+    Version,
+    /// The callee's cluster.
+    Cluster,
+    /// The caller's service; its workload or its kind where it has none.
+    Caller,
+}
+
+/// Latencies of a range.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Latency {
+    /// By group.
+    pub series: Vec<LatencySeries>,
+    /// The hops that they are made of.
+    pub counts: HopCounts,
+}
+
+/// Latencies of one group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LatencySeries {
+    /// The group; none where no span tells it, or nothing is grouped by.
+    pub group: Option<String>,
+    /// By time. Steps without requests have none.
+    pub points: Vec<LatencyPoint>,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencyPoint {
+    /// The end of the step, which belongs to it; microseconds since the epoch.
+    pub end: i64,
+    /// Hops.
+    pub requests: u64,
+    /// Requests a second.
+    pub rate: f64,
+    /// Requests that the side tells of.
+    pub reports: u64,
+    /// Those of which it tells that they failed.
+    pub errors: u64,
+    /// Latencies that it tells, nanoseconds.
+    pub latency: Quantiles,
+}
+
+impl LatencyQuery {
+    /// The number of steps.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Invalid`] for more than 11,000, for a step of no length, and for an empty range.
+    pub fn steps(&self) -> Result<i64, QueryError> {
+        self.range.check()?;
+        if self.step < 1 {
+            return Err(QueryError::invalid("a step is a microsecond at least"));
+        }
+        let steps = (self.range.end.saturating_sub(self.range.start) - 1) / self.step + 1;
+        if steps > STEPS_MAX {
+            return Err(QueryError::invalid(format!("the range has {steps} steps, {STEPS_MAX} are allowed; take a longer step")));
+        }
+        Ok(steps)
+    }
+
+    /// The step, from 0, of a time in the range; nanoseconds.
+    fn step_of(&self, time: u64) -> i64 {
+        let since = i128::from(time) - i128::from(self.range.start) * 1000 - 1;
+        (since / (i128::from(self.step) * 1000)) as i64
+    }
+
+    /// Begin and end of a step.
+    fn bounds(&self, step: i64) -> (i64, i64) {
+        let begin = self.range.start + step * self.step;
+        (begin, begin.saturating_add(self.step).min(self.range.end))
+    }
+
+    fn asks_for(&self, hop: &Hop<'_>) -> bool {
+        let is = |asked: &Option<String>, part: &str| asked.as_deref().is_none_or(|asked| asked == part);
+        let Node { service, workload, cluster, .. } = hop.callee;
+        is(&self.service, service)
+            && is(&self.operation, hop.operation)
+            && is(&self.workload, workload)
+            && is(&self.cluster, cluster)
+    }
+
+    fn group<'a>(&self, hop: &Hop<'a>) -> &'a str {
+        match self.group_by {
+            None => "",
+            Some(GroupBy::Operation) => hop.operation,
+            Some(GroupBy::Workload) => hop.callee.workload,
+            Some(GroupBy::Version) => hop.callee.version,
+            Some(GroupBy::Cluster) => hop.callee.cluster,
+            Some(GroupBy::Caller) => {
+                let names = [hop.caller.service, hop.caller.workload];
+                names.into_iter().find(|name| !name.is_empty()).unwrap_or(hop.caller.kind.as_str())
+            }
+        }
+    }
+}
+
+impl FromStr for LatencySide {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        match text {
+            "caller" => Ok(LatencySide::Caller),
+            "callee" => Ok(LatencySide::Callee),
+            _ => Err(QueryError::invalid(format!("`{text}` is no side; it is callee or caller"))),
+        }
+    }
+}
+
+impl FromStr for GroupBy {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        match text {
+            "operation" => Ok(GroupBy::Operation),
+            "workload" => Ok(GroupBy::Workload),
+            "version" => Ok(GroupBy::Version),
+            "cluster" => Ok(GroupBy::Cluster),
+            "caller" => Ok(GroupBy::Caller),
+            _ => Err(QueryError::invalid(format!("`{text}` is none of operation, workload, version, cluster, caller"))),
+        }
+    }
+}
+
+/// The hops of one group in one step.
+#[derive(Default)]
+struct Totals {
+    requests: u64,
+    reports: u64,
+    errors: u64,
+    latency: Histogram,
+}
+
+impl Totals {
+    fn add(&mut self, hop: &Hop<'_>, side: LatencySide) {
+        self.requests += 1;
+        let told = match side {
+            LatencySide::Caller => hop.caller_report,
+            LatencySide::Callee => hop.callee_report,
+        };
+        let Some(report) = told else { return };
+        self.reports += 1;
+        self.errors += u64::from(report.error.is_error());
+        report.latency.into_iter().for_each(|latency| self.latency.record(latency));
+    }
+
+    /// The point of the step with these bounds.
+    fn point(&self, (begin, end): (i64, i64)) -> LatencyPoint {
+        LatencyPoint {
+            end,
+            requests: self.requests,
+            rate: self.requests as f64 / ((end - begin) as f64 / 1e6),
+            reports: self.reports,
+            errors: self.errors,
+            latency: Quantiles::of(&self.latency),
+        }
+    }
+}
+
+/// The latencies of the range. An empty name is that of a group that no span tells.
+pub(crate) async fn latency(view: &View, query: &LatencyQuery) -> Result<Latency> {
+    query.steps()?;
+    let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
+    let mut groups = BTreeMap::<String, BTreeMap<i64, Totals>>::new();
+    let (mut counts, mut points) = (HopCounts::default(), 0);
+    let each = |_, hops: &[Hop<'_>], summary| {
+        counts.leave_out(summary);
+        for hop in hops.iter().filter(|hop| query.range.holds(hop.time) && query.asks_for(hop)) {
+            counts.add(hop);
+            let name = query.group(hop);
+            if !groups.contains_key(name) {
+                groups.insert(name.to_owned(), BTreeMap::new());
+            }
+            let totals = groups.get_mut(name).map(|steps| {
+                steps.entry(query.step_of(hop.time)).or_insert_with(|| {
+                    points += 1;
+                    Totals::default()
+                })
+            });
+            totals.into_iter().for_each(|totals| totals.add(hop, query.side));
+        }
+        memory.try_resize(points * POINT_BYTES)
+    };
+    view.each_trace(query.range, each).await?;
+    view.check_rows(points)?;
+    let series = groups.into_iter().map(|(name, steps)| LatencySeries {
+        group: Some(name).filter(|name| !name.is_empty()),
+        points: steps.iter().map(|(step, totals)| totals.point(query.bounds(*step))).collect(),
+    });
+    Ok(Latency { series: series.collect(), counts })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::Engine;
+    use crate::testing::{Chance, START, TestSource, mesh_rows, scatter, sql, tenant, value};
+
+    const START_MICROS: i64 = (START / 1000) as i64;
+
+    fn asked(range: TimeRange, step: i64) -> LatencyQuery {
+        let side = LatencySide::Callee;
+        LatencyQuery { range, step, service: None, operation: None, workload: None, cluster: None, side, group_by: None }
+    }
+
+    /// All numbers of a SQL query, column by column.
+    async fn numbers(engine: &Engine, query: &str) -> Vec<i64> {
+        let batches = sql(engine, "a", query).await.unwrap();
+        let columns = batches.iter().flat_map(|batch| batch.columns());
+        columns.flat_map(|column| column.as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+
+    /// Scenario: random traces of a mesh, asked for by service, workload or nothing, in steps that divide the range and that do not, from
+    /// both sides. Guarantee: sums and quantiles of the points are those of the table `hops`, step by step (P3).
+    #[tokio::test]
+    async fn points_are_the_sums_of_hops() {
+        let mut chance = Chance(11);
+        let rows = mesh_rows(&mut chance, "a", 150);
+        let engine = scatter(&mut chance, &rows).await.engine();
+        let range = TimeRange { start: START_MICROS + 100_000_000, end: START_MICROS + 700_000_000 };
+        for (service, side, name, step) in [
+            (Some("reviews"), LatencySide::Callee, "callee", 60_000_000),
+            (Some("reviews"), LatencySide::Caller, "caller", 70_000_000),
+            (None, LatencySide::Callee, "callee", 600_000_000),
+        ] {
+            let query = LatencyQuery { service: service.map(str::to_owned), side, ..asked(range, step) };
+            let latency = engine.latency(&tenant("a"), &query).await.unwrap();
+            let points: Vec<LatencyPoint> = latency.series.iter().flat_map(|series| series.points.clone()).collect();
+            assert_eq!(latency.series.len(), 1);
+            let mut requests = 0;
+            for point in &points {
+                let begin = range.start + (point.end - 1 - range.start) / step * step;
+                let nanos = "cast(time as bigint) * 1000 + time_nanos";
+                let of_service = service.map_or("true".to_owned(), |service| format!("callee_service = '{service}'"));
+                let of_step = format!("{of_service} AND {nanos} > {begin}000 AND {nanos} <= {}000", point.end);
+                let sums = format!(
+                    "SELECT count(*), count({name}_error), count(*) FILTER (WHERE {name}_error NOT IN ('none', 'http_4xx')) \
+                     FROM hops WHERE {of_step}"
+                );
+                let found = [point.requests, point.reports, point.errors].map(|number| number as i64);
+                assert_eq!(numbers(&engine, &sums).await, found, "{name} {begin}");
+                let mut histogram = Histogram::new();
+                let latencies = format!("SELECT {name}_latency FROM hops WHERE {name}_latency IS NOT NULL AND {of_step}");
+                numbers(&engine, &latencies).await.iter().for_each(|latency| histogram.record(*latency as u64));
+                assert_eq!(point.latency, Quantiles::of(&histogram), "{name} {begin}");
+                requests += point.requests;
+            }
+            assert_eq!(requests, latency.counts.requests);
+            assert!(points.len() > 1 || step == 600_000_000);
+        }
+    }
+
+    /// Scenario: the same by each group. Guarantee: the groups are those of the table `hops`, and none loses a request.
+    #[tokio::test]
+    async fn groups_are_those_of_hops() {
+        let mut chance = Chance(12);
+        let engine = scatter(&mut chance, &mesh_rows(&mut Chance(13), "a", 100)).await.engine();
+        let range = TimeRange { start: START_MICROS - 1, end: START_MICROS + 2_000_000_000 };
+        for (group_by, column) in [
+            (GroupBy::Operation, "operation"),
+            (GroupBy::Workload, "callee_workload"),
+            (GroupBy::Version, "callee_version"),
+            (GroupBy::Cluster, "callee_cluster"),
+            (GroupBy::Caller, "coalesce(caller_service, caller_workload, caller_kind)"),
+        ] {
+            let query = LatencyQuery { group_by: Some(group_by), ..asked(range, 3_000_000_000) };
+            let latency = engine.latency(&tenant("a"), &query).await.unwrap();
+            let groups = sql(&engine, "a", &format!("SELECT {column}, count(*) FROM hops GROUP BY 1")).await.unwrap();
+            assert_eq!(latency.series.len(), groups.iter().map(|batch| batch.num_rows()).sum::<usize>(), "{column}");
+            let requests: u64 = latency.series.iter().flat_map(|series| &series.points).map(|point| point.requests).sum();
+            assert_eq!(value(&engine, "a", "SELECT count(*) FROM hops").await, requests.to_string(), "{column}");
+        }
+    }
+
+    /// Scenario: ranges of as many steps as are allowed, and one more; none at all; steps of no length. Guarantee: only the first is answered.
+    #[tokio::test]
+    async fn steps_are_limited() {
+        let engine = TestSource::new().engine();
+        let steps = async |start, end, step| engine.latency(&tenant("a"), &asked(TimeRange { start, end }, step)).await;
+        assert_eq!(steps(0, 11_000 * 7, 7).await.unwrap(), Latency::default());
+        for (start, end, step) in [(0, 11_000 * 7 + 1, 7), (5, 5, 7), (0, 7, 0)] {
+            let refused = steps(start, end, step).await;
+            assert!(matches!(refused, Err(QueryError::Invalid { .. })), "{start} {end} {step}: {refused:?}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The graph for Graphviz.
+
+use std::fmt::Write;
+
+use meshlake_query::Graph;
+
+use super::{detail, name};
+
+/// A directed graph: nodes with their names, edges with requests and failures.
+pub(super) fn write(graph: &Graph) -> String {
+    let mut dot = "digraph mesh {\n".to_owned();
+    // Writing to a string cannot fail.
+    for node in &graph.nodes {
+        let label = format!("{}\n{}", name(node), detail(node));
+        let _ = writeln!(dot, "  {} [label={}];", quoted(&node.id), quoted(label.trim_end()));
+    }
+    for edge in &graph.edges {
+        let label = format!("{} requests, {} failed", edge.requests, edge.errors);
+        let _ = writeln!(dot, "  {} -> {} [label={}];", quoted(&edge.source), quoted(&edge.target), quoted(&label));
+    }
+    dot.push_str("}\n");
+    dot
+}
+
+/// A quoted string of DOT, in which a backslash begins an escape.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a text with everything that means something in DOT. Guarantee: it stays one string.
+    #[test]
+    fn texts_are_quoted() {
+        assert_eq!(quoted("a\"b\\c\nd"), r#""a\"b\\c\nd""#);
+    }
+}
