@@ -82,7 +82,8 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field's number and value; none at the end.
-    #[inline]
+    // Each caller takes a few of the cases: a call would make all of them, and the value, for each field.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);

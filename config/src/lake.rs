@@ -47,7 +47,7 @@ impl Default for Compaction {
             settle: minutes(5),
             max_age: hours(6),
             file_size: ByteSize::mib(256),
-            cpu_percent: 80,
+            cpu_percent: 100,
             memory_limit: ByteSize::mib(384),
             io_limit: ByteSize::bytes(0),
             promoted_max: 32,

@@ -438,6 +438,9 @@ mod tests {
         assert_eq!(sql(&engine, "a", big).await.unwrap_err(), expected);
         assert_eq!(engine.inner.lookups.runtime.memory_pool.reserved(), 0);
         assert_eq!(value(&engine, "a", "SELECT count(*) FROM spans WHERE name = 'none'").await, "0");
+        // Hops take less for fewer traces at once, but not nothing.
+        let engine = self::engine(Query { memory_limit: ByteSize::kib(8), ..Query::default() }).await;
+        let expected = QueryError::OutOfMemory { limit: 8192, setting: "query.memory_limit" };
         assert_eq!(sql(&engine, "a", "SELECT count(*) FROM hops").await.unwrap_err(), expected);
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
+use arrow_select::dictionary::garbage_collect_any_dictionary;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -30,6 +31,8 @@ use crate::trace_id::TraceId;
 /// Files looked into at once: enough to hide an object store's latency.
 const FILES_AT_ONCE: usize = 16;
 const BATCH_ROWS: usize = 8192;
+/// Values of a dictionary that are kept, whether a row has them or not: to look costs more than they do.
+const DICTIONARY_VALUES: usize = 256;
 
 /// What lookups share.
 pub(crate) struct Lookups {
@@ -51,11 +54,23 @@ impl FoundRows {
 
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
         if batch.num_rows() > 0 {
+            let batch = compact(batch)?;
             self.memory.try_grow(batch.get_array_memory_size())?;
             self.batches.push(batch);
         }
         Ok(())
     }
+}
+
+/// The same rows without the texts of others: a dictionary is that of all rows of a row group, or of a live batch.
+fn compact(batch: RecordBatch) -> Result<RecordBatch> {
+    let most = batch.num_rows().max(DICTIONARY_VALUES);
+    let of_rows = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        Some(dictionary) if dictionary.values().len() > most => garbage_collect_any_dictionary(dictionary),
+        _ => Ok(column.clone()),
+    };
+    let columns = batch.columns().iter().map(of_rows).collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 /// Which rows of which columns.
@@ -106,7 +121,10 @@ impl Lookups {
             wanted.columns.iter().copied().chain(promoted.iter().map(|(position, _)| base + position)).collect();
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(&self.runtime);
-        let mut rows = self.rows(wanted, file, &mut reader).await?;
+        // Of many ids nearly every file may hold one: only those are looked for that this one may hold.
+        let may_be_here = |id: &&TraceId| file.traces.as_ref().is_none_or(|traces| traces.may_hold(&id.0));
+        let ids: Vec<TraceId> = wanted.ids.iter().filter(may_be_here).copied().collect();
+        let mut rows = self.rows(wanted, &ids, file, &mut reader).await?;
         if !rows.selects_any() {
             return Ok(found);
         }
@@ -126,9 +144,9 @@ impl Lookups {
     }
 
     /// The rows of a file that are wanted.
-    async fn rows(&self, wanted: &Wanted, file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
+    async fn rows(&self, wanted: &Wanted, ids: &[TraceId], file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
         let fence = self.fences.get(reader, file).await?;
-        let Some(pages) = fence.select(&wanted.ids) else { return Ok(RowSelection::default()) };
+        let Some(pages) = fence.select(ids) else { return Ok(RowSelection::default()) };
         // Positions in FENCE_COLUMNS.
         let columns: &[usize] = if file.tenants.len() == 1 { &[1] } else { &[0, 1] };
         let mut masks = Vec::new();

@@ -11,6 +11,8 @@ use crate::schema::column_index;
 /// Rows of a row group of a lake file. A lookup reads the footer's part of each, of a hundred columns, and then the places of the pages
 /// of one: many small ones make the first slow, few large ones the second.
 pub(crate) const LAKE_ROWS: usize = 524_288;
+/// Bytes of a row group of a lake file, which a merge holds until it is written.
+const LAKE_BYTES: usize = 64 << 20;
 /// Of a fresh file. A merge holds a row group of each file, its dictionaries as they are read.
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
@@ -57,6 +59,7 @@ pub(crate) fn lake() -> Result<WriterProperties, ParquetError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
     // Random bytes.
     let properties = encoded(properties(LAKE_ROWS), REQUEST_ID);
+    let properties = properties.set_max_row_group_bytes(Some(LAKE_BYTES));
     let properties = properties.set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
     let column = |name: &str| ColumnPath::new(name.split('.').map(str::to_owned).collect());
     Ok(BULK.iter().fold(properties, |properties, name| properties.set_column_compression(column(name), zstd)).build())

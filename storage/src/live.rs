@@ -243,9 +243,11 @@ impl Live {
         self.state.read().generations.iter().map(|generation| generation.number).min()
     }
 
-    /// The newest generation that is not committed.
+    /// The newest generation there is, if not all are committed.
     pub(crate) fn newest(&self) -> Option<u64> {
-        self.state.read().generations.iter().map(|generation| generation.number).max()
+        let state = self.state.read();
+        let live = state.generations.iter().map(|generation| generation.number);
+        live.chain(state.awaited.iter().copied()).max().map(|newest| newest.max(state.committed))
     }
 
     /// Asks for the open generation to be closed, whatever its size and age.
@@ -340,6 +342,7 @@ mod tests {
             settled
         };
         let _replayed = live.begin(2, complete.clone());
+        assert_eq!(live.newest(), Some(5));
         assert_eq!(commit(2), 4, "5 is yet to be replayed");
         let _open: Vec<_> = [5, 6, 7].map(|number| live.begin(number, complete.clone())).into();
         assert_eq!(commit(6), 4);
@@ -347,7 +350,9 @@ mod tests {
         assert_eq!(commit(7), 7);
         let _open: Vec<_> = [8, 9].map(|number| live.begin(number, complete.clone())).into();
         assert_eq!(commit(9), 7);
+        assert_eq!(live.newest(), Some(9), "a deletion covers what is committed before an older one too");
         assert_eq!(commit(8), 9);
+        assert_eq!(live.newest(), None);
     }
 
     /// Scenario: queries come between small writes, and then between large ones. Guarantee: small batches are merged, with

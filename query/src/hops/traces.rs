@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
@@ -15,8 +15,9 @@ use super::columns::{SPAN_COLUMNS, SpanColumns};
 use crate::lookup::{FoundRows, Lookups};
 use crate::trace_id::TraceId;
 
-/// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query.
-const TRACES_AT_ONCE: usize = 2_048;
+/// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query and for
+/// the others, which wait while their hops are computed.
+const TRACES_AT_ONCE: usize = 1_024;
 
 /// The whole traces of one tenant in one snapshot (P8).
 #[derive(Clone)]
@@ -54,20 +55,37 @@ impl TraceIds {
 }
 
 impl Traces {
-    /// Gives `each` the hops of each of the traces, by their ids, and what H left out.
+    /// Gives `each` the hops of each of the traces, by their ids, and what H left out. Where all at once are too much for the memory of
+    /// queries, half of them and then the others.
     pub(crate) async fn each(
         &self,
         ids: &[TraceId],
         worker: &mut TraceHops,
-        each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
+        mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
+        let mut left = vec![ids];
+        while let Some(ids) = left.pop() {
+            match self.rows(ids).await {
+                Ok(parts) => hops_of(&parts, worker, &mut each)?,
+                Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                    let (first, second) = ids.split_at(ids.len() / 2);
+                    left.extend([second, first]);
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn rows(&self, ids: &[TraceId]) -> Result<Vec<FoundRows>> {
         let mut parts = Vec::new();
         let add = |found: FoundRows| {
             parts.push(found);
             Ok(())
         };
         self.lookups.find(&self.snapshot, &self.tenant, ids.to_vec(), Some(SPAN_COLUMNS), add).await?;
-        hops_of(&parts, worker, each)
+        Ok(parts)
     }
 }
 
@@ -75,7 +93,7 @@ impl Traces {
 fn hops_of(
     parts: &[FoundRows],
     worker: &mut TraceHops,
-    mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
+    each: &mut impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
 ) -> Result<()> {
     let batches = parts.iter().flat_map(|found| &found.batches);
     let columns: Vec<(SpanColumns<'_>, usize)> =

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use futures::StreamExt;
 use object_store::ObjectStore;
@@ -18,7 +19,7 @@ use super::LakeError;
 use super::deletion::Doomed;
 use crate::promoted::{Promoted, demote, lake_schema};
 use crate::reader::FileReader;
-use crate::schema::column_index;
+use crate::schema::{column_index, spans_schema};
 use crate::snapshot::SpanFile;
 
 /// Rows of a file that are read at once.
@@ -129,7 +130,13 @@ impl Run {
             None => self.ended = true,
             Some(batch) => {
                 let batch = self.without_doomed(demote(&batch, &self.promoted)?)?;
-                self.rows.extend((batch.num_rows() > 0).then_some(batch));
+                match self.rows.back_mut() {
+                    // Of which a deletion left little.
+                    Some(last) if last.num_rows() + batch.num_rows() <= BATCH_ROWS => {
+                        *last = concat_batches(&spans_schema(), [&*last, &batch])?;
+                    }
+                    _ => self.rows.extend((batch.num_rows() > 0).then_some(batch)),
+                }
             }
         }
         Ok(())

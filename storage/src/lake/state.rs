@@ -115,11 +115,8 @@ impl LakeState {
             }
             if let Some(remove) = &action.remove {
                 let path = object_path(&remove.path);
-                if let Some(file) = self.files.remove(&path)
-                    && self.news.added.remove(&path).is_none()
-                {
-                    self.news.removed.push(file.file);
-                }
+                self.news.added.remove(&path);
+                self.news.removed.extend(self.files.remove(&path).map(|file| file.file));
                 self.removed.insert(path, remove.deletion_timestamp.unwrap_or_default().saturating_mul(1_000));
             }
             if let Some(file) = action.add.as_ref().and_then(LakeFile::from_add) {
