@@ -32,7 +32,7 @@ const RANDOM: [(&str, Encoding); 5] = [
 ];
 
 /// In lake files the spans of a trace, which share one, stand together; a dictionary of so many rows would be decoded whole by a lookup.
-const REQUEST_ID: (&str, Encoding) = ("request_id", Encoding::DELTA_BYTE_ARRAY);
+const REQUEST_ID: (&str, Encoding) = ("request_id", Encoding::PLAIN);
 /// Columns of lake files whose values differ from row to row: the bulk of a file. They are compressed with zstd, the others with LZ4: to
 /// open a column costs zstd more than to read a page of it, and of those others a page is a few hundred bytes.
 const BULK: [&str; 10] = [
@@ -73,6 +73,8 @@ fn properties(row_group: usize) -> WriterPropertiesBuilder {
         .set_max_row_group_row_count(Some(row_group))
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_compression(Compression::LZ4_RAW)
+        // Where a dictionary becomes too large: not DELTA_BYTE_ARRAY, which pyarrow does not read into the dictionary that it was.
+        .set_encoding(Encoding::PLAIN)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_sorting_columns(Some(sorting.collect()));
@@ -109,5 +111,43 @@ mod tests {
         let mut text = Vec::new();
         print_schema(&mut text, schema.root_schema());
         assert_eq!(String::from_utf8(text).unwrap(), include_str!("../tests/golden/spans-v1.parquet-schema"));
+    }
+    /// Scenario: text of which no two values are equal, more than a dictionary takes. Guarantee: no page has an encoding that pyarrow or Polars
+    /// can't read (P9).
+    #[test]
+    fn every_reader_knows_the_encodings() {
+        let rows = 60_000;
+        let mut builder = crate::builder::SpanBuilder::default();
+        for number in 0..rows {
+            let text = format!("{number:032}");
+            builder.workload.push(number, text.as_bytes());
+            builder.end_row(&crate::builder::Row {
+                tenant: "default",
+                trace_id: [1; 16],
+                span_id: (number as u64).to_be_bytes(),
+                parent_span_id: None,
+                start: number as u64,
+                end: number as u64,
+                name: text.as_bytes(),
+                kind: "server",
+                status: "unset",
+                error: false,
+                origins: 0,
+            });
+        }
+        let batch = builder.finish().unwrap().unwrap().batch;
+        for properties in [fresh(), lake().unwrap()] {
+            let mut writer = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            let footer = writer.close().unwrap();
+            let columns = footer.row_groups().iter().flat_map(|group| group.columns());
+            let mut plain = 0;
+            for column in columns {
+                let encodings: Vec<Encoding> = column.encodings().collect();
+                assert!(!encodings.contains(&Encoding::DELTA_BYTE_ARRAY), "{}", column.column_path());
+                plain += usize::from(column.data_page_offset() > 0 && encodings.contains(&Encoding::PLAIN));
+            }
+            assert!(plain > 0);
+        }
     }
 }
