@@ -1,8 +1,8 @@
 //! Which pages of a file may hold a trace.
 //!
 //! Files are sorted by tenant, trace id, start: a trace is in one page or a few next to each other, but every file may hold
-//! it, for ids are random. So a lookup reads one page of `trace_id` of each file, and other columns only of files that hold
-//! the trace. What that first step needs of a file's footer is kept in a cache: the footer cut down to `tenant`
+//! it, for ids are random. So a lookup reads one page of `trace_id` of each file that its filter does not rule out, and other
+//! columns only of files that hold the trace. What that first step needs of a file's footer is kept in a cache: the footer cut down to `tenant`
 //! and `trace_id`, a few per cent of the whole, so that it stays in memory for very many files.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! All rows of given traces, read directly: no SQL, no plan.
 //!
-//! Live batches are filtered in memory. Lake files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that may hold an id are read first, the asked
-//! columns only for the rows that do (see [`crate::fences`]).
+//! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that
+//! may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see [`crate::footers`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use prost::Message;
 
 use crate::error::QueryError;
 use crate::nested::{Events, Links};
-use crate::values::{AttributeValues, TextColumn};
+use crate::values::{AttributeValues, TextColumn, open};
 
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];
@@ -106,16 +106,6 @@ struct SpanColumns<'a> {
     scope_version: TextColumn<'a>,
     scope_dropped: &'a Int64Array,
     scope_schema_url: TextColumn<'a>,
-}
-
-/// A column by name as what `open` makes of it.
-fn open<'a, T>(
-    batch: &'a RecordBatch,
-    name: &str,
-    open: impl Fn(&'a arrow::array::ArrayRef) -> Option<T>,
-) -> Result<T, QueryError> {
-    let opened = batch.column_by_name(name).and_then(open);
-    opened.ok_or_else(|| QueryError::Internal(format!("the column {name} of spans is missing or has another type")))
 }
 
 pub(crate) fn number(array: &Int64Array, row: usize) -> i64 {

@@ -1,14 +1,27 @@
-//! Finding one attribute in the columns of a batch, and its value as text.
+//! The columns of a batch of spans, opened: one attribute in them, and its value as text.
 
 use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err};
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Found, Place, ResidualMap, Scope};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
 use prost::Message;
+
+use crate::error::QueryError;
+
+/// A column by name as what `open` makes of it.
+pub(crate) fn open<'a, T>(
+    batch: &'a RecordBatch,
+    name: &str,
+    open: impl Fn(&'a ArrayRef) -> Option<T>,
+) -> std::result::Result<T, QueryError> {
+    let opened = batch.column_by_name(name).and_then(open);
+    opened.ok_or_else(|| QueryError::Internal(format!("the column {name} of spans is missing or has another type")))
+}
 
 /// A text column, opened.
 #[derive(Clone, Copy)]

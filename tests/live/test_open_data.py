@@ -115,7 +115,7 @@ def tiers(count: int) -> bytes:
 def promoted(tmp_path_factory):
     """A server whose lake has a file from before an attribute was promoted, and one with a column for it."""
     server = Server(tmp_path_factory.mktemp("promoted"), EAGER | {"MESHLAKE_COMPACTION__FILE_SIZE": "1MiB"}).start()
-    log = server.folder / "data" / "store" / "lake"
+    lake = server.folder / "data" / "store" / "lake"
     # Each makes a file that is too large to be merged again.
     for spans in (BATCH, 2 * BATCH):
         send(server, [tiers(BATCH)])
@@ -123,9 +123,9 @@ def promoted(tmp_path_factory):
         server.stop()
         server.start()
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not ((log / "_delta_log").exists() and DeltaTable(log).to_pyarrow_dataset().count_rows() == spans):
+        while time.monotonic() < deadline and not ((lake / "_delta_log").exists() and DeltaTable(lake).to_pyarrow_dataset().count_rows() == spans):
             time.sleep(0.1)
-    yield server, DeltaTable(log)
+    yield server, DeltaTable(lake)
     stop_all([server])
 
 

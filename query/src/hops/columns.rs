@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, ListArray, TimestampMicrosecondArray,
+    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, ListArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use meshlake_hops::{Link, Resource, Role, Span, SpanKind};
 use meshlake_storage::ResidualMap;
 
 use super::attributes::{self, Attributes};
 use crate::otlp::nanoseconds;
 use crate::trace_id::TraceId;
-use crate::values::TextColumn;
+use crate::values::{TextColumn, open};
 
 /// The columns of `spans` that H needs.
 pub(crate) const SPAN_COLUMNS: &[&str] = &[
@@ -248,12 +248,6 @@ impl<'a> SpanColumns<'a> {
             host_name: text(&self.host_name, row),
         }
     }
-}
-
-/// A column by name as what `open` makes of it.
-fn open<'a, T>(batch: &'a RecordBatch, name: &str, open: impl Fn(&'a ArrayRef) -> Option<T>) -> Result<T> {
-    let opened = batch.column_by_name(name).and_then(open);
-    opened.ok_or_else(|| DataFusionError::Internal(format!("the column {name} of spans is missing or has another type")))
 }
 
 fn text<'a>(column: &TextColumn<'a>, row: usize) -> &'a str {

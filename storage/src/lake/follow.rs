@@ -82,8 +82,8 @@ impl Follower {
         if self.shown == version && covered.is_empty() && !self.has_news {
             return;
         }
-        let (news, files) = lake.take_news();
-        metrics.lake_files.set(files as i64);
+        let news = lake.take_news();
+        metrics.lake_files.set(lake.read(|state| state.files.len() as i64));
         let paths: HashSet<&str> = covered.iter().map(|fresh| fresh.file.path.as_str()).collect();
         backlog.remove(&paths);
         // Our own come with the flush.

@@ -123,10 +123,9 @@ impl Lake {
         read(&self.state.lock())
     }
 
-    /// The files that came and went since the last time, and how many there are.
-    pub(crate) fn take_news(&self) -> (News, usize) {
-        let mut state = self.state.lock();
-        (std::mem::take(&mut state.news), state.files.len())
+    /// The files that came and went since the last time.
+    pub(crate) fn take_news(&self) -> News {
+        std::mem::take(&mut self.state.lock().news)
     }
 
     /// Takes in what other processes committed. Returns whether there was anything.
