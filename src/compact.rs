@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tracing::info;
 
 use crate::failure::Failure;
-use crate::server::{open_objects, runtime};
+use crate::server::{open_objects, rollups, runtime};
 use crate::signals::Signals;
 
 /// Compacts until SIGTERM or SIGINT, or until there is nothing due.
@@ -23,9 +23,10 @@ pub(crate) fn run(config: &Config, once: bool) -> Result<(), Failure> {
     let mut signals = runtime.block_on(async { Signals::install() })?;
     let opened = runtime.block_on(async {
         let objects = open_objects(config, Arc::new(LocalDisk))?;
+        let rollups = rollups(config, objects.clone())?;
         let (conditions, metrics) = (Arc::new(SqlConditions::new()), Metrics::new(&mut Registry::default()));
         tokio::select! {
-            opened = LoneCompactor::open(config, objects, conditions, metrics) => Ok::<_, Failure>(Some(opened?)),
+            opened = LoneCompactor::open(config, objects, conditions, rollups, metrics) => Ok::<_, Failure>(Some(opened?)),
             () = signals.asked_to_stop() => Ok(None),
         }
     })?;

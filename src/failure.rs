@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Objects { place: String, source: Box<dyn Error + Send + Sync> },
     #[error("can't start the query engine: {0}")]
     Query(#[from] QueryError),
+    #[error("can't sum hops: {0}")]
+    Rollups(Box<dyn Error + Send + Sync>),
     #[error("can't compact: {0}")]
     Compact(#[from] LakeError),
     #[error("{0} things are wrong with the data; see above")]
@@ -41,7 +43,7 @@ impl Failure {
             Failure::Open(OpenError::InUse(_)) => 5,
             Failure::Damaged(_) => 6,
             Failure::Open(_) | Failure::Objects { .. } => 4,
-            Failure::Listen { .. } | Failure::Query(_) | Failure::Compact(_) | Failure::Io(_) => 1,
+            Failure::Listen { .. } | Failure::Query(_) | Failure::Rollups(_) | Failure::Compact(_) | Failure::Io(_) => 1,
         })
     }
 }

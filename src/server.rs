@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
-use meshlake_query::{Engine, SqlConditions};
-use meshlake_storage::{Disk, LocalDisk, Store, open_object_store};
+use meshlake_query::{Engine, HopRollups, SqlConditions};
+use meshlake_storage::{Disk, LocalDisk, Rollups, Store, open_object_store};
 use meshlake_ui_api::{Api, Health, router};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
@@ -109,10 +109,16 @@ pub(crate) fn open_objects(config: &Config, disk: Arc<dyn Disk>) -> Result<Arc<d
     })
 }
 
+/// What sums the hops of lake files.
+pub(crate) fn rollups(config: &Config, objects: Arc<dyn ObjectStore>) -> Result<Arc<dyn Rollups>, Failure> {
+    Ok(Arc::new(HopRollups::new(objects, config).map_err(Failure::Rollups)?))
+}
+
 async fn open(config: &Config, metrics: meshlake_storage::Metrics) -> Result<Arc<Store>, Failure> {
     let disk = Arc::new(LocalDisk);
     let objects = open_objects(config, disk.clone())?;
-    Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()), metrics).await?)
+    let rollups = rollups(config, objects.clone())?;
+    Ok(Store::open(config, disk, objects, Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()), rollups, metrics).await?)
 }
 
 fn api(config: &Config, registry: Registry, store: Arc<OnceLock<Arc<Store>>>) -> Api {

@@ -26,6 +26,8 @@ pub struct Query {
     pub concurrency: u32,
     /// Memory for the footers of Parquet files.
     pub metadata_cache: ByteSize,
+    /// Memory for sums of hops.
+    pub rollup_cache: ByteSize,
 }
 
 impl Default for Query {
@@ -37,6 +39,7 @@ impl Default for Query {
             threads: 0,
             concurrency: 8,
             metadata_cache: ByteSize::mib(32),
+            rollup_cache: ByteSize::mib(128),
         }
     }
 }
@@ -48,6 +51,7 @@ impl Query {
         number("query.max_rows", self.max_rows, 1..=1_000_000_000)?;
         number("query.threads", self.threads, 0..=1024)?;
         number("query.concurrency", self.concurrency, 1..=1024)?;
-        size("query.metadata_cache", self.metadata_cache, ByteSize::bytes(0)..=ByteSize::gib(64))
+        size("query.metadata_cache", self.metadata_cache, ByteSize::bytes(0)..=ByteSize::gib(64))?;
+        size("query.rollup_cache", self.rollup_cache, ByteSize::bytes(0)..=ByteSize::gib(64))
     }
 }

@@ -52,7 +52,7 @@ const POWERS: [u64; STEPS as usize] = [
 ];
 
 /// The number of the bucket of a value.
-fn number(value: u64) -> u16 {
+pub(crate) fn number(value: u64) -> u16 {
     let Some(octave) = value.checked_ilog2() else { return 0 };
     let mantissa = value << (63 - octave);
     // Powers between those of 2 are irrational: no integer equals one, so the floor compares as the power does.
@@ -100,6 +100,14 @@ impl Histogram {
     /// An empty histogram.
     pub fn new() -> Histogram {
         Histogram::default()
+    }
+
+    /// Of these buckets, ascending; the least and the greatest value are not known better than they tell.
+    pub(crate) fn of_buckets(buckets: Vec<(u16, u64)>, sum: u128) -> Histogram {
+        let count = buckets.iter().fold(0u64, |count, bucket| count.saturating_add(bucket.1));
+        let min = buckets.first().map_or(0, |bucket| low(bucket.0));
+        let max = buckets.last().map_or(0, |bucket| high(bucket.0));
+        Histogram { buckets, count, sum, min, max }
     }
 
     /// Counts a latency, in nanoseconds.
@@ -179,7 +187,7 @@ impl Histogram {
             below = below.saturating_add(count);
             (below >= rank).then_some(number)
         })?;
-        Some(middle(low(number), high(number)).clamp(self.min, self.max))
+        Some(middle(low(number), high(number)))
     }
 
     /// The least rank, from 1, whose share of the count is at least `q`.

@@ -24,7 +24,7 @@ pub struct Key {
     pub direction: Direction,
 }
 
-/// Why a side calls a request failed.
+/// Why a side calls a request failed. Their order is part of file formats: append only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorClass {
     /// It did not fail.
@@ -45,6 +45,17 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them, in their order.
+    pub(crate) const ALL: [ErrorClass; 7] = [
+        ErrorClass::None,
+        ErrorClass::Http4xx,
+        ErrorClass::Http5xx,
+        ErrorClass::Grpc,
+        ErrorClass::NoResponse,
+        ErrorClass::ResponseFlags,
+        ErrorClass::Status,
+    ];
+
     fn of(span: &Span<'_>) -> ErrorClass {
         match (span.error, span.grpc_status, span.http_status) {
             (false, _, Some(400..=499)) => ErrorClass::Http4xx,

@@ -31,6 +31,7 @@ mod hop;
 mod host;
 mod node;
 mod poisson;
+pub mod rollup;
 mod rules;
 mod span;
 mod upstream;

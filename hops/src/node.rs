@@ -1,6 +1,6 @@
 //! The ends of a hop.
 
-/// What a node is.
+/// What a node is. Their order is part of file formats: append only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeKind {
     /// A workload of the mesh; or a service of it, where no span says which workload answered.
@@ -23,6 +23,22 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    const ALL: [NodeKind; 8] = [
+        NodeKind::Workload,
+        NodeKind::Gateway,
+        NodeKind::External,
+        NodeKind::Database,
+        NodeKind::Queue,
+        NodeKind::Outside,
+        NodeKind::Unknown,
+        NodeKind::Missing,
+    ];
+
+    /// The kind with this number in the order of kinds.
+    pub(crate) fn of_number(number: u8) -> Option<NodeKind> {
+        NodeKind::ALL.get(usize::from(number)).copied()
+    }
+
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -26,6 +26,32 @@ pub(crate) fn read(bytes: &mut &[u8]) -> Option<u128> {
     None
 }
 
+/// Takes a number of at most 64 bits from the front, faster.
+pub(crate) fn read_small(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        let low = u64::from(byte & 0x7f);
+        if index == 9 && low > 1 {
+            return None;
+        }
+        value |= low << (7 * index);
+        if *byte < 0x80 {
+            *bytes = &bytes[index + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Signed numbers as unsigned ones, small as small.
+pub(crate) fn zigzag(value: i128) -> u128 {
+    ((value << 1) ^ (value >> 127)) as u128
+}
+
+pub(crate) fn unzigzag(value: u128) -> i128 {
+    (value >> 1) as i128 ^ -((value & 1) as i128)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +66,17 @@ mod tests {
             assert_eq!(read(&mut &bytes[..bytes.len() - 1]), None);
         }
         assert_eq!(read(&mut &[0xff; 19][..]), None);
+        for value in [0, 1, 127, 128, 300, u64::MAX] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, value.into());
+            assert_eq!(read_small(&mut &bytes[..]), Some(value));
+            assert_eq!(read_small(&mut &bytes[..bytes.len() - 1]), None);
+        }
+        let mut large = Vec::new();
+        write(&mut large, u128::from(u64::MAX) + 1);
+        assert_eq!(read_small(&mut &large[..]), None);
+        for value in [0, -1, 1, i128::MAX, i128::MIN] {
+            assert_eq!(unzigzag(zigzag(value)), value);
+        }
     }
 }

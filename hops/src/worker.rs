@@ -20,6 +20,8 @@ pub const SPANS_MAX: usize = 100_000;
 pub struct Summary {
     /// Distinct spans that were taken.
     pub spans: usize,
+    /// When the first of them starts, nanoseconds since the epoch.
+    pub start: u64,
     /// Copies of spans.
     pub copies: usize,
     /// Distinct spans past [`SPANS_MAX`]. Hops of the rest may be missing or have the caller missing.
@@ -98,7 +100,8 @@ impl TraceHops {
         let (taken, distinct) = (self.set.order.len(), self.set.distinct);
         self.identities = emptied(identities);
         self.targets = emptied(targets);
-        Summary { spans: taken, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: unnamed as usize }
+        let start = trace.ranks().map(|rank| trace.at(rank).start).min().unwrap_or(0);
+        Summary { spans: taken, start, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: unnamed as usize }
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
         for _ in 0..2 {
             let mut hops = Vec::new();
             let summary = TraceHops::new().append_limited(&[1; 16], &spans, 3, &mut hops);
-            assert_eq!(summary, Summary { spans: 3, copies: 1, left_out: 2, unnamed: 0 });
+            assert_eq!(summary, Summary { spans: 3, start: 1, copies: 1, left_out: 2, unnamed: 0 });
             spans.reverse();
         }
     }

@@ -31,6 +31,7 @@ use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
+use crate::rollups::FileRollups;
 use crate::search::{Search, SearchPage};
 use crate::services::{OperationSummary, ServiceSummary};
 use crate::session::{Sessions, plan_sql, store_url};
@@ -56,6 +57,7 @@ struct Inner {
     lookups: Arc<Lookups>,
     summaries: Arc<FileSummaries<Summary>>,
     attribute_counts: Arc<FileSummaries<AttributeCounts>>,
+    rollups: Arc<FileRollups>,
     attribute: Arc<ScalarUDF>,
     permits: Arc<Semaphore>,
     timeout: Duration,
@@ -103,12 +105,14 @@ impl Engine {
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
+        let rollups = Arc::new(FileRollups::new(&lookups.store, config.rollup_cache.as_usize()));
         let inner = Inner {
             source,
             sessions,
             lookups: Arc::new(lookups),
             summaries,
             attribute_counts,
+            rollups,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
             permits: Arc::new(Semaphore::new(config.concurrency as usize)),
             timeout: config.timeout,
@@ -288,6 +292,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
+            rollups: self.rollups.clone(),
             traces,
             max_rows: self.max_rows,
         })

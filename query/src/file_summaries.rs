@@ -98,7 +98,8 @@ impl<T: Beside> FileSummaries<T> {
         (summaries, Snapshot { files: Arc::new(rest.into_iter().collect()), ..snapshot.clone() })
     }
 
-    async fn get(&self, file: &SpanFile) -> Option<Arc<T>> {
+    /// What is kept beside a file; none where there is none.
+    pub(crate) async fn get(&self, file: &SpanFile) -> Option<Arc<T>> {
         let path = Path::from(file.path.as_str());
         if let Some(cached) = self.cache.get(&path) {
             return cached.0;

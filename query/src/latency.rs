@@ -1,15 +1,17 @@
 //! How long requests took, step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
-use meshlake_hops::{Histogram, Hop, Node};
+use meshlake_hops::Node;
+use meshlake_hops::rollup::{Count, LeftOut, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
 
 use crate::error::QueryError;
 use crate::graph::Quantiles;
 use crate::hops::HopCounts;
+use crate::rollups::{Detail, Piece, on_the_fly, pieces};
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -17,6 +19,8 @@ use crate::view::View;
 const STEPS_MAX: i64 = 11_000;
 /// What a point takes, with a histogram of a hundred buckets.
 const POINT_BYTES: usize = 2_048;
+/// Microseconds of a minute.
+const MINUTE_MICROS: i64 = (MINUTE / 1_000) as i64;
 
 /// A question for latencies: of the requests that a callee received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,10 +121,38 @@ impl LatencyQuery {
         Ok(steps)
     }
 
-    /// The step, from 0, of a time in the range; nanoseconds.
-    fn step_of(&self, time: u64) -> i64 {
-        let since = i128::from(time) - i128::from(self.range.start) * 1000 - 1;
-        (since / (i128::from(self.step) * 1000)) as i64
+    /// Whether steps are whole minutes, of which the last may be cut off.
+    fn is_of_minutes(&self) -> bool {
+        self.range.start % MINUTE_MICROS == 0 && self.step % MINUTE_MICROS == 0
+    }
+
+    /// The hops of the range, summed by minute or by step.
+    async fn pieces(&self, view: &View) -> Result<Vec<Piece>> {
+        if self.is_of_minutes() {
+            return pieces(view, self.range, Detail::Minutes).await;
+        }
+        let nanos = |micros: i64| u64::try_from(micros).unwrap_or(0).saturating_mul(1_000);
+        let builder = RollupBuilder::stepped(nanos(self.range.start), nanos(self.step));
+        on_the_fly(view, self.range, builder).await
+    }
+
+    /// The step, from 0, of a minute or of a step from 1.
+    fn step_of(&self, slot: u64) -> i64 {
+        let before = slot as i64 - 1;
+        if self.is_of_minutes() { (before * MINUTE_MICROS - self.range.start) / self.step } else { before }
+    }
+
+    fn point(&self, step: i64, sums: &Measures) -> LatencyPoint {
+        let (begin, end) = self.bounds(step);
+        let (requests, side) = (sums.count(Count::Requests), self.side.of(sums));
+        LatencyPoint {
+            end,
+            requests,
+            rate: requests as f64 / ((end - begin) as f64 / 1e6),
+            reports: u64::try_from(side.reports).unwrap_or(0),
+            errors: side.errors(),
+            latency: Quantiles::of(&side.latency.histogram()),
+        }
     }
 
     /// Begin and end of a step.
@@ -129,26 +161,35 @@ impl LatencyQuery {
         (begin, begin.saturating_add(self.step).min(self.range.end))
     }
 
-    fn asks_for(&self, hop: &Hop<'_>) -> bool {
+    fn asks_for(&self, key: &RollupKey<'_>) -> bool {
         let is = |asked: &Option<String>, part: &str| asked.as_deref().is_none_or(|asked| asked == part);
-        let Node { service, workload, cluster, .. } = hop.callee;
+        let Node { service, workload, cluster, .. } = key.callee;
         is(&self.service, service)
-            && is(&self.operation, hop.operation)
+            && is(&self.operation, key.operation)
             && is(&self.workload, workload)
             && is(&self.cluster, cluster)
     }
 
-    fn group<'a>(&self, hop: &Hop<'a>) -> &'a str {
+    fn group<'a>(&self, key: &RollupKey<'a>) -> &'a str {
         match self.group_by {
             None => "",
-            Some(GroupBy::Operation) => hop.operation,
-            Some(GroupBy::Workload) => hop.callee.workload,
-            Some(GroupBy::Version) => hop.callee.version,
-            Some(GroupBy::Cluster) => hop.callee.cluster,
+            Some(GroupBy::Operation) => key.operation,
+            Some(GroupBy::Workload) => key.callee.workload,
+            Some(GroupBy::Version) => key.callee.version,
+            Some(GroupBy::Cluster) => key.callee.cluster,
             Some(GroupBy::Caller) => {
-                let names = [hop.caller.service, hop.caller.workload];
-                names.into_iter().find(|name| !name.is_empty()).unwrap_or(hop.caller.kind.as_str())
+                let names = [key.caller.service, key.caller.workload];
+                names.into_iter().find(|name| !name.is_empty()).unwrap_or(key.caller.kind.as_str())
             }
+        }
+    }
+}
+
+impl LatencySide {
+    fn of(self, sums: &Measures) -> &SideMeasures {
+        match self {
+            LatencySide::Caller => &sums.caller,
+            LatencySide::Callee => &sums.callee,
         }
     }
 }
@@ -180,38 +221,51 @@ impl FromStr for GroupBy {
     }
 }
 
-/// The hops of one group in one step.
+/// Sums by group and step.
 #[derive(Default)]
-struct Totals {
-    requests: u64,
-    reports: u64,
-    errors: u64,
-    latency: Histogram,
+struct Groups {
+    numbers: HashMap<String, usize>,
+    steps: Vec<BTreeMap<i64, Measures>>,
+    points: usize,
 }
 
-impl Totals {
-    fn add(&mut self, hop: &Hop<'_>, side: LatencySide) {
-        self.requests += 1;
-        let told = match side {
-            LatencySide::Caller => hop.caller_report,
-            LatencySide::Callee => hop.callee_report,
-        };
-        let Some(report) = told else { return };
-        self.reports += 1;
-        self.errors += u64::from(report.error.is_error());
-        report.latency.into_iter().for_each(|latency| self.latency.record(latency));
+impl Groups {
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        self.numbers.insert(name.to_owned(), self.steps.len());
+        self.steps.push(BTreeMap::new());
+        self.steps.len() - 1
     }
 
-    /// The point of the step with these bounds.
-    fn point(&self, (begin, end): (i64, i64)) -> LatencyPoint {
-        LatencyPoint {
-            end,
-            requests: self.requests,
-            rate: self.requests as f64 / ((end - begin) as f64 / 1e6),
-            reports: self.reports,
-            errors: self.errors,
-            latency: Quantiles::of(&self.latency),
+    fn add(&mut self, group: usize, step: i64, measures: &Measures) {
+        let points = &mut self.points;
+        let sums = self.steps[group].entry(step).or_insert_with(|| {
+            *points += 1;
+            Measures::default()
+        });
+        sums.merge(measures);
+    }
+
+    /// The answer: by group, and of each those steps that have hops.
+    fn latency(self, query: &LatencyQuery, left_out: LeftOut) -> Latency {
+        let mut latency = Latency::default();
+        latency.counts.leave_out(left_out);
+        let names: BTreeMap<String, usize> = self.numbers.into_iter().collect();
+        for (name, number) in names {
+            let steps = self.steps[number].iter().filter(|(_, sums)| sums.count(Count::Requests) > 0);
+            let points: Vec<LatencyPoint> = steps
+                .map(|(step, sums)| {
+                    latency.counts.add(sums);
+                    query.point(*step, sums)
+                })
+                .collect();
+            if !points.is_empty() {
+                latency.series.push(LatencySeries { group: Some(name).filter(|name| !name.is_empty()), points });
+            }
         }
+        latency
     }
 }
 
@@ -219,33 +273,26 @@ impl Totals {
 pub(crate) async fn latency(view: &View, query: &LatencyQuery) -> Result<Latency> {
     query.steps()?;
     let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
-    let mut groups = BTreeMap::<String, BTreeMap<i64, Totals>>::new();
-    let (mut counts, mut points) = (HopCounts::default(), 0);
-    let each = |_, hops: &[Hop<'_>], summary| {
-        counts.leave_out(summary);
-        for hop in hops.iter().filter(|hop| query.range.holds(hop.time) && query.asks_for(hop)) {
-            counts.add(hop);
-            let name = query.group(hop);
-            if !groups.contains_key(name) {
-                groups.insert(name.to_owned(), BTreeMap::new());
+    let (mut groups, mut left_out, mut scratch) = (Groups::default(), LeftOut::default(), Measures::default());
+    for piece in query.pieces(view).await? {
+        let asked: Vec<Option<usize>> = (0..piece.rollup.keys() as u32)
+            .map(|number| {
+                let key = piece.rollup.key(number);
+                query.asks_for(&key).then(|| groups.number(query.group(&key)))
+            })
+            .collect();
+        let left = piece.minutes(&mut scratch, |slot, key, measures| {
+            if let Some(group) = asked[key as usize] {
+                groups.add(group, query.step_of(slot), measures);
             }
-            let totals = groups.get_mut(name).map(|steps| {
-                steps.entry(query.step_of(hop.time)).or_insert_with(|| {
-                    points += 1;
-                    Totals::default()
-                })
-            });
-            totals.into_iter().for_each(|totals| totals.add(hop, query.side));
-        }
-        memory.try_resize(points * POINT_BYTES)
-    };
-    view.each_trace(query.range, each).await?;
-    view.check_rows(points)?;
-    let series = groups.into_iter().map(|(name, steps)| LatencySeries {
-        group: Some(name).filter(|name| !name.is_empty()),
-        points: steps.iter().map(|(step, totals)| totals.point(query.bounds(*step))).collect(),
-    });
-    Ok(Latency { series: series.collect(), counts })
+        })?;
+        left_out.add(left, 1);
+        memory.try_resize(groups.points * POINT_BYTES)?;
+        tokio::task::yield_now().await;
+    }
+    let latency = groups.latency(query, left_out);
+    view.check_rows(latency.series.iter().map(|series| series.points.len()).sum())?;
+    Ok(latency)
 }
 
 #[cfg(test)]
@@ -254,6 +301,8 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
+    use meshlake_hops::Histogram;
+
     use crate::Engine;
     use crate::testing::{Chance, START, TestSource, mesh_rows, scatter, sql, tenant, value};
 

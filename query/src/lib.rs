@@ -36,6 +36,7 @@ mod lookup;
 mod nested;
 mod otlp;
 mod promoted;
+mod rollups;
 mod search;
 mod services;
 mod session;
@@ -61,6 +62,7 @@ pub use meshlake_hops::Estimate;
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
+pub use rollups::HopRollups;
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

@@ -19,7 +19,7 @@ use meshlake_config::Tenant;
 use meshlake_storage::{FileReader, Promoted, Promotions, Scope, Snapshot, SpanFile, column_index, restored_map, spans_schema};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
@@ -43,13 +43,15 @@ pub(crate) struct Lookups {
 
 /// Rows found in one place, and the memory they take of the queries' pool as long as this lives.
 pub(crate) struct FoundRows {
+    /// The path of the file that they are in; none of live rows.
+    pub(crate) file: Option<String>,
     pub(crate) batches: Vec<RecordBatch>,
     memory: MemoryReservation,
 }
 
 impl FoundRows {
-    fn new(runtime: &RuntimeEnv) -> Self {
-        FoundRows { batches: Vec::new(), memory: MemoryConsumer::new("lookup").register(&runtime.memory_pool) }
+    fn new(file: Option<String>, runtime: &RuntimeEnv) -> Self {
+        FoundRows { file, batches: Vec::new(), memory: MemoryConsumer::new("lookup").register(&runtime.memory_pool) }
     }
 
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
@@ -96,7 +98,7 @@ impl Lookups {
         ids.sort_unstable();
         let wanted = Arc::new(Wanted { tenant: tenant.clone(), ids, columns: positions(columns) });
         for live in &snapshot.live {
-            let mut found = FoundRows::new(&self.runtime);
+            let mut found = FoundRows::new(None, &self.runtime);
             found.add(wanted.of_live(&live.batch)?)?;
             each(found)?;
             tokio::task::yield_now().await;
@@ -114,33 +116,80 @@ impl Lookups {
         Ok(())
     }
 
+    /// The rows of the tenant that are not in a file yet.
+    pub(crate) fn live(snapshot: &Snapshot, tenant: &Tenant, columns: &'static [&'static str]) -> Result<Vec<RecordBatch>> {
+        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let tenants = column_index(FENCE_COLUMNS[0]).unwrap_or_default();
+        let of_batch = |batch: &RecordBatch| {
+            let rows = batch.project(&wanted.columns)?;
+            let all = holds_only(batch, tenant);
+            Ok(if all { rows } else { filter_record_batch(&rows, &wanted.own(batch.column(tenants))?)? })
+        };
+        snapshot.live.iter().map(|live| of_batch(&live.batch)).collect()
+    }
+
     async fn of_file(&self, wanted: &Wanted, file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
-        let promoted = wanted.promoted(promotions.list.get(..file.promoted.count).unwrap_or_default());
-        let base = spans_schema().fields().len();
-        let columns: Vec<usize> =
-            wanted.columns.iter().copied().chain(promoted.iter().map(|(position, _)| base + position)).collect();
+        let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
-        let mut found = FoundRows::new(&self.runtime);
+        let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
         // Of many ids nearly every file may hold one: only those are looked for that this one may hold.
         let may_be_here = |id: &&TraceId| file.traces.as_ref().is_none_or(|traces| traces.may_hold(&id.0));
         let ids: Vec<TraceId> = wanted.ids.iter().filter(may_be_here).copied().collect();
-        let mut rows = self.rows(wanted, &ids, file, &mut reader).await?;
-        if !rows.selects_any() {
-            return Ok(found);
+        let rows = self.rows(wanted, &ids, file, &mut reader).await?;
+        self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
+        Ok(found)
+    }
+
+    /// Gives `each` all rows of the tenant in a file, in its order, with the columns named.
+    pub(crate) async fn scan(
+        &self,
+        file: &SpanFile,
+        tenant: &Tenant,
+        promotions: &Promotions,
+        columns: &'static [&'static str],
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let (promoted, columns) = wanted.columns_of(file, promotions);
+        let mut reader = self.reader(file)?;
+        let mut rows = RowSelection::from(vec![RowSelector::select(file.rows as usize)]);
+        if file.tenants.len() > 1 {
+            let fence = self.fences.get(&mut reader, file).await?;
+            let mut tenants = open(self.reader(file)?, fence.metadata().clone(), rows, &[0])?;
+            let mut masks = Vec::new();
+            while let Some(batch) = tenants.try_next().await? {
+                masks.push(wanted.own(batch.column(0))?);
+            }
+            rows = RowSelection::from_filters(&masks);
         }
-        let footer = footers::read(&mut reader, file.size).await?;
+        self.read(file, &mut reader, rows, &columns, |batch| each(wanted.restored(&batch, &promoted)?)).await
+    }
+
+    /// Gives `each` the selected rows of a file, of whose footer one row group at a time is read.
+    async fn read(
+        &self,
+        file: &SpanFile,
+        reader: &mut FileReader,
+        mut rows: RowSelection,
+        columns: &[usize],
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        if !rows.selects_any() {
+            return Ok(());
+        }
+        let footer = footers::read(reader, file.size).await?;
         for (group, metadata) in footer.row_groups().iter().enumerate() {
             let of_group = rows.split_off(metadata.num_rows() as usize);
             if !of_group.selects_any() {
                 continue;
             }
-            let footer = footers::with_pages(footers::of_row_group(&footer, group), &mut reader, false).await?;
-            let mut batches = open(self.reader(file)?, footer, of_group, &columns)?;
+            let footer = footers::with_pages(footers::of_row_group(&footer, group), reader, false).await?;
+            let mut batches = open(self.reader(file)?, footer, of_group, columns)?;
             while let Some(batch) = batches.try_next().await? {
-                found.add(wanted.restored(&batch, &promoted)?)?;
+                each(batch)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The rows of a file that are wanted.
@@ -196,6 +245,15 @@ impl Wanted {
         Ok(filter_record_batch(&batch, &mask)?)
     }
 
+    /// The promoted attributes of a file that belong to what is wanted, with their positions in the list; and the positions of all columns of the
+    /// file that are read.
+    fn columns_of<'a>(&self, file: &SpanFile, promotions: &'a Promotions) -> (Vec<(usize, &'a Promoted)>, Vec<usize>) {
+        let promoted = self.promoted(promotions.list.get(..file.promoted.count).unwrap_or_default());
+        let base = spans_schema().fields().len();
+        let columns = self.columns.iter().copied().chain(promoted.iter().map(|(position, _)| base + position)).collect();
+        (promoted, columns)
+    }
+
     /// Of the promoted attributes of a file, those whose residual map is wanted, with their positions in the list.
     fn promoted<'a>(&self, list: &'a [Promoted]) -> Vec<(usize, &'a Promoted)> {
         let is_wanted = |scope: Scope| column_index(scope.residual_column()).is_some_and(|map| self.columns.contains(&map));
@@ -232,11 +290,14 @@ impl Wanted {
             }
         };
         match batch.column_by_name(FENCE_COLUMNS[0]) {
-            Some(tenants) => {
-                let own = arrow::array::StringArray::new_scalar(self.tenant.as_str());
-                Ok(arrow::compute::and(&mask, &arrow::compute::kernels::cmp::eq(tenants, &own)?)?)
-            }
+            Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),
             None => Ok(mask),
         }
+    }
+
+    /// The rows that are the tenant's.
+    fn own(&self, tenants: &ArrayRef) -> Result<BooleanArray> {
+        let own = arrow::array::StringArray::new_scalar(self.tenant.as_str());
+        Ok(arrow::compute::kernels::cmp::eq(tenants, &own)?)
     }
 }

@@ -61,8 +61,9 @@ pub use files::{Day, Files};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
 pub use lake::{
-    Compaction, CompactionState, CompactionStatus, Condition, Conditions, DeletionError, Deletions, LakeError, LoneCompactor,
-    OperationCount, Receipt, Rewritten, Selection, Stop, Summary, TraceFilter,
+    Compaction, CompactionState, CompactionStatus, Condition, Conditions, DeletionError, Deletions, FileRollup, LakeError,
+    LoneCompactor, OperationCount, Receipt, Rewritten, RollupError, Rollups, Selection, Stop, StoredRollup, Summary, TRACE_MAX,
+    TraceFilter,
 };
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};

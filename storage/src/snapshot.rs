@@ -55,6 +55,12 @@ pub struct SpanFile {
     /// The traces that it may hold, where they are known: of lake files, and of fresh files that this process flushed.
     #[serde(skip)]
     pub traces: Option<Arc<TraceFilter>>,
+    /// The version of the lake's log that added it; none of fresh files.
+    #[serde(skip)]
+    pub version: Option<u64>,
+    /// The first and the last minute since the epoch that its rollup says anything about; none if it has no rollup.
+    #[serde(skip)]
+    pub rollup: Option<[u64; 2]>,
     /// The promoted attributes that it has columns for; those of fresh files are none.
     #[serde(skip)]
     pub promoted: PromotedColumns,

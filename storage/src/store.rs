@@ -27,7 +27,7 @@ use crate::frame::Frame;
 use crate::fresh::{self, FlushError};
 use crate::ingest::{Answer, Decode, JournalWriter, Refused, Request, Rotation, decode_groups, now};
 use crate::journal::Journal;
-use crate::lake::{Backlog, Compaction, Compactor, Conditions, DeletionError, Deletions, Lake, LakeError, Shared};
+use crate::lake::{Backlog, Compaction, Compactor, Conditions, DeletionError, Deletions, Lake, LakeError, Rollups, Shared};
 use crate::live::{Generation, Live};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -238,6 +238,7 @@ impl Store {
         objects: Arc<dyn ObjectStore>,
         decode: Arc<dyn Decode>,
         conditions: Arc<dyn Conditions>,
+        rollups: Arc<dyn Rollups>,
         metrics: Metrics,
     ) -> Result<Arc<Store>, OpenError> {
         let folder = &config.data_dir;
@@ -272,6 +273,7 @@ impl Store {
             backlog: backlog.clone(),
             deletions: deletions.clone(),
             compaction: compaction.clone(),
+            rollups,
             journal: Some(journal.clone()),
             status: Arc::clone(&status),
             metrics: metrics.clone(),

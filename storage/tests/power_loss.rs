@@ -147,7 +147,7 @@ async fn boot(disk: &LossyDisk, way: Way) -> Option<Arc<Store>> {
     let opening = tokio::spawn(async move {
         let objects = FolderStore::open(&config.data_dir.join("store"), on.clone()).map_err(|error| error.to_string())?;
         let metrics = Metrics::new(&mut Registry::default());
-        Store::open(&config, on, Arc::new(objects), Arc::new(Blocks), Arc::new(Blocks), metrics)
+        Store::open(&config, on, Arc::new(objects), Arc::new(Blocks), Arc::new(Blocks), Arc::new(Blocks), metrics)
             .await
             .map_err(|error| error.to_string())
     });

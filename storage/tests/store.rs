@@ -415,7 +415,7 @@ async fn closing_ends_a_replay_that_waits() {
     let registry = &mut prometheus_client::registry::Registry::default();
     let metrics = meshlake_storage::Metrics::new(registry);
     let store =
-        Store::open(&config, local(), objects.clone(), Arc::new(common::blocks::Blocks), Arc::new(common::blocks::Blocks), metrics)
+        Store::open(&config, local(), objects.clone(), Arc::new(common::blocks::Blocks), Arc::new(common::blocks::Blocks), Arc::new(common::blocks::Blocks), metrics)
             .await
             .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;

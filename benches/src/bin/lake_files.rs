@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use meshlake_benches::recorded;
 use meshlake_collector::Decoder;
 use meshlake_config::{Config, Tenant};
-use meshlake_query::{Engine, SqlConditions, TraceId};
+use meshlake_query::{Engine, HopRollups, SqlConditions, TraceId};
 use meshlake_storage::{Content, Encoding, Frame, LocalDisk, Metrics, Store, open_object_store};
 use prometheus_client::registry::Registry;
 use prost::Message;
@@ -62,7 +62,9 @@ async fn open(config: &Config) -> anyhow::Result<Opened> {
     let objects = open_object_store(config, disk.clone())?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let store = Store::open(config, disk, objects, Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()), metrics).await?;
+    let rollups = Arc::new(HopRollups::new(objects.clone(), config).map_err(anyhow::Error::from_boxed)?);
+    let (decoder, conditions) = (Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()));
+    let store = Store::open(config, disk, objects, decoder, conditions, rollups, metrics).await?;
     while !store.health().ready {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

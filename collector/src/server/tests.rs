@@ -4,7 +4,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 use meshlake_config::Config;
-use meshlake_storage::{Condition, Conditions, LocalDisk, Store, open_object_store};
+use meshlake_storage::{Condition, Conditions, FileRollup, LocalDisk, Promoted, Rollups, Store, open_object_store};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,16 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct NoConditions;
+
+/// Of stores that never compact.
+#[derive(Debug)]
+struct NoRollups;
+
+impl Rollups for NoRollups {
+    fn begin(&self, _: &Arc<Vec<Promoted>>) -> Box<dyn FileRollup> {
+        unimplemented!("nothing is compacted")
+    }
+}
 
 impl Conditions for NoConditions {
     fn parse(&self, _: &str) -> Result<Arc<dyn Condition>, String> {
@@ -44,7 +54,7 @@ async fn start(times: Times, body_timeout: Duration) -> Server {
     let objects = open_object_store(&config, Arc::new(LocalDisk)).unwrap();
     let metrics = meshlake_storage::Metrics::new(&mut registry);
     let decoder = Arc::new(Decoder::new(&config));
-    let store = Store::open(&config, Arc::new(LocalDisk), objects, decoder, Arc::new(NoConditions), metrics).await.unwrap();
+    let store = Store::open(&config, Arc::new(LocalDisk), objects, decoder, Arc::new(NoConditions), Arc::new(NoRollups), metrics).await.unwrap();
     while !store.health().ready {
         sleep(Duration::from_millis(5)).await;
     }

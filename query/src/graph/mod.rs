@@ -1,7 +1,7 @@
 //! The service graph: the hops of a range as nodes and edges.
 //!
 //! Every hop is of one edge, whatever the level, so the sums are those of the table `hops` (P3). What is asked is in `question`, what is answered in
-//! `answer`; between them `builder` adds hop to hop, and `selection` leaves out what was not asked for.
+//! `answer`; between them `builder` adds up the sums of hops (see [`crate::rollups`]), and `selection` leaves out what was not asked for.
 
 mod answer;
 mod builder;
@@ -14,8 +14,9 @@ mod totals;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
-use meshlake_hops::Hop;
+use meshlake_hops::rollup::{LeftOut, Measures, Numbers, Sums};
 
+use crate::rollups::{Detail, pieces};
 use crate::view::View;
 use builder::Builder;
 
@@ -26,11 +27,16 @@ pub use question::{GraphDirection, GraphQuery, Level, Proxies};
 pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
     query.range.check()?;
     let memory = MemoryConsumer::new("graph").register(&view.lookups.runtime.memory_pool);
+    let (mut sums, mut left_out, mut scratch) = (Sums::new(), LeftOut::default(), Measures::default());
+    for piece in pieces(view, query.range, Detail::Totals).await? {
+        let mut numbers = Numbers::default();
+        left_out.add(piece.sums(&mut scratch, |key, measures| sums.add(&piece.rollup, &mut numbers, key, measures))?, 1);
+        memory.try_resize(sums.bytes())?;
+        tokio::task::yield_now().await;
+    }
     let mut builder = Builder::new(query);
-    let each = |id, hops: &[Hop<'_>], summary| {
-        builder.add_trace(id, hops, summary);
-        memory.try_resize(builder.bytes())
-    };
-    view.each_trace(query.range, each).await?;
+    builder.add(&sums);
+    builder.counts.leave_out(left_out);
+    memory.try_resize(sums.bytes() + builder.bytes())?;
     Ok(selection::select(builder, query))
 }

@@ -14,14 +14,14 @@ type Edge = ((usize, usize), EdgeTotals);
 pub(crate) fn select(builder: Builder<'_>, query: &GraphQuery) -> Graph {
     let Builder { mut nodes, edges, counts, .. } = builder;
     for ((_, target), totals) in &edges {
-        nodes[*target].node.requests += totals.requests;
-        nodes[*target].node.errors += totals.errors;
+        nodes[*target].node.requests += totals.requests();
+        nodes[*target].node.errors += totals.errors();
     }
     let reached = reached(&nodes, edges.keys().copied().collect(), query);
     let mut edges: Vec<Edge> = edges.into_iter().collect();
-    edges.retain(|(edge, totals)| reached.contains(edge) && totals.requests >= query.min_requests);
+    edges.retain(|(edge, totals)| reached.contains(edge) && totals.requests() >= query.min_requests);
     let id = |number: usize| nodes[number].node.id.as_str();
-    edges.sort_by(|((a, b), x), ((c, d), y)| (Reverse(x.requests), id(*a), id(*b)).cmp(&(Reverse(y.requests), id(*c), id(*d))));
+    edges.sort_by(|((a, b), x), ((c, d), y)| (Reverse(x.requests()), id(*a), id(*b)).cmp(&(Reverse(y.requests()), id(*c), id(*d))));
     let truncated = edges.len() > query.limit;
     edges.truncate(query.limit);
     let seconds = (query.range.end - query.range.start) as f64 / 1e6;

@@ -16,5 +16,6 @@ mod table;
 mod traces;
 
 pub use counts::HopCounts;
+pub(crate) use columns::SPAN_COLUMNS;
 pub(crate) use table::HopsTable;
-pub(crate) use traces::{Traces, ids};
+pub(crate) use traces::{TRACES_AT_ONCE, TraceRows, Traces, hops_of, ids};

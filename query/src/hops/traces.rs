@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
@@ -17,7 +18,7 @@ use crate::trace_id::TraceId;
 
 /// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query and for
 /// the others, which wait while their hops are computed.
-const TRACES_AT_ONCE: usize = 1_024;
+pub(crate) const TRACES_AT_ONCE: usize = 1_024;
 
 /// The whole traces of one tenant in one snapshot (P8).
 #[derive(Clone)]
@@ -66,7 +67,7 @@ impl Traces {
         let mut left = vec![ids];
         while let Some(ids) = left.pop() {
             match self.rows(ids).await {
-                Ok(parts) => hops_of(&parts, worker, &mut each)?,
+                Ok(parts) => hops_of(parts.iter().flat_map(|found| &found.batches), worker, &mut each)?,
                 Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                     let (first, second) = ids.split_at(ids.len() / 2);
                     left.extend([second, first]);
@@ -89,28 +90,59 @@ impl Traces {
     }
 }
 
-/// The hops of whole traces whose rows stand anywhere in the parts.
-fn hops_of(
-    parts: &[FoundRows],
+/// The hops of whole traces whose rows stand anywhere in the batches.
+pub(crate) fn hops_of<'b>(
+    batches: impl Iterator<Item = &'b RecordBatch>,
     worker: &mut TraceHops,
-    each: &mut impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
+    mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
 ) -> Result<()> {
-    let batches = parts.iter().flat_map(|found| &found.batches);
-    let columns: Vec<(SpanColumns<'_>, usize)> =
-        batches.map(|batch| Ok((SpanColumns::new(batch)?, batch.num_rows()))).collect::<Result<_>>()?;
-    let mut rows: Vec<(TraceId, usize, usize)> = Vec::new();
-    for (part, (columns, count)) in columns.iter().enumerate() {
-        rows.extend((0..*count).map(|row| (columns.trace_id(row), part, row)));
-    }
-    rows.sort_unstable();
+    let rows = TraceRows::new(batches)?;
     let mut spans: Vec<Span<'_>> = Vec::new();
-    for trace in rows.chunk_by(|(a, ..), (b, ..)| a == b) {
-        let Some((id, ..)) = trace.first() else { continue };
+    for (id, trace) in rows.traces() {
         spans.clear();
-        spans.extend(trace.iter().map(|(_, part, row)| columns[*part].0.span(*row)));
+        spans.extend(rows.spans(trace));
         let mut hops = Vec::new();
         let summary = worker.append(&id.0, &spans, &mut hops);
-        each(*id, &hops, summary)?;
+        each(id, &hops, summary)?;
     }
     Ok(())
+}
+
+/// A row: its trace, its batch, its place there.
+type Place = (TraceId, usize, usize);
+
+/// Rows of many batches, by trace.
+pub(crate) struct TraceRows<'b> {
+    columns: Vec<SpanColumns<'b>>,
+    /// Sorted.
+    rows: Vec<Place>,
+}
+
+impl<'b> TraceRows<'b> {
+    pub(crate) fn new(batches: impl Iterator<Item = &'b RecordBatch>) -> Result<TraceRows<'b>> {
+        let (mut columns, mut rows) = (Vec::new(), Vec::new());
+        for batch in batches {
+            let opened = SpanColumns::new(batch)?;
+            rows.extend((0..batch.num_rows()).map(|row| (opened.trace_id(row), columns.len(), row)));
+            columns.push(opened);
+        }
+        rows.sort_unstable();
+        Ok(TraceRows { columns, rows })
+    }
+
+    /// The rows of each trace.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = (TraceId, &[Place])> {
+        self.rows.chunk_by(|(a, ..), (b, ..)| a == b).filter_map(|rows| Some((rows.first()?.0, rows)))
+    }
+
+    /// The rows of a trace.
+    pub(crate) fn trace(&self, id: TraceId) -> &[Place] {
+        let rows = &self.rows[self.rows.partition_point(|(of, ..)| *of < id)..];
+        &rows[..rows.partition_point(|(of, ..)| *of == id)]
+    }
+
+    /// What H reads of rows.
+    pub(crate) fn spans(&self, rows: &[Place]) -> impl Iterator<Item = Span<'_>> {
+        rows.iter().map(|(_, batch, row)| self.columns[*batch].span(*row))
+    }
 }

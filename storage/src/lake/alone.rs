@@ -13,6 +13,7 @@ use super::compact::{Compactor, Shared};
 use super::compaction::Compaction;
 use super::deletion::{Conditions, Deletions};
 use super::log::{Lake, random};
+use super::rollup::Rollups;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::promoted::Promotions;
@@ -50,6 +51,7 @@ impl LoneCompactor {
         config: &Config,
         objects: Arc<dyn ObjectStore>,
         conditions: Arc<dyn Conditions>,
+        rollups: Arc<dyn Rollups>,
         metrics: Metrics,
     ) -> Result<(LoneCompactor, Stop), OpenError> {
         let lake = Arc::new(Lake::open(objects.clone()).await?);
@@ -61,6 +63,7 @@ impl LoneCompactor {
             deletions: Arc::new(Deletions::new(objects.clone(), conditions, Default::default)),
             objects,
             compaction: Arc::new(Compaction::of(true, backlog.clone())),
+            rollups,
             backlog,
             journal: None,
             status: status.clone(),

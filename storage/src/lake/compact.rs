@@ -25,13 +25,14 @@ use super::backlog::{Backlog, Fresh};
 use super::compaction::Compaction;
 use super::deletion::{Deletions, Doomed};
 use super::follow::{Follower, delete};
-use super::log::{Change, Lake, beside};
+use super::log::{Change, Lake, Unseen, beside};
 use super::merge::{Dropped, Input, Merge};
 use super::metered::Metered;
 use super::output::{Finished, Output};
 use super::plan::Plan;
+use super::rollup::Rollups;
 use super::share::{Memory, Share};
-use super::state::date;
+use super::state::{LakeFile, date};
 use crate::ingest::now;
 use crate::journal::Journal;
 use crate::live::Live;
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub backlog: Arc<Backlog>,
     pub deletions: Arc<Deletions>,
     pub compaction: Arc<Compaction>,
+    pub rollups: Arc<dyn Rollups>,
     /// None if this process takes no spans.
     pub journal: Option<Arc<Journal>>,
     pub status: Arc<Status>,
@@ -210,7 +212,11 @@ impl Compactor {
         let began = Instant::now();
         // What it was planned from, and when: what is asked to be deleted from here on is not left out.
         let mut change = self.change(&plan);
-        let written = self.shared.lake.read(|state| state.next_written());
+        let (written, from_version, others) = self.shared.lake.read(|state| {
+            let is_other = |file: &&LakeFile| plan.lake.iter().all(|input| input.file.path != file.file.path);
+            let others = state.files.values().filter(is_other).map(|file| file.file.clone());
+            (state.next_written(), state.next, others.collect())
+        });
         let inputs = self.inputs(&plan);
         self.merges += 1;
         let files = self.files.clone();
@@ -222,6 +228,8 @@ impl Compactor {
             written,
             file_size: self.settings.file_size as usize,
             promoted: self.shared.lake.read(|state| state.promotions.list.clone()),
+            rollups: self.shared.rollups.clone(),
+            others,
             part: self.settings.memory.part(),
             open: None,
             done: Vec::new(),
@@ -239,6 +247,7 @@ impl Compactor {
         };
         change.add = done.iter().map(|done| (done.file.clone(), plan.window.and_then(date))).collect();
         change.promote = self.chosen(&done);
+        change.unseen = Some(Unseen { from: from_version, traces: done.iter().map(|done| done.traces.clone()).collect() });
         self.note_dropped(&dropped, None).await?;
         let committing = Instant::now();
         if let Err(error) = self.shared.lake.commit(&change).await {

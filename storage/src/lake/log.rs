@@ -14,6 +14,7 @@ use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
 use super::state::{LakeFile, LakeState, News, deletion};
+use super::rollup::rollup_path;
 use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
@@ -51,6 +52,29 @@ pub(crate) struct Change {
     pub deletes: bool,
     /// Attributes that get columns, in files to come.
     pub promote: Vec<Promoted>,
+    /// What the rollups of the added files were made without.
+    pub unseen: Option<Unseen>,
+}
+
+/// Files of later versions, which rollups know nothing of.
+#[derive(Clone, Debug)]
+pub(crate) struct Unseen {
+    /// The first version that they did not see.
+    pub from: u64,
+    /// For each added file its traces' [`super::key`]s.
+    pub traces: Vec<Vec<u64>>,
+}
+
+impl Unseen {
+    /// Whether a file of a later version may hold spans of the traces.
+    fn is_concerned(&self, add: &[(LakeFile, Option<String>)], state: &LakeState) -> bool {
+        let later: Vec<&LakeFile> =
+            state.files.values().filter(|file| file.file.version.is_some_and(|version| version >= self.from)).collect();
+        add.iter().zip(&self.traces).any(|((added, _), traces)| {
+            let may_hold = |file: &SpanFile| file.traces.as_ref().is_none_or(|filter| traces.iter().any(|key| filter.may_hold_key(*key)));
+            later.iter().any(|file| file.file.tenants == added.file.tenants && may_hold(&file.file))
+        })
+    }
 }
 
 impl Change {
@@ -60,6 +84,7 @@ impl Change {
         self.remove.iter().all(|file| state.files.contains_key(&file.file.path))
             && self.watermarks.iter().all(|(name, was, _)| state.watermarks.get(name).copied() == *was)
             && self.begins.as_ref().is_none_or(begins)
+            && self.unseen.as_ref().is_none_or(|unseen| !unseen.is_concerned(&self.add, state))
             && self.begun.as_ref().is_none_or(|begun| state.deletions().map(|(id, _)| id).eq(begun.iter().map(String::as_str)))
     }
 
@@ -84,7 +109,7 @@ impl Change {
         actions.extend(txns.map(|txn| Action { txn: Some(txn), ..Action::default() }));
         let removes = self.remove.iter().map(|file| file.to_remove(now, true));
         actions.extend(removes.map(|remove| Action { remove: Some(remove), ..Action::default() }));
-        let adds = self.add.iter().map(|(file, date)| file.to_add(date.clone()));
+        let adds = self.add.iter().map(|(file, date)| file.at(state.next).to_add(date.clone()));
         actions.extend(adds.map(|add| Action { add: Some(add), ..Action::default() }));
         actions
     }
@@ -242,8 +267,8 @@ pub(crate) fn filter_path(file: &str) -> Path {
 }
 
 /// Where all is that is kept beside a file.
-pub(crate) fn beside(file: &str) -> [Path; 3] {
-    [filter_path(file), summary_path(file), attributes_path(file)]
+pub(crate) fn beside(file: &str) -> [Path; 4] {
+    [filter_path(file), summary_path(file), attributes_path(file), rollup_path(file)]
 }
 
 /// Where something is that is kept beside a file.

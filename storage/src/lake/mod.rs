@@ -20,6 +20,7 @@ mod merge;
 mod metered;
 mod output;
 mod plan;
+mod rollup;
 mod share;
 mod state;
 mod summary;
@@ -32,6 +33,8 @@ pub use deletion::{Condition, Conditions, DeletionError, Deletions, Receipt, Rew
 pub use filter::TraceFilter;
 pub(crate) use filter::key;
 pub(crate) use log::{Change, Lake, beside, filter_path, put_filter};
+pub use output::TRACE_MAX;
+pub use rollup::{FileRollup, RollupError, Rollups, StoredRollup};
 pub(crate) use state::LakeFile;
 pub use summary::{OperationCount, Summary};
 

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::filter::{TraceFilter, key};
 use super::log::put_filter;
+use super::rollup::{FileRollup, RollupError, Rollups};
 use super::state::{LakeFile, date};
 use super::summary::Summarizer;
 use super::{LakeError, delta};
@@ -24,6 +25,8 @@ use crate::sorted::{SortedRows, Window};
 
 /// Rows that are gathered at once.
 const ROWS: usize = 16_384;
+/// How far apart spans of one trace start at most, microseconds: hops of spans further apart are summed as those of two traces.
+pub const TRACE_MAX: i64 = 24 * 3_600_000_000;
 
 /// The files of one merge.
 pub(crate) struct Output<'a> {
@@ -40,6 +43,9 @@ pub(crate) struct Output<'a> {
     pub part: usize,
     /// The attributes that get columns of their own.
     pub promoted: Arc<Vec<Promoted>>,
+    pub rollups: Arc<dyn Rollups>,
+    /// The files of the lake that are not merged.
+    pub others: Vec<Arc<SpanFile>>,
     pub open: Option<OpenFile>,
     pub done: Vec<Finished>,
 }
@@ -49,6 +55,8 @@ pub(crate) struct Finished {
     pub file: LakeFile,
     /// What its spans carry, and whether in the residual maps.
     pub attributes: AttributeCounts,
+    /// The keys of its traces.
+    pub traces: Vec<u64>,
 }
 
 /// A file that is being written.
@@ -61,6 +69,8 @@ pub(crate) struct OpenFile {
     last_trace: [u8; 16],
     summary: Summarizer,
     attributes: AttributeCounter,
+    /// None if it could not be made.
+    rollup: Option<Box<dyn FileRollup>>,
 }
 
 impl OpenFile {
@@ -86,6 +96,7 @@ impl OpenFile {
             last_trace: [0; 16],
             summary: Summarizer::default(),
             attributes: AttributeCounter::new(Counted::All),
+            rollup: Some(output.rollups.begin(&output.promoted)),
         })
     }
 
@@ -110,6 +121,10 @@ impl OpenFile {
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
         self.summary.add(&batch)?;
         self.attributes.add(&batch)?;
+        if let Some(Err(error)) = self.rollup.as_mut().map(|rollup| rollup.add(&batch)) {
+            warn!(path = self.file.path, %error, "can't sum the hops of a file; it is read when they are asked for");
+            self.rollup = None;
+        }
         let batch = promote(&batch, &self.promoted)?;
         self.file.promoted.note(&batch);
         Ok(self.writer.write(&batch).await?)
@@ -158,16 +173,42 @@ impl Output<'_> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         open.writer.finish().await?;
         open.file.size = open.writer.bytes_written() as u64;
-        if let Some(filter) = TraceFilter::new(open.traces) {
+        if let Some(filter) = TraceFilter::new(open.traces.clone()) {
             put_filter(self.store.as_ref(), &open.file.path, &filter).await?;
             open.file.traces = Some(Arc::new(filter));
         }
         open.summary.put(self.store.as_ref(), &open.file.path).await?;
-        let file = LakeFile { file: Arc::new(open.file), rewrites: self.rewrites, written: self.written };
-        let finished = Finished { file, attributes: open.attributes.finish() };
+        let mut file = Arc::new(open.file);
+        if let Some(rollup) = open.rollup {
+            file = self.put_rollup(rollup, file).await;
+        }
+        let file = LakeFile { file, rewrites: self.rewrites, written: self.written };
+        let finished = Finished { file, attributes: open.attributes.finish(), traces: open.traces };
         finished.attributes.put(self.store.as_ref(), &finished.file.file.path).await?;
         self.done.push(finished);
         Ok(())
+    }
+
+    /// The file with its rollup, if there can be one: without, who asks for hops reads the spans, which is slower and as right.
+    async fn put_rollup(&self, rollup: Box<dyn FileRollup>, file: Arc<SpanFile>) -> Arc<SpanFile> {
+        let near = |other: &&Arc<SpanFile>| {
+            other.tenants == file.tenants
+                && other.start_min <= file.start_max.saturating_add(TRACE_MAX)
+                && other.start_max >= file.start_min.saturating_sub(TRACE_MAX)
+        };
+        let before = self.others.iter().filter(near).cloned().collect();
+        let put = async {
+            let rollup = rollup.finish(&file, before).await?;
+            rollup.put(self.store.as_ref(), &file.path).await?;
+            Ok::<_, RollupError>(rollup.bounds)
+        };
+        match put.await {
+            Ok(bounds) => Arc::new(SpanFile { rollup: Some(bounds), ..(*file).clone() }),
+            Err(error) => {
+                warn!(path = file.path, %error, "can't sum the hops of a file; it is read when they are asked for");
+                file
+            }
+        }
     }
 
     /// Gives the open file up.

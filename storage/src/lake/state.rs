@@ -136,11 +136,18 @@ const START_MAX: &str = "meshlake.start_max";
 const END_MAX: &str = "meshlake.end_max";
 const ROWS: &str = "meshlake.rows";
 const WINDOW: &str = "meshlake.window";
+const VERSION: &str = "meshlake.version";
+const ROLLUP: &str = "meshlake.rollup";
 const REWRITES: &str = "meshlake.rewrites";
 const PROMOTED: &str = "meshlake.promoted";
 const PROMOTED_FILLED: &str = "meshlake.promoted_filled";
 
 impl LakeFile {
+    /// The file as this version of the log adds it.
+    pub(crate) fn at(&self, version: u64) -> LakeFile {
+        LakeFile { file: Arc::new(SpanFile { version: Some(version), ..(*self.file).clone() }), ..*self }
+    }
+
     /// The action that puts the file into the table.
     pub(crate) fn to_add(&self, date: Option<String>) -> Add {
         let file = &self.file;
@@ -162,6 +169,12 @@ impl LakeFile {
         .into();
         if let Some(window) = file.window {
             tags.insert(WINDOW.to_owned(), Some(window.to_string()));
+        }
+        if let Some(version) = file.version {
+            tags.insert(VERSION.to_owned(), Some(version.to_string()));
+        }
+        if let Some([first, last]) = file.rollup {
+            tags.insert(ROLLUP.to_owned(), Some(format!("{first},{last}")));
         }
         if file.promoted.count > 0 {
             let filled: Vec<String> = file.promoted.filled.iter().map(usize::to_string).collect();
@@ -197,6 +210,10 @@ impl LakeFile {
             count: tag(PROMOTED).map_or(Some(0), |count| usize::try_from(count).ok())?,
             filled: filled.map(str::parse).collect::<Result<_, _>>().ok()?,
         };
+        let rollup = text(ROLLUP).and_then(|bounds| {
+            let (first, last) = bounds.split_once(',')?;
+            Some([first.parse().ok()?, last.parse().ok()?])
+        });
         let file = SpanFile {
             path: object_path(&add.path),
             size: u64::try_from(add.size).ok()?,
@@ -207,6 +224,8 @@ impl LakeFile {
             tenants: vec![add.partition_values.get("tenant")?.clone()?],
             window: tag(WINDOW),
             traces: None,
+            version: Some(tag(VERSION).and_then(|version| u64::try_from(version).ok()).unwrap_or(0)),
+            rollup,
             promoted,
         };
         let rewrites = tag(REWRITES).and_then(|rewrites| u32::try_from(rewrites).ok())?;

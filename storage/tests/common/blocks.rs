@@ -8,11 +8,13 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::error::ArrowError;
+use async_trait::async_trait;
 use bytes::Bytes;
 use meshlake_config::Tenant;
 use meshlake_storage::{
-    Accepted, Answer, AttributeValues, CLOCK_FLAG, Condition, Conditions, Content, Decode, Encoding, Frame, Link, MapColumn,
-    Refused, Row, Snapshot, SpanBuilder, Store, Value, demote, spans_schema,
+    Accepted, Answer, AttributeValues, CLOCK_FLAG, Condition, Conditions, Content, Decode, Encoding, FileRollup, Frame, Link,
+    MapColumn, Promoted, Refused, RollupError, Rollups, Row, Snapshot, SpanBuilder, SpanFile, Store, StoredRollup, Value, demote,
+    spans_schema,
 };
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -72,6 +74,28 @@ struct OfBlock(u64);
 impl Condition for OfBlock {
     fn holds(&self, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         Ok(numbers(rows).into_iter().map(|number| Some(number / SPANS_PER_BLOCK == self.0)).collect())
+    }
+}
+
+impl Rollups for Blocks {
+    fn begin(&self, _: &Arc<Vec<Promoted>>) -> Box<dyn FileRollup> {
+        Box::new(Rows(0))
+    }
+}
+
+/// A rollup that is the number of rows.
+struct Rows(u64);
+
+#[async_trait]
+impl FileRollup for Rows {
+    fn add(&mut self, rows: &RecordBatch) -> Result<(), RollupError> {
+        self.0 += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>, file: &Arc<SpanFile>, _: Vec<Arc<SpanFile>>) -> Result<StoredRollup, RollupError> {
+        assert_eq!(self.0, file.rows);
+        Ok(StoredRollup { head: self.0.to_le_bytes().to_vec(), minutes: Vec::new(), bounds: [1, self.0] })
     }
 }
 

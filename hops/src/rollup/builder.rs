@@ -1,0 +1,189 @@
+//! Sums hops up.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::keys::{Keys, RollupKey};
+use super::measures::Measures;
+use super::part::{LeftOut, Part, Rollup, write_block};
+use super::time::MINUTE;
+use crate::hop::Hop;
+use crate::worker::Summary;
+
+/// A rollup in the making.
+#[derive(Debug)]
+pub struct RollupBuilder {
+    /// Where the first step begins, and how long each is; nanoseconds.
+    steps: (u64, u64),
+    keys: Keys,
+    parts: Vec<PartBuilder>,
+    marks: Vec<(u64, usize)>,
+}
+
+/// Sums of a minute and a key.
+type Row = ((u64, u32), Measures);
+
+#[derive(Debug, Default)]
+struct PartBuilder {
+    before: Vec<Box<str>>,
+    traces: Vec<[u8; 16]>,
+    rows: HashMap<(u64, u32), Measures>,
+    left_out: BTreeMap<u64, LeftOut>,
+}
+
+impl Default for RollupBuilder {
+    fn default() -> RollupBuilder {
+        RollupBuilder { steps: (0, MINUTE), keys: Keys::default(), parts: vec![PartBuilder::default()], marks: Vec::new() }
+    }
+}
+
+impl RollupBuilder {
+    /// Of nothing.
+    pub fn new() -> RollupBuilder {
+        RollupBuilder::default()
+    }
+
+    /// Of nothing, with steps of another length than minutes from `start` on, nanoseconds since the epoch: step `n` is right-closed, and ends at
+    /// `start + n * step`. No hop is before `start`.
+    pub fn stepped(start: u64, step: u64) -> RollupBuilder {
+        RollupBuilder { steps: (start, step.max(1)), ..RollupBuilder::default() }
+    }
+
+    fn step(&self, time: u64) -> u64 {
+        let (start, step) = self.steps;
+        time.saturating_sub(start).div_ceil(step)
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        let rows: usize = self.parts.iter().map(|part| part.rows.len()).sum();
+        // With a few buckets in three histograms.
+        self.keys.bytes() + rows * (2 * size_of::<Measures>())
+    }
+
+    /// Adds what H made of the file's spans of a trace.
+    pub fn add_trace(&mut self, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary) {
+        self.add(0, trace_id, hops, summary, 1);
+    }
+
+    /// Adds what H makes of more spans of a trace than the file's, `together`, less what is summed already: of the spans in files `before`, and of its
+    /// own. `before` is sorted.
+    pub fn correct(
+        &mut self,
+        before: &[&str],
+        trace_id: [u8; 16],
+        together: (&[Hop<'_>], Summary),
+        without: [(&[Hop<'_>], Summary); 2],
+    ) {
+        let is_part = |part: &PartBuilder| part.before.iter().map(AsRef::as_ref).eq(before.iter().copied());
+        let part = self.parts.iter().position(is_part).unwrap_or_else(|| {
+            let before = before.iter().map(|file| Box::from(*file)).collect();
+            self.parts.push(PartBuilder { before, ..PartBuilder::default() });
+            self.parts.len() - 1
+        });
+        self.add(part, trace_id, together.0, together.1, 1);
+        for (hops, summary) in without {
+            self.add(part, trace_id, hops, summary, -1);
+        }
+        let kept: Vec<(u64, u32)> = together.0.iter().map(|hop| self.row(hop)).collect();
+        for hop in without.iter().flat_map(|(hops, _)| hops.iter()) {
+            let row = self.row(hop);
+            if !kept.contains(&row) {
+                self.parts[part].rows.entry(row).or_default().retract(trace_id);
+            }
+        }
+        self.parts[part].traces.push(trace_id);
+    }
+
+    fn row(&mut self, hop: &Hop<'_>) -> (u64, u32) {
+        (self.step(hop.time), self.keys.number(&RollupKey::of(hop)))
+    }
+
+    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: i64) {
+        for hop in hops {
+            let row = self.row(hop);
+            let measures = self.parts[part].rows.entry(row).or_default();
+            measures.add(trace_id, hop, sign);
+            if hop.weight.is_none() {
+                measures.add_weights(&mut [None], sign);
+            }
+        }
+        self.add_weights(part, hops, sign);
+        let left_out = LeftOut { unnamed: summary.unnamed as i64, spans: summary.left_out as i64 };
+        if left_out != LeftOut::default() {
+            let step = self.step(summary.start);
+            self.parts[part].left_out.entry(step).or_default().add(left_out, sign);
+        }
+    }
+
+    /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together, and
+    /// stand with the first of them.
+    fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: i64) {
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.extend(hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)));
+        let key = |place: usize| RollupKey::of(&hops[place]);
+        marks.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(&key(*y))));
+        for of_edge in marks.chunk_by(|(a, x), (b, y)| a == b && key(*x).edge() == key(*y).edge()) {
+            let Some((_, first)) = of_edge.first() else { continue };
+            let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, place)| hops[*place].weight).collect();
+            let row = self.row(&hops[*first]);
+            self.parts[part].rows.entry(row).or_default().add_weights(&mut weights, sign);
+        }
+        marks.clear();
+        self.marks = marks;
+    }
+
+    /// The rollup: the same bytes for the same hops, in whatever order they came (P4).
+    pub fn finish(self) -> Rollup {
+        let order = self.keys.sorted();
+        let (mut keys, mut numbers) = (Keys::default(), vec![0; order.len()]);
+        for number in order {
+            numbers[number as usize] = keys.number(&self.keys.key(number));
+        }
+        let mut parts: Vec<Part> = self.parts.into_iter().map(|part| part.finish(&numbers)).collect();
+        if let Some((_, corrections)) = parts.split_first_mut() {
+            corrections.sort_by(|a, b| a.before.cmp(&b.before));
+        }
+        Rollup { keys, parts }
+    }
+}
+
+impl PartBuilder {
+    fn finish(mut self, numbers: &[u32]) -> Part {
+        let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
+        let mut rows: Vec<Row> =
+            rows.map(|((minute, key), measures)| ((minute, numbers[key as usize]), measures)).collect();
+        rows.sort_unstable_by_key(|(row, _)| *row);
+        self.left_out.retain(|_, left_out| *left_out != LeftOut::default());
+        let mut totals = BTreeMap::<u32, Measures>::new();
+        rows.iter().for_each(|((_, key), measures)| totals.entry(*key).or_default().merge(measures));
+        let mut left_out = LeftOut::default();
+        self.left_out.values().for_each(|of_minute| left_out.add(*of_minute, 1));
+        let mut part = Part { before: self.before, traces: self.traces, ..Part::default() };
+        part.traces.sort_unstable();
+        part.traces.dedup();
+        write_block(&mut part.totals, left_out, totals.iter().map(|(key, measures)| (*key, measures)));
+        part.write_minutes(&rows, self.left_out);
+        part
+    }
+}
+
+impl Part {
+    fn write_minutes(&mut self, rows: &[Row], mut left_out: BTreeMap<u64, LeftOut>) {
+        let mut minutes: BTreeMap<u64, &[Row]> = left_out.keys().map(|minute| (*minute, &[][..])).collect();
+        minutes.extend(rows.chunk_by(|a, b| a.0.0 == b.0.0).filter_map(|rows| Some((rows.first()?.0.0, rows))));
+        let (mut before, mut block) = (0, Vec::new());
+        self.first = minutes.keys().next().copied().unwrap_or(0);
+        self.last = minutes.keys().next_back().copied().unwrap_or(0);
+        for (minute, rows) in minutes {
+            block.clear();
+            let rows = rows.iter().map(|((_, key), measures)| (*key, measures));
+            write_block(&mut block, left_out.remove(&minute).unwrap_or_default(), rows);
+            crate::varint::write(&mut self.minutes, (minute - before).into());
+            crate::varint::write(&mut self.minutes, block.len() as u128);
+            self.minutes.extend_from_slice(&block);
+            before = minute;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A histogram with signed counts.
+
+use super::format::Reader;
+use crate::histogram::{Histogram, number};
+use crate::varint;
+
+/// How many more latencies of each size there are with something than without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latencies {
+    /// Number and count of each bucket whose count is not zero, ascending.
+    buckets: Vec<(u16, i64)>,
+    sum: i128,
+}
+
+impl Latencies {
+    /// Counts a latency, in nanoseconds, `sign` times.
+    pub(crate) fn record(&mut self, value: u64, sign: i64) {
+        self.sum = self.sum.wrapping_add(i128::from(value) * i128::from(sign));
+        let number = number(value);
+        match self.buckets.binary_search_by_key(&number, |bucket| bucket.0) {
+            Ok(index) => {
+                self.buckets[index].1 += sign;
+                if self.buckets[index].1 == 0 {
+                    self.buckets.remove(index);
+                }
+            }
+            Err(index) => self.buckets.insert(index, (number, sign)),
+        }
+    }
+
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Latencies) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        if self.buckets.is_empty() {
+            self.buckets.extend_from_slice(&other.buckets);
+            return;
+        }
+        let held = self.buckets.len();
+        let (mut index, mut zeros) = (0, false);
+        for &(number, count) in &other.buckets {
+            while index < held && self.buckets[index].0 < number {
+                index += 1;
+            }
+            if index < held && self.buckets[index].0 == number {
+                self.buckets[index].1 = self.buckets[index].1.wrapping_add(count);
+                zeros |= self.buckets[index].1 == 0;
+            } else {
+                self.buckets.push((number, count));
+            }
+        }
+        if self.buckets.len() > held {
+            self.buckets.sort_unstable();
+        }
+        if zeros {
+            self.buckets.retain(|(_, count)| *count != 0);
+        }
+    }
+
+    /// Whether it counts nothing.
+    pub fn is_zero(&self) -> bool {
+        self.buckets.is_empty() && self.sum == 0
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(u16, i64)>()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.buckets.clear();
+        self.sum = 0;
+    }
+
+    /// The histogram, of something that is whole: no count is negative.
+    pub fn histogram(&self) -> Histogram {
+        let counts = self.buckets.iter().map(|(number, count)| (*number, u64::try_from(*count).unwrap_or(0)));
+        Histogram::of_buckets(counts.filter(|(_, count)| *count > 0).collect(), u128::try_from(self.sum).unwrap_or(0))
+    }
+
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        varint::write(bytes, self.buckets.len() as u128);
+        varint::write(bytes, varint::zigzag(self.sum));
+        let mut before = 0;
+        for &(number, count) in &self.buckets {
+            varint::write(bytes, u128::from(number - before));
+            varint::write(bytes, varint::zigzag(count.into()));
+            before = number;
+        }
+    }
+
+    /// Reads an encoding in place of what it counts.
+    pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.clear();
+        let buckets = reader.small()?;
+        self.sum = varint::unzigzag(reader.large()?);
+        let mut number = 0u64;
+        for _ in 0..buckets {
+            number = number.checked_add(reader.small()?)?;
+            self.buckets.push((u16::try_from(number).ok()?, reader.signed()?));
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,306 @@
+//! What is summed of the hops of one key.
+
+use std::cmp::Reverse;
+
+use super::format::Reader;
+use super::latencies::Latencies;
+use crate::estimate::Tally;
+use crate::flags::Flags;
+use crate::hop::{ErrorClass, Hop, Report};
+use crate::varint;
+
+/// A count of [`Measures`]. Their numbers are part of the file format: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Hops.
+    Requests,
+    /// Those that failed, by the callee's report, else the caller's.
+    Errors,
+    /// Calls that they end.
+    Calls,
+    /// Attempts: hops that are no mirrored requests.
+    Attempts,
+    /// Messages.
+    Messages,
+    /// Hops of which one end may still be named.
+    Unresolved,
+    /// Hops whose ends only the parent link or one of several proxies tells.
+    Assumed,
+    /// Bytes of requests.
+    RequestBytes,
+    /// Bytes of responses.
+    ResponseBytes,
+    /// Traces whose sampling is known.
+    SampledTraces,
+    /// Their hops.
+    SampledHops,
+    /// Hops whose sampling is unknown.
+    UnknownHops,
+}
+
+const COUNTS: usize = Count::UnknownHops as usize + 1;
+const CLASSES: usize = ErrorClass::Status as usize;
+/// More than a body has: so that no span that claims more makes the sum meaningless.
+const BODY_MAX: u64 = 1 << 44;
+/// The most variance that one trace gives, so that sums of some 2^26 traces fit.
+const VARIANCE_MAX: u128 = 1 << 100;
+
+/// The greatest value, and of its traces the smallest id.
+pub type Best = Option<(u64, Reverse<[u8; 16]>)>;
+
+/// Sums over hops: with something, less without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    counts: [i64; COUNTS],
+    /// What the callers saw.
+    pub caller: SideMeasures,
+    /// What the callees saw.
+    pub callee: SideMeasures,
+    /// Network and proxy times.
+    pub network: Latencies,
+    weight: i128,
+    variance: i128,
+    /// The longest latency, nanoseconds, and its trace.
+    pub slowest: Best,
+    /// The latest failure, nanoseconds since the epoch, and its trace.
+    pub latest_error: Best,
+    /// Traces that were taken out; sorted.
+    retracted: Vec<[u8; 16]>,
+}
+
+/// What one side saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SideMeasures {
+    /// Hops that it tells of.
+    pub reports: i64,
+    /// Of these, those of each class but the first.
+    errors: [i64; CLASSES],
+    /// Their latencies.
+    pub latency: Latencies,
+}
+
+impl SideMeasures {
+    fn add(&mut self, report: Option<&Report<'_>>, sign: i64) {
+        let Some(report) = report else { return };
+        self.reports += sign;
+        if let Some(class) = (report.error as usize).checked_sub(1) {
+            self.errors[class] += sign;
+        }
+        report.latency.into_iter().for_each(|latency| self.latency.record(latency, sign));
+    }
+
+    fn merge(&mut self, other: &SideMeasures) {
+        self.reports += other.reports;
+        self.errors.iter_mut().zip(other.errors).for_each(|(count, more)| *count += more);
+        self.latency.merge(&other.latency);
+    }
+
+    /// How many there were of each class that is there at all, without those that did not fail.
+    pub fn classes(&self) -> impl Iterator<Item = (ErrorClass, u64)> {
+        let classes = ErrorClass::ALL.into_iter().skip(1).zip(self.errors);
+        classes.filter_map(|(class, count)| Some((class, u64::try_from(count).ok().filter(|count| *count > 0)?)))
+    }
+
+    /// Those that count as errors.
+    pub fn errors(&self) -> u64 {
+        self.classes().filter(|(class, _)| class.is_error()).map(|(_, count)| count).sum()
+    }
+
+    fn clear(&mut self) {
+        self.reports = 0;
+        self.errors = [0; CLASSES];
+        self.latency.clear();
+    }
+
+    fn is_zero(&self) -> bool {
+        self.reports == 0 && self.errors == [0; CLASSES] && self.latency.is_zero()
+    }
+}
+
+impl Measures {
+    /// A count of something that is whole: it is not negative.
+    pub fn count(&self, count: Count) -> u64 {
+        u64::try_from(self.counts[count as usize]).unwrap_or(0)
+    }
+
+    fn add_count(&mut self, count: Count, more: i64) {
+        let counted = &mut self.counts[count as usize];
+        *counted = counted.wrapping_add(more);
+    }
+
+    /// Adds a hop, or takes it out if `sign` is -1.
+    pub(crate) fn add(&mut self, trace_id: [u8; 16], hop: &Hop<'_>, sign: i64) {
+        let told = hop.callee_report.or(hop.caller_report);
+        let failed = told.is_some_and(|report| report.error.is_error());
+        let bytes = |bytes: Option<u64>| bytes.unwrap_or(0).min(BODY_MAX) as i64;
+        for (count, value) in [
+            (Count::Requests, 1),
+            (Count::Errors, failed.into()),
+            (Count::Calls, hop.calls.into()),
+            (Count::Attempts, (!hop.flags.contains(Flags::MIRROR)).into()),
+            (Count::Messages, hop.messages.into()),
+            (Count::Unresolved, hop.flags.contains(Flags::UNRESOLVED).into()),
+            (Count::Assumed, hop.flags.contains(Flags::ASSUMED).into()),
+            (Count::RequestBytes, bytes(hop.request_bytes)),
+            (Count::ResponseBytes, bytes(hop.response_bytes)),
+        ] {
+            self.add_count(count, sign * value);
+        }
+        self.caller.add(hop.caller_report.as_ref(), sign);
+        self.callee.add(hop.callee_report.as_ref(), sign);
+        hop.network.into_iter().for_each(|network| self.network.record(network, sign));
+        if sign > 0 {
+            let latency = told.and_then(|report| report.latency);
+            self.slowest = self.slowest.max(latency.map(|latency| (latency, Reverse(trace_id))));
+            self.latest_error = self.latest_error.max(failed.then_some((hop.time, Reverse(trace_id))));
+        }
+    }
+
+    /// Adds the weights of one trace's hops on an edge.
+    pub(crate) fn add_weights(&mut self, weights: &mut [Option<u64>], sign: i64) {
+        let mut tally = Tally::default();
+        tally.add_trace(weights);
+        self.add_count(Count::SampledTraces, sign * tally.traces as i64);
+        self.add_count(Count::SampledHops, sign * tally.hops as i64);
+        self.add_count(Count::UnknownHops, sign * tally.unknown as i64);
+        self.weight += i128::from(sign) * tally.weight as i128;
+        self.variance += i128::from(sign) * tally.variance.min(VARIANCE_MAX) as i128;
+    }
+
+    /// Says that a trace has no hop here any more, if it had one.
+    pub(crate) fn retract(&mut self, trace_id: [u8; 16]) {
+        if let Err(place) = self.retracted.binary_search(&trace_id) {
+            self.retracted.insert(place, trace_id);
+        }
+    }
+
+    /// Adds what was summed of other hops.
+    pub fn merge(&mut self, other: &Measures) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count = count.wrapping_add(more));
+        self.caller.merge(&other.caller);
+        self.callee.merge(&other.callee);
+        self.network.merge(&other.network);
+        self.weight = self.weight.wrapping_add(other.weight);
+        self.variance = self.variance.wrapping_add(other.variance);
+        for trace_id in &other.retracted {
+            self.retract(*trace_id);
+        }
+        let is_there = |best: &(u64, Reverse<[u8; 16]>)| self.retracted.binary_search(&best.1.0).is_err();
+        self.slowest = self.slowest.filter(is_there).max(other.slowest.filter(is_there));
+        self.latest_error = self.latest_error.filter(is_there).max(other.latest_error.filter(is_there));
+    }
+
+    /// What the hops of an edge through a waypoint are on the way to it: the callers' side.
+    pub fn to_waypoint(&self) -> Measures {
+        let mut measures = Measures { callee: SideMeasures::default(), network: Latencies::default(), ..self.clone() };
+        measures.counts[Count::Errors as usize] = self.caller.errors() as i64;
+        measures
+    }
+
+    /// And from it: the callees' side.
+    pub fn from_waypoint(&self) -> Measures {
+        let mut measures = Measures { caller: SideMeasures::default(), network: Latencies::default(), ..self.clone() };
+        measures.counts[Count::Errors as usize] = self.callee.errors() as i64;
+        measures
+    }
+
+    /// The weights, of something that is whole.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            traces: self.count(Count::SampledTraces),
+            hops: self.count(Count::SampledHops),
+            unknown: self.count(Count::UnknownHops),
+            weight: u128::try_from(self.weight).unwrap_or(0),
+            variance: u128::try_from(self.variance).unwrap_or(0),
+        }
+    }
+
+    /// Whether it adds nothing to anything.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.counts == [0; COUNTS]
+            && self.caller.is_zero()
+            && self.callee.is_zero()
+            && self.network.is_zero()
+            && (self.weight, self.variance) == (0, 0)
+            && self.retracted.is_empty()
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        size_of::<Measures>() + self.retracted.len() * 16 + [&self.caller.latency, &self.callee.latency, &self.network].map(Latencies::bytes).iter().sum::<usize>()
+    }
+
+    /// Zeroes it, and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.counts = [0; COUNTS];
+        self.caller.clear();
+        self.callee.clear();
+        self.network.clear();
+        (self.weight, self.variance) = (0, 0);
+        (self.slowest, self.latest_error) = (None, None);
+        self.retracted.clear();
+    }
+
+    /// The numbers that are mostly zero together stand behind one bit each.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let numbers = self.counts.iter().chain(&self.caller.errors).chain(&self.callee.errors);
+        let numbers = numbers.chain([&self.caller.reports, &self.callee.reports]);
+        let mask = numbers.clone().enumerate().fold(0u128, |mask, (bit, number)| mask | u128::from(*number != 0) << bit);
+        varint::write(bytes, mask);
+        numbers.filter(|number| **number != 0).for_each(|number| varint::write(bytes, varint::zigzag((*number).into())));
+        let latencies = [&self.caller.latency, &self.callee.latency, &self.network];
+        let flags = latencies.iter().enumerate().fold(0u8, |flags, (bit, latency)| flags | u8::from(!latency.is_zero()) << bit)
+            | u8::from((self.weight, self.variance) != (0, 0)) << 3
+            | u8::from(self.slowest.is_some()) << 4
+            | u8::from(self.latest_error.is_some()) << 5
+            | u8::from(!self.retracted.is_empty()) << 6;
+        bytes.push(flags);
+        latencies.iter().filter(|latency| !latency.is_zero()).for_each(|latency| latency.encode(bytes));
+        if flags & 1 << 3 != 0 {
+            varint::write(bytes, varint::zigzag(self.weight));
+            varint::write(bytes, varint::zigzag(self.variance));
+        }
+        for (value, Reverse(trace_id)) in [self.slowest, self.latest_error].into_iter().flatten() {
+            varint::write(bytes, value.into());
+            bytes.extend_from_slice(&trace_id);
+        }
+        if !self.retracted.is_empty() {
+            varint::write(bytes, self.retracted.len() as u128);
+            bytes.extend(self.retracted.iter().flatten());
+        }
+    }
+
+    /// Reads an encoding in place of what it is.
+    pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.clear();
+        let mut mask = reader.small()?;
+        let numbers = self.counts.iter_mut().chain(&mut self.caller.errors).chain(&mut self.callee.errors);
+        for number in numbers.chain([&mut self.caller.reports, &mut self.callee.reports]) {
+            if mask & 1 != 0 {
+                *number = reader.signed()?;
+            }
+            mask >>= 1;
+        }
+        let flags = reader.byte()?;
+        for (bit, latency) in [&mut self.caller.latency, &mut self.callee.latency, &mut self.network].into_iter().enumerate() {
+            if flags & 1 << bit != 0 {
+                latency.decode(reader)?;
+            }
+        }
+        if flags & 1 << 3 != 0 {
+            self.weight = varint::unzigzag(reader.large()?);
+            self.variance = varint::unzigzag(reader.large()?);
+        }
+        for (bit, best) in [&mut self.slowest, &mut self.latest_error].into_iter().enumerate() {
+            if flags & 1 << (4 + bit) != 0 {
+                *best = Some((reader.small()?, Reverse(reader.id()?)));
+            }
+        }
+        if flags & 1 << 6 != 0 {
+            for _ in 0..reader.small()? {
+                self.retracted.push(reader.id()?);
+            }
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,53 @@
+//! The sums of many rollups.
+
+use super::keys::{Keys, RollupKey};
+use super::measures::{Count, Measures};
+use super::part::Rollup;
+
+/// Sums by key.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    keys: Keys,
+    measures: Vec<Measures>,
+}
+
+/// The numbers that keys of a rollup have in some [`Sums`].
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(Vec<Option<u32>>);
+
+impl Sums {
+    /// Of nothing.
+    pub fn new() -> Sums {
+        Sums::default()
+    }
+
+    /// Adds the sums of a key of a rollup. `numbers` is of that rollup and of these sums alone, and begins empty.
+    pub fn add(&mut self, rollup: &Rollup, numbers: &mut Numbers, key: u32, measures: &Measures) {
+        if numbers.0.is_empty() {
+            numbers.0.resize(rollup.keys(), None);
+        }
+        let number = *numbers.0[key as usize].get_or_insert_with(|| self.keys.number(&rollup.key(key)));
+        match self.measures.get_mut(number as usize) {
+            Some(sums) => sums.merge(measures),
+            // Numbers are given in order.
+            None => self.measures.push(measures.clone()),
+        }
+    }
+
+    /// How many different ends the keys have.
+    pub fn ends(&self) -> usize {
+        self.keys.ends()
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        // With a few dozen buckets in three histograms.
+        self.keys.bytes() + self.measures.len() * 4 * size_of::<Measures>()
+    }
+
+    /// Each key that has hops, with the numbers of its caller and its callee among the ends, and its sums.
+    pub fn rows(&self) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
+        let rows = self.measures.iter().enumerate().filter(|(_, measures)| measures.count(Count::Requests) > 0);
+        rows.map(|(number, measures)| (self.keys.key(number as u32), self.keys.ends_of(number as u32), measures))
+    }
+}

@@ -1,0 +1,242 @@
+//! What the hops of a range are the sum of.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use datafusion::error::{DataFusionError, Result};
+use futures::{StreamExt, stream};
+use meshlake_hops::rollup::{Block, FormatError, LeftOut, MINUTE, Measures, Part, Rollup, RollupBuilder};
+use meshlake_hops::{Hop, Summary, TraceHops};
+use meshlake_storage::{Snapshot, SpanFile, TRACE_MAX};
+
+use super::correct::Places;
+use super::writer::shared;
+use crate::hops::{SPAN_COLUMNS, hops_of};
+use crate::lookup::Lookups;
+use crate::spans::may_hold;
+use crate::types::TimeRange;
+use crate::view::View;
+
+/// Rollups that are read at once.
+const READS: usize = 16;
+/// Microseconds of a minute.
+const MICROS: i64 = (MINUTE / 1_000) as i64;
+
+/// Sums of hops that count for a range.
+pub(crate) struct Piece {
+    pub(crate) rollup: Arc<Rollup>,
+    part: usize,
+    /// Only these minutes of it; all of them without.
+    minutes: Option<RangeInclusive<u64>>,
+}
+
+impl Piece {
+    fn all(rollup: Arc<Rollup>) -> impl Iterator<Item = Piece> {
+        (0..rollup.parts.len()).map(move |part| Piece { rollup: rollup.clone(), part, minutes: None })
+    }
+
+    /// A part, cut down to some minutes.
+    fn of(rollup: &Arc<Rollup>, part: usize, minutes: &RangeInclusive<u64>) -> Piece {
+        let whole = is_within(&rollup.parts[part], minutes);
+        Piece { rollup: rollup.clone(), part, minutes: (!whole).then(|| minutes.clone()) }
+    }
+
+    /// Gives `each` the sums of every key, and returns what H left out.
+    pub(crate) fn sums(&self, scratch: &mut Measures, mut each: impl FnMut(u32, &Measures)) -> Result<LeftOut> {
+        let part = &self.rollup.parts[self.part];
+        match &self.minutes {
+            None => self.rollup.total(part).read(scratch, each).map_err(damaged),
+            Some(minutes) => self.read_minutes(minutes.clone(), scratch, |_, key, measures| each(key, measures)),
+        }
+    }
+
+    /// Gives `each` the sums of every minute and key, and returns what H left out.
+    pub(crate) fn minutes(&self, scratch: &mut Measures, each: impl FnMut(u64, u32, &Measures)) -> Result<LeftOut> {
+        self.read_minutes(self.minutes.clone().unwrap_or(0..=u64::MAX), scratch, each)
+    }
+
+    fn read_minutes(
+        &self,
+        minutes: RangeInclusive<u64>,
+        scratch: &mut Measures,
+        mut each: impl FnMut(u64, u32, &Measures),
+    ) -> Result<LeftOut> {
+        let mut left_out = LeftOut::default();
+        for block in self.rollup.minutes(&self.rollup.parts[self.part], minutes) {
+            let (minute, block): (u64, Block<'_>) = block.map_err(damaged)?;
+            left_out.add(block.read(scratch, |key, measures| each(minute, key, measures)).map_err(damaged)?, 1);
+        }
+        Ok(left_out)
+    }
+}
+
+fn damaged(error: FormatError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn is_within(part: &Part, minutes: &RangeInclusive<u64>) -> bool {
+    minutes.contains(&part.first) && minutes.contains(&part.last)
+}
+
+/// The minutes that lie within a range.
+fn whole_minutes(range: TimeRange) -> Option<RangeInclusive<u64>> {
+    let first = (range.start.max(0) as u64).div_ceil(MICROS as u64) + 1;
+    let last = range.end.max(0) as u64 / MICROS as u64;
+    (first <= last).then_some(first..=last)
+}
+
+/// Whether minutes are asked for one by one, so that pieces must have them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Totals,
+    Minutes,
+}
+
+/// The pieces of a range.
+pub(crate) async fn pieces(view: &View, range: TimeRange, detail: Detail) -> Result<Vec<Piece>> {
+    let Some(minutes) = whole_minutes(range) else {
+        return on_the_fly(view, range, RollupBuilder::new()).await;
+    };
+    let (begin, end) = ((*minutes.start() as i64 - 1) * MICROS, *minutes.end() as i64 * MICROS);
+    let mut pieces = Collector { view, minutes, detail, places: places(view), pieces: Vec::new() };
+    pieces.files(range).await?;
+    pieces.live(range).await?;
+    let mut pieces = pieces.pieces;
+    for rest in [TimeRange { start: range.start, end: begin }, TimeRange { start: end, end: range.end }] {
+        if rest.start < rest.end {
+            pieces.extend(on_the_fly(view, rest, RollupBuilder::new()).await?);
+        }
+    }
+    Ok(pieces)
+}
+
+/// The hops of a range from whole traces.
+pub(crate) async fn on_the_fly(view: &View, range: TimeRange, mut builder: RollupBuilder) -> Result<Vec<Piece>> {
+    view.each_trace(range, |id, hops, summary| {
+        let within: Vec<Hop<'_>> = hops.iter().filter(|hop| range.holds(hop.time)).copied().collect();
+        let summary = if range.holds(summary.start) { summary } else { Summary::default() };
+        builder.add_trace(id.0, &within, summary);
+        Ok(())
+    })
+    .await?;
+    Ok(Piece::all(Arc::new(builder.finish())).collect())
+}
+
+fn places(view: &View) -> Places {
+    Places { lookups: view.lookups.clone(), tenant: view.tenant.clone(), promotions: view.snapshot.promotions.clone() }
+}
+
+struct Collector<'v> {
+    view: &'v View,
+    minutes: RangeInclusive<u64>,
+    detail: Detail,
+    places: Places,
+    pieces: Vec<Piece>,
+}
+
+/// Where a file stands among those of its tenant.
+fn order(file: &SpanFile) -> (u64, &str) {
+    (file.version.unwrap_or(u64::MAX), &file.path)
+}
+
+impl Collector<'_> {
+    async fn files(&mut self, range: TimeRange) -> Result<()> {
+        let View { snapshot, tenant, rollups, .. } = self.view;
+        // Hops of a range are of spans in it, or corrected by spans that are no further from it than a trace is long.
+        let near = |distance: i64| {
+            let found = snapshot.files.between(range.start.saturating_sub(distance), range.end.saturating_add(distance));
+            found.filter(|file| may_hold(file, tenant))
+        };
+        let is_stored = |file: &&Arc<SpanFile>| file.rollup.is_some();
+        let concerns = |file: &&Arc<SpanFile>| {
+            file.rollup.is_some_and(|[first, last]| first <= *self.minutes.end() && last >= *self.minutes.start() && last > 0)
+        };
+        let stored: Vec<Arc<SpanFile>> = near(TRACE_MAX).filter(is_stored).filter(concerns).cloned().collect();
+        let heads = stream::iter(stored).map(async |file| (rollups.heads.get(&file).await, file));
+        let heads: Vec<_> = heads.buffered(READS).collect().await;
+        let mut ordered: Vec<Arc<SpanFile>> = near(2 * TRACE_MAX).cloned().collect();
+        ordered.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        let paths = rollups.paths(&snapshot.files);
+        rollups.forget(&paths).await;
+        let mut without: HashSet<String> = near(TRACE_MAX).filter(|file| file.rollup.is_none()).map(|file| file.path.clone()).collect();
+        for (head, file) in heads {
+            match head {
+                Some(head) if self.stored(&file, &head.0, &paths, &ordered).await? => {}
+                _ => _ = without.insert(file.path.clone()),
+            }
+        }
+        for file in ordered.iter().filter(|file| without.contains(&file.path)) {
+            for rollup in rollups.of_file(&self.places, file, &before(file, &ordered)).await? {
+                self.add(&rollup);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rollup that is kept beside a file; whether it can be read.
+    async fn stored(
+        &mut self,
+        file: &Arc<SpanFile>,
+        head: &Arc<Rollup>,
+        paths: &HashSet<String>,
+        ordered: &[Arc<SpanFile>],
+    ) -> Result<bool> {
+        let View { rollups, .. } = self.view;
+        let is_enough = |part: &Part| self.detail == Detail::Totals && is_within(part, &self.minutes);
+        let rollup = if head.parts.iter().all(|part| is_enough(part) || !self.concerns(part)) {
+            head.clone()
+        } else {
+            let Some(whole) = rollups.whole.get(file).await else { return Ok(false) };
+            whole.0.clone()
+        };
+        for (number, part) in rollup.parts.iter().enumerate() {
+            if part.before.iter().any(|path| !paths.contains(path.as_ref())) {
+                let made = rollups.of_part(&self.places, file, (number, &part.traces), &before(file, ordered)).await?;
+                self.add(&made);
+            } else if self.concerns(part) {
+                self.pieces.push(Piece::of(&rollup, number, &self.minutes));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a part says anything about the minutes.
+    fn concerns(&self, part: &Part) -> bool {
+        part.first <= *self.minutes.end() && part.last >= *self.minutes.start()
+    }
+
+    /// The spans that are in no file yet.
+    async fn live(&mut self, range: TimeRange) -> Result<()> {
+        let View { snapshot, tenant, .. } = self.view;
+        let rows = Lookups::live(snapshot, tenant, SPAN_COLUMNS)?;
+        let (mut builder, mut ids) = (RollupBuilder::new(), Vec::new());
+        hops_of(rows.iter(), &mut TraceHops::new(), |id, hops, summary| {
+            builder.add_trace(id.0, hops, summary);
+            ids.push(id);
+            Ok(())
+        })?;
+        let near = snapshot.files.between(range.start.saturating_sub(2 * TRACE_MAX), range.end.saturating_add(2 * TRACE_MAX));
+        let near: Vec<Arc<SpanFile>> = near.filter(|file| may_hold(file, tenant)).cloned().collect();
+        let (files, ids) = shared(&ids, &near);
+        let live = Snapshot { files: Arc::default(), ..(**snapshot).clone() };
+        self.places.correct(&mut builder, &self.places.files(files), &live, &ids).await?;
+        self.add(&Arc::new(builder.finish()));
+        Ok(())
+    }
+
+    fn add(&mut self, rollup: &Arc<Rollup>) {
+        let parts = rollup.parts.iter().enumerate().filter(|(_, part)| self.concerns(part));
+        let pieces: Vec<Piece> = parts.map(|(number, _)| Piece::of(rollup, number, &self.minutes)).collect();
+        self.pieces.extend(pieces);
+    }
+}
+
+/// The files before one, as far as they may have spans of the same traces.
+fn before(file: &SpanFile, ordered: &[Arc<SpanFile>]) -> Vec<Arc<SpanFile>> {
+    let end = ordered.partition_point(|other| order(other) < order(file));
+    let near = |other: &&Arc<SpanFile>| {
+        other.start_min <= file.start_max.saturating_add(TRACE_MAX) && other.start_max >= file.start_min.saturating_sub(TRACE_MAX)
+    };
+    ordered[..end].iter().filter(near).cloned().collect()
+}

@@ -1,0 +1,157 @@
+//! The rollup of a file that compaction writes.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use meshlake_config::{Config, Tenant};
+use meshlake_hops::rollup::{Rollup, RollupBuilder};
+use meshlake_hops::{SPANS_MAX, TraceHops};
+use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup};
+use object_store::ObjectStore;
+
+use super::correct::Places;
+use crate::fences::Fences;
+use crate::hops::hops_of;
+use crate::lookup::Lookups;
+use crate::trace_id::TraceId;
+
+/// Bytes for the footers of files that are looked into.
+const FENCES_BYTES: usize = 16 << 20;
+/// Spans of one trace that are held: of more, H takes the first ones.
+const HELD_MAX: usize = 2 * SPANS_MAX;
+
+/// Makes the rollups of lake files.
+pub struct HopRollups {
+    lookups: Arc<Lookups>,
+}
+
+impl std::fmt::Debug for HopRollups {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("HopRollups")
+    }
+}
+
+impl HopRollups {
+    /// For files in this object store, with as much memory for what is looked up as the configuration gives compaction.
+    ///
+    /// # Errors
+    /// If the memory can't be limited.
+    pub fn new(store: Arc<dyn ObjectStore>, config: &Config) -> Result<HopRollups, RollupError> {
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(config.compaction.memory_limit.as_usize(), 1.0).build()?;
+        Ok(HopRollups::with(store, Arc::new(runtime)))
+    }
+
+    fn with(store: Arc<dyn ObjectStore>, runtime: Arc<RuntimeEnv>) -> HopRollups {
+        HopRollups { lookups: Arc::new(Lookups { store, fences: Fences::new(FENCES_BYTES), runtime }) }
+    }
+}
+
+impl Rollups for HopRollups {
+    fn begin(&self, promoted: &Arc<Vec<Promoted>>) -> Box<dyn FileRollup> {
+        Box::new(HopRollup { lookups: self.lookups.clone(), promoted: promoted.clone(), sums: TraceSums::default() })
+    }
+}
+
+/// Sums of the hops of rows that come by trace.
+#[derive(Default)]
+pub(crate) struct TraceSums {
+    pub(crate) builder: RollupBuilder,
+    /// The traces, in the order of the rows.
+    pub(crate) ids: Vec<TraceId>,
+    worker: TraceHops,
+    /// Of the last trace, of which more may come.
+    held: Vec<RecordBatch>,
+}
+
+fn trace_at(rows: &RecordBatch, row: usize) -> Result<TraceId> {
+    let column = rows.column_by_name("trace_id").and_then(|column| column.as_fixed_size_binary_opt());
+    let id = column.and_then(|column| TraceId::from_slice(column.value(row)));
+    id.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))
+}
+
+impl TraceSums {
+    /// Adds rows with the columns of [`crate::hops::SPAN_COLUMNS`] at least.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<()> {
+        let Some(end) = rows.num_rows().checked_sub(1) else { return Ok(()) };
+        let last = trace_at(rows, end)?;
+        let mut whole = end;
+        while whole > 0 && trace_at(rows, whole - 1)? == last {
+            whole -= 1;
+        }
+        if whole > 0 || self.held.first().is_some_and(|held| trace_at(held, 0).is_ok_and(|id| id != last)) {
+            self.held.push(rows.slice(0, whole));
+            self.sum()?;
+        }
+        if self.held.iter().map(RecordBatch::num_rows).sum::<usize>() < HELD_MAX {
+            self.held.push(rows.slice(whole, rows.num_rows() - whole));
+        }
+        Ok(())
+    }
+
+    /// Sums what is held.
+    pub(crate) fn sum(&mut self) -> Result<()> {
+        let TraceSums { builder, ids, worker, held } = self;
+        hops_of(held.iter(), worker, |id, hops, summary| {
+            builder.add_trace(id.0, hops, summary);
+            ids.push(id);
+            Ok(())
+        })?;
+        held.clear();
+        Ok(())
+    }
+}
+
+struct HopRollup {
+    lookups: Arc<Lookups>,
+    promoted: Arc<Vec<Promoted>>,
+    sums: TraceSums,
+}
+
+#[async_trait]
+impl FileRollup for HopRollup {
+    fn add(&mut self, rows: &RecordBatch) -> Result<(), RollupError> {
+        Ok(self.sums.add(rows)?)
+    }
+
+    async fn finish(mut self: Box<Self>, file: &Arc<SpanFile>, before: Vec<Arc<SpanFile>>) -> Result<StoredRollup, RollupError> {
+        self.sums.sum()?;
+        let TraceSums { mut builder, ids, .. } = self.sums;
+        let tenant = file.tenants.first().and_then(|tenant| Tenant::parse(tenant).ok()).ok_or("a file of no tenant")?;
+        let mut promotions = Promotions::default();
+        promotions.list = self.promoted;
+        let places = Places { lookups: self.lookups, tenant, promotions: Arc::new(promotions) };
+        let (files, shared) = shared(&ids, &before);
+        if !shared.is_empty() {
+            places.correct(&mut builder, &places.files(files), &places.files([file.clone()]), &shared).await?;
+        }
+        let rollup = builder.finish();
+        let (head, minutes) = rollup.encode();
+        Ok(StoredRollup { head, minutes, bounds: bounds(&rollup) })
+    }
+}
+
+/// Of the files those that may hold one of the traces, and of the traces those that one of them may hold; both as they stood.
+pub(crate) fn shared(ids: &[TraceId], files: &[Arc<SpanFile>]) -> (Vec<Arc<SpanFile>>, Vec<TraceId>) {
+    let (mut found, mut marks) = (Vec::new(), vec![false; ids.len()]);
+    for file in files {
+        let mut any = false;
+        for (id, mark) in ids.iter().zip(&mut marks) {
+            if file.traces.as_ref().is_none_or(|traces| traces.may_hold(&id.0)) {
+                (any, *mark) = (true, true);
+            }
+        }
+        found.extend(any.then(|| file.clone()));
+    }
+    let shared = ids.iter().zip(marks).filter(|(_, mark)| *mark).map(|(id, _)| *id).collect();
+    (found, shared)
+}
+
+/// The minutes that a rollup says anything about.
+fn bounds(rollup: &Rollup) -> [u64; 2] {
+    let parts = || rollup.parts.iter().filter(|part| part.last > 0);
+    [parts().map(|part| part.first).min().unwrap_or(0), parts().map(|part| part.last).max().unwrap_or(0)]
+}
