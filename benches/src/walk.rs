@@ -139,11 +139,11 @@ mod tests {
         assert_eq!(walk.walked(), 1_000);
     }
 
-    /// Scenario: two walks with one seed, and one with another. Guarantee: the same traces, and others.
+    /// Scenario: two walks over one mesh with one seed, and one with another. Guarantee: the same traces, and others.
     #[test]
     fn a_seed_makes_one_walk() {
         let traces = |seed| {
-            let mut walk = walk(MeshSize::Ordinary, seed);
+            let mut walk = Walk::new(Topology::new(MeshSize::Ordinary, 1).unwrap(), seed);
             (0..100).map(|_| walk.trace()).collect::<Vec<_>>()
         };
         assert_eq!(traces(5), traces(5));
