@@ -15,12 +15,18 @@
 //!                         Load: connections, in flight, rate  --->  Report: goodput, latency, CPU, memory
 //! ```
 //!
+//! For figures of large stores, a history of a mesh goes straight into a store in this process: a graph of services
+//! (topology), traces over it (walk), their spans (fleet), and the times that they would have (history).
+//!
 //! Ids are a pure function of the seed and a running number, and the number can be computed back from a span id. So all
 //! that was sent can be checked without having been stored, also by another process after a crash.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod chance;
 mod client;
+mod fleet;
+mod history;
 mod ids;
 mod load;
 mod mesh;
@@ -30,11 +36,15 @@ mod report;
 mod requests;
 mod spans;
 mod sql;
+mod store;
 mod tally;
+mod topology;
 mod verify;
+mod walk;
 mod wire;
 
 pub use client::{Connection, Outcome};
+pub use history::{History, Sent};
 pub use ids::Ids;
 pub use load::{Load, run};
 pub use mesh::Shape;
@@ -44,5 +54,7 @@ pub use report::{Report, ServerReport};
 pub use requests::Requests;
 pub use spans::{Lane, Traffic, TrafficSpan};
 pub use sql::Sql;
+pub use store::LocalStore;
 pub use tally::{Refusal, Tally};
+pub use topology::MeshSize;
 pub use verify::{Counts, Verdict, counts, read_acked, verify};

@@ -1,13 +1,10 @@
 //! A mesh by parameters: a tree of calls over many services, each hop seen by two proxies.
 
-use std::{ops::Range, rc::Rc};
-
 use anyhow::ensure;
-use opentelemetry_proto::tonic::trace::v1::Span;
 
 use crate::{
-    ids::mix,
-    spans::{Hop, Lane, Proxy, Side, Traffic, TrafficSpan},
+    fleet::{Call, Fleet},
+    spans::Traffic,
 };
 
 /// Hops of one trace at most.
@@ -16,26 +13,8 @@ const HOPS_MAX: usize = 10_000;
 /// Spans of one round aimed at most: about 30 MB encoded.
 const ROUND_SPANS: usize = 32_768;
 
-const WORDS: [&str; 16] = [
-    "cart",
-    "checkout",
-    "catalog",
-    "payment",
-    "shipping",
-    "currency",
-    "email",
-    "frontend",
-    "search",
-    "session",
-    "profile",
-    "inventory",
-    "pricing",
-    "reviews",
-    "ratings",
-    "orders",
-];
-const NAMESPACES: [&str; 4] = ["shop", "payments", "identity", "default"];
-const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
+/// Within so many microseconds of a round its traces end.
+const SPREAD: u64 = 1_000_000;
 
 /// The shape of a mesh. Every trace enters at a gateway, which calls one service; each service calls `fan_out` others, down
 /// to `depth` hops. So a trace has `1 + fan_out + … + fan_out^(depth-1)` hops and twice as many spans.
@@ -68,155 +47,23 @@ impl Shape {
             self.depth,
             self.fan_out,
         );
-        let mut mesh = Mesh::new(*self, hops, seed);
+        let tree: Vec<Call> = (0..hops).map(|node| self.node(node, hops)).collect();
+        let mut fleet = Fleet::new(self.services, seed);
         // A multiple of the request's size leaves no request half full, where that fits.
         let whole = spans_per_request * 200_usize.div_ceil(spans_per_request);
         let traces = whole.min((ROUND_SPANS / (2 * hops)).max(1));
-        (0..traces).for_each(|_| mesh.trace());
-        Ok(mesh.traffic)
+        (0..traces).for_each(|_| fleet.trace(&tree, SPREAD));
+        Ok(fleet.take())
+    }
+
+    /// A node of the tree, which is numbered breadth first.
+    fn node(&self, node: usize, hops: usize) -> Call {
+        let first = node * self.fan_out + 1;
+        Call { service: node % self.services, calls: (first..(first + self.fan_out).min(hops)).collect() }
     }
 
     fn hops(&self) -> usize {
         (0..self.depth).map(|level| self.fan_out.saturating_pow(level)).fold(0, usize::saturating_add)
-    }
-}
-
-struct Mesh {
-    shape: Shape,
-    hops: usize,
-    /// Gateway first, then the versions of each service; the lane of the same index is its exporter.
-    proxies: Vec<Proxy>,
-    /// For each service, its proxies.
-    versions: Vec<Vec<usize>>,
-    hosts: Vec<String>,
-    traffic: Traffic,
-    spans: u32,
-    random: u64,
-}
-
-/// A position in a trace's tree of calls.
-#[derive(Clone, Copy)]
-struct Call {
-    caller: usize,
-    parent: Option<u32>,
-    /// Position in the tree, breadth first: the children of `i` are `i * fan_out + 1 …`.
-    node: usize,
-    start: u64,
-}
-
-impl Mesh {
-    fn new(shape: Shape, hops: usize, seed: u64) -> Self {
-        let mut mesh = Self {
-            shape,
-            hops,
-            proxies: vec![gateway()],
-            versions: Vec::new(),
-            hosts: Vec::new(),
-            traffic: Traffic::default(),
-            spans: 0,
-            random: seed,
-        };
-        for index in 0..shape.services {
-            let versions = if index % 3 == 2 { 3 } else { 1 };
-            let first = mesh.proxies.len();
-            mesh.proxies.extend((1..=versions).map(|version| sidecar(index, version)));
-            mesh.versions.push((first..mesh.proxies.len()).collect());
-            let proxy = &mesh.proxies[first];
-            mesh.hosts.push(format!("{}.{}.svc.cluster.local", proxy.service, proxy.namespace));
-        }
-        let lanes = mesh.proxies.iter().map(|p| Lane { resource: p.resource(), scope: p.scope(), spans: Vec::new() });
-        mesh.traffic.lanes = lanes.collect();
-        mesh
-    }
-
-    fn trace(&mut self) {
-        let end = self.call(Call { caller: 0, parent: None, node: 0, start: 0 });
-        // Half as much again, for times are stretched; and traces of a round overlap as real ones do.
-        let start_before_end = end * 3 / 2 + self.below(1_000_000) * 1_000;
-        self.traffic.traces.push(start_before_end);
-    }
-
-    /// Adds both spans of a call and, between them, those of the calls that it causes. Returns its end.
-    fn call(&mut self, call: Call) -> u64 {
-        let service = call.node % self.shape.services;
-        let choice = self.below(self.versions[service].len() as u64) as usize;
-        let callee = self.versions[service][choice];
-        let (client, server) = (self.spans, self.spans + 1);
-        self.spans += 2;
-        let start = call.start + self.micros(50, 400);
-        let mut now = start + self.micros(200, 3_000);
-        let first = call.node * self.shape.fan_out + 1;
-        for node in first..(first + self.shape.fan_out).min(self.hops) {
-            now = self.call(Call { caller: callee, parent: Some(server), node, start: now });
-            now += self.micros(20, 500);
-        }
-        let end = now + self.micros(50, 400);
-        let side = if call.parent.is_none() { Side::Root } else { Side::Client };
-        let (client_span, server_span) = self.hop(service, call, callee, side);
-        self.add(call.caller, client_span, client, call.parent, call.start..end);
-        self.add(callee, server_span, server, Some(client), start..now);
-        end
-    }
-
-    fn hop(&mut self, service: usize, call: Call, callee: usize, side: Side) -> (Rc<Span>, Rc<Span>) {
-        let item = self.below(1_000);
-        let failed = self.below(100) == 0;
-        let (request_size, response_size) = (self.below(64) as u32 * 16, self.below(4096) as u32);
-        let host = &self.hosts[service];
-        let (url, user_agent) = match side {
-            Side::Root => (format!("http://shop.example.com/{}/{item}", self.proxies[callee].service), "curl/8.5.0"),
-            _ => (format!("http://{host}:9080/api/v1/items/{item}"), "-"),
-        };
-        let hop = Hop {
-            host,
-            url: &url,
-            peer_address: &self.proxies[call.caller].address,
-            user_agent,
-            request_size,
-            response_size,
-            status_code: if failed { 503 } else { 200 },
-        };
-        (Rc::new(self.proxies[call.caller].span(side, &hop)), Rc::new(self.proxies[callee].span(Side::Server, &hop)))
-    }
-
-    fn add(&mut self, proxy: usize, span: Rc<Span>, number: u32, parent: Option<u32>, time: Range<u64>) {
-        let trace = self.traffic.traces.len() as u32;
-        self.traffic.lanes[proxy].spans.push(TrafficSpan { span, trace, number, parent, start: time.start, end: time.end });
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.random) % bound
-    }
-
-    /// Some whole microseconds, in nanoseconds.
-    fn micros(&mut self, least: u64, most: u64) -> u64 {
-        (least + self.below(most - least)) * 1_000
-    }
-}
-
-fn gateway() -> Proxy {
-    Proxy {
-        role: "router",
-        address: "10.0.0.1".into(),
-        pod: "istio-ingressgateway-7d9f6c5b8-x0kqz".into(),
-        service: "istio-ingressgateway".into(),
-        namespace: "istio-system".into(),
-        version: "latest".into(),
-        zone: ZONES[0],
-    }
-}
-
-fn sidecar(index: usize, version: usize) -> Proxy {
-    let service = format!("{}-{index:03}", WORDS[index % WORDS.len()]);
-    Proxy {
-        role: "sidecar",
-        address: format!("10.{version}.{}.{}", index / 250, index % 250 + 1),
-        pod: format!("{service}-v{version}-7d9f6c5b8-x{index:03}q"),
-        service,
-        namespace: NAMESPACES[index % NAMESPACES.len()].into(),
-        version: format!("v{version}"),
-        zone: ZONES[(index + version) % ZONES.len()],
     }
 }
 
@@ -227,6 +74,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::spans::TrafficSpan;
 
     const SHAPE: Shape = Shape { services: 12, depth: 3, fan_out: 2 };
 

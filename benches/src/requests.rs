@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Context, ensure};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
@@ -130,6 +130,13 @@ impl Requests {
         for span in &slot.spans {
             self.write_span(span, round, round_end, out);
         }
+    }
+
+    /// Request `index` as [`Requests::write`] writes it, without the header.
+    pub(crate) fn body(&self, index: u64, round_end: u64) -> Bytes {
+        let mut framed = BytesMut::new();
+        self.write(index, round_end, &mut framed);
+        framed.freeze().slice(FRAME_HEADER..)
     }
 
     fn write_span(&self, span: &SpanSlot, round: u64, round_end: u64, out: &mut [u8]) {

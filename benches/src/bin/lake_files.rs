@@ -6,19 +6,15 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Parser;
 use futures::TryStreamExt;
-use meshlake_benches::recorded;
-use meshlake_collector::Decoder;
+use meshlake_benches::{LocalStore, recorded};
 use meshlake_config::{Config, Tenant};
-use meshlake_query::{Engine, HopRollups, SqlConditions, TraceId};
-use meshlake_storage::{Content, Encoding, Frame, LocalDisk, Metrics, Store, open_object_store};
-use prometheus_client::registry::Registry;
+use meshlake_query::{Engine, TraceId};
 use prost::Message;
 use serde_json::Value;
 
@@ -51,64 +47,28 @@ fn config(folder: &Path) -> Config {
     config
 }
 
-/// A store, and what it counts.
-struct Opened {
-    store: Arc<Store>,
-    registry: Registry,
+/// Takes requests in and waits until they are in the lake.
+async fn add(opened: &LocalStore, bodies: &[Bytes]) -> anyhow::Result<()> {
+    for body in bodies {
+        opened.offer(body.clone())?.await??;
+    }
+    let began = Instant::now();
+    while !opened.is_in_lake()? {
+        ensure!(began.elapsed() < Duration::from_secs(60), "the spans are not in the lake after a minute");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
-async fn open(config: &Config) -> anyhow::Result<Opened> {
-    let disk = Arc::new(LocalDisk);
-    let objects = open_object_store(config, disk.clone())?;
-    let mut registry = Registry::default();
-    let metrics = Metrics::new(&mut registry);
-    let rollups = Arc::new(HopRollups::new(objects.clone(), config).map_err(anyhow::Error::from_boxed)?);
-    let (decoder, conditions) = (Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()));
-    let store = Store::open(config, disk, objects, decoder, conditions, rollups, metrics).await?;
-    while !store.health().ready {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(Opened { store, registry })
-}
-
-impl Opened {
-    /// Takes requests in and waits until they are in the lake.
-    async fn add(&self, bodies: &[Bytes]) -> anyhow::Result<()> {
-        for body in bodies {
-            let frame = Frame {
-                tenant: Tenant::default(),
-                content: Content::Protobuf,
-                encoding: Encoding::Identity,
-                received: SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64,
-                body: body.clone(),
-            };
-            self.store.append(frame)?.await??;
-        }
-        let began = Instant::now();
-        loop {
-            let snapshot = self.store.snapshot()?;
-            if snapshot.live.is_empty() && snapshot.files.iter().all(|file| file.is_in_lake()) {
-                return Ok(());
-            }
-            ensure!(began.elapsed() < Duration::from_secs(60), "the spans are not in the lake after a minute");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Count and sum of the commits so far, seconds.
-    fn commits(&self) -> anyhow::Result<(f64, f64)> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        let number = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).with_context(|| name.to_owned())
-        };
-        Ok((number("meshlake_lake_commit_seconds_count")?, number("meshlake_lake_commit_seconds_sum")?))
-    }
-
-    async fn close(self) -> anyhow::Result<()> {
-        Ok(tokio::task::spawn_blocking(move || self.store.close()).await?)
-    }
+/// Count and sum of the commits so far, seconds.
+fn commits(opened: &LocalStore) -> anyhow::Result<(f64, f64)> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &opened.registry)?;
+    let number = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).with_context(|| name.to_owned())
+    };
+    Ok((number("meshlake_lake_commit_seconds_count")?, number("meshlake_lake_commit_seconds_sum")?))
 }
 
 /// The last version of the table's log, and its line that adds a file.
@@ -187,23 +147,23 @@ async fn measure(cli: &Cli, files: usize, bodies: &[Bytes]) -> anyhow::Result<()
     let folder = tempfile::tempdir()?;
     let config = config(folder.path());
     let (first, rest) = bodies.split_at(bodies.len() / 2);
-    let opened = open(&config).await?;
-    opened.add(first).await?;
+    let opened = LocalStore::open(&config).await?;
+    add(&opened, first).await?;
     opened.close().await?;
     multiply(&folder.path().join("store"), files)?;
     let began = Instant::now();
-    let opened = open(&config).await?;
+    let opened = LocalStore::open(&config).await?;
     let opening = began.elapsed().as_secs_f64() * 1e3;
     let snapshot = opened.store.snapshot()?;
     ensure!(snapshot.files.len() > files, "{} files", snapshot.files.len());
     let newest = snapshot.files.iter().map(|file| file.start_max).max().unwrap_or_default();
     let engine = Engine::new(opened.store.clone(), &config.query)?;
     let (sql, lookup) = plans(&engine, cli.plans, newest - 900_000_000).await?;
-    let before = opened.commits()?;
+    let before = commits(&opened)?;
     for part in rest.chunks(rest.len().div_ceil(cli.commits)) {
-        opened.add(part).await?;
+        add(&opened, part).await?;
     }
-    let after = opened.commits()?;
+    let after = commits(&opened)?;
     let commit = (after.1 - before.1) / (after.0 - before.0) * 1e3;
     println!(
         "{files} files: open {opening:.0} ms, plan of a query of 15 minutes {sql:.2} ms, lookup of a trace that no file holds {lookup:.3} ms, commit {commit:.2} ms (mean of {})",
