@@ -48,6 +48,7 @@ mod schema;
 mod snapshot;
 mod sorted;
 mod store;
+mod trace_index;
 mod writer;
 
 pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
