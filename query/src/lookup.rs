@@ -104,10 +104,11 @@ impl Lookups {
             tokio::task::yield_now().await;
         }
         let keys: Vec<[u8; 16]> = wanted.ids.iter().map(|id| id.0).collect();
-        let files: Vec<_> = snapshot.files.of_traces(&keys).filter(|file| may_hold(file, tenant)).cloned().collect();
-        let tasks = files.into_iter().map(|file| {
+        let mut files = snapshot.files.of_traces(&keys);
+        files.retain(|(file, _)| may_hold(file, tenant));
+        let tasks = files.into_iter().map(|(file, ids)| {
             let (lookups, wanted, promotions) = (self.clone(), wanted.clone(), snapshot.promotions.clone());
-            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &file, &promotions).await }).join().await }
+            async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &ids, &file, &promotions).await }).join().await }
         });
         let mut tasks = stream::iter(tasks).buffer_unordered(FILES_AT_ONCE);
         while let Some(found) = tasks.next().await {
@@ -128,13 +129,12 @@ impl Lookups {
         snapshot.live.iter().map(|live| of_batch(&live.batch)).collect()
     }
 
-    async fn of_file(&self, wanted: &Wanted, file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
+    /// The wanted rows of a file, which may hold the ids at these positions.
+    async fn of_file(&self, wanted: &Wanted, ids: &[usize], file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
-        // Of many ids nearly every file may hold one: only those are looked for that this one may hold.
-        let may_be_here = |id: &&TraceId| file.traces.as_ref().is_none_or(|traces| traces.may_hold(&id.0));
-        let ids: Vec<TraceId> = wanted.ids.iter().filter(may_be_here).copied().collect();
+        let ids: Vec<TraceId> = ids.iter().map(|position| wanted.ids[*position]).collect();
         let rows = self.rows(wanted, &ids, file, &mut reader).await?;
         self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
         Ok(found)

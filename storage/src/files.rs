@@ -1,18 +1,22 @@
-//! The committed files of a snapshot, by day, so that a query leaves out most of them without a look at each.
+//! The committed files of a snapshot, by day and by their traces, so that a query leaves out most of them without a look at each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::lake::TraceFilter;
+use crate::lake::key;
 use crate::snapshot::SpanFile;
+use crate::trace_index::TraceIndex;
 
 const DAY: i64 = 24 * 3_600_000_000;
 
-/// Files by the day of their window. A change copies the day that it is of, and shares the others with earlier snapshots.
+/// Files by the day of their window, and by their traces. A change copies the day that it is of, and shares the others with earlier
+/// snapshots.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Those without a window under none.
     days: BTreeMap<Option<i64>, Arc<Day>>,
+    /// The same files.
+    traces: TraceIndex,
 }
 
 /// The files of a day.
@@ -23,8 +27,6 @@ pub struct Day {
     /// Latest start of a span, microseconds.
     pub start_max: i64,
     files: Vec<Arc<SpanFile>>,
-    /// Of the file at the same place: what a lookup asks of every file, in one piece of memory.
-    traces: Vec<Option<Arc<TraceFilter>>>,
 }
 
 impl Day {
@@ -32,7 +34,6 @@ impl Day {
         Day {
             start_min: files.iter().map(|file| file.start_min).min().unwrap_or(i64::MAX),
             start_max: files.iter().map(|file| file.start_max).max().unwrap_or(i64::MIN),
-            traces: files.iter().map(|file| file.traces.clone()).collect(),
             files,
         }
     }
@@ -60,14 +61,12 @@ impl Files {
         days.flat_map(Day::files).filter(move |file| file.start_min < end && file.start_max >= start)
     }
 
-    /// Those that may hold one of the traces, by their filters.
-    pub fn of_traces<'a>(&'a self, ids: &[[u8; 16]]) -> impl Iterator<Item = &'a Arc<SpanFile>> {
-        let keys: Vec<u64> = ids.iter().map(|id| crate::lake::key(id)).collect();
-        let may_hold = move |traces: &Option<Arc<TraceFilter>>| {
-            traces.as_ref().is_none_or(|traces| keys.iter().any(|key| traces.may_hold_key(*key)))
-        };
-        let files = self.days().flat_map(|day| day.traces.iter().zip(&day.files));
-        files.filter(move |(traces, _)| may_hold(traces)).map(|(_, file)| file)
+    /// Those that may hold one of the traces, by their filters, each with the positions in `ids` of those traces, ascending.
+    pub fn of_traces(&self, ids: &[[u8; 16]]) -> Vec<(Arc<SpanFile>, Vec<usize>)> {
+        let keys: Vec<u64> = ids.iter().map(|id| key(id)).collect();
+        let mut found = Vec::new();
+        self.traces.matches(&keys, i64::MIN..i64::MAX, |file, positions| found.push((file.clone(), positions.to_vec())));
+        found
     }
 
     /// How many there are.
@@ -97,15 +96,18 @@ impl Files {
         remove: impl IntoIterator<Item = &'a SpanFile>,
     ) {
         let mut days = BTreeMap::new();
+        let (mut come, mut gone) = (Vec::new(), Vec::new());
         for file in remove {
-            self.files_of(file, &mut days).retain(|known| known.path != file.path);
+            gone.extend(self.files_of(file, &mut days).extract_if(.., |known| known.path == file.path));
         }
         for file in add {
             let files = self.files_of(&file, &mut days);
             if files.iter().all(|known| known.path != file.path) {
+                come.push(file.clone());
                 files.push(file);
             }
         }
+        self.traces.change(come, &gone);
         for (day, files) in days {
             if files.is_empty() {
                 self.days.remove(&day);
@@ -118,11 +120,16 @@ impl Files {
 
 impl FromIterator<Arc<SpanFile>> for Files {
     fn from_iter<T: IntoIterator<Item = Arc<SpanFile>>>(files: T) -> Files {
+        let mut files: Vec<Arc<SpanFile>> = files.into_iter().collect();
+        // So that filters that are asked together are of files of about one time.
+        files.sort_by_key(|file| file.start_min);
         let mut days = BTreeMap::<Option<i64>, Vec<Arc<SpanFile>>>::new();
-        for file in files {
-            days.entry(Files::day(&file)).or_default().push(file);
+        for file in &files {
+            days.entry(Files::day(file)).or_default().push(file.clone());
         }
-        Files { days: days.into_iter().map(|(day, files)| (day, Arc::new(Day::new(files)))).collect() }
+        let mut traces = TraceIndex::default();
+        traces.change(files, &[]);
+        Files { days: days.into_iter().map(|(day, files)| (day, Arc::new(Day::new(files)))).collect(), traces }
     }
 }
 
@@ -138,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lake::key;
+    use crate::lake::TraceFilter;
 
     /// A file of one trace, with or without a filter.
     fn file(number: u8, start: i64, window: Option<i64>, filtered: bool) -> Arc<SpanFile> {
@@ -189,8 +196,9 @@ mod tests {
             let between = list.iter().filter(|file| file.start_min < end && file.start_max >= start);
             prop_assert_eq!(paths(files.between(start, end)), paths(between));
             let ids: Vec<[u8; 16]> = wanted.iter().map(|number| [*number; 16]).collect();
-            let of_traces = list.iter().filter(|file| file.traces.as_ref().is_none_or(|traces| ids.iter().any(|id| traces.may_hold(id))));
-            prop_assert_eq!(paths(files.of_traces(&ids)), paths(of_traces));
+            let may_hold = |file: &SpanFile, id| file.traces.as_ref().is_none_or(|traces| traces.may_hold(id));
+            let of_traces = list.iter().filter(|file| ids.iter().any(|id| may_hold(file, id)));
+            prop_assert_eq!(paths(files.of_traces(&ids).iter().map(|(file, _)| file)), paths(of_traces));
         }
     }
 }

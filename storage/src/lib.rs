@@ -48,6 +48,7 @@ mod schema;
 mod snapshot;
 mod sorted;
 mod store;
+mod trace_index;
 mod writer;
 
 pub use attributes::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Place, Source, places};
@@ -63,7 +64,7 @@ pub use ingest::{Accepted, Answer, Decode, Refused};
 pub use lake::{
     Compaction, CompactionState, CompactionStatus, Condition, Conditions, DeletionError, Deletions, FileRollup, LakeError,
     LoneCompactor, OperationCount, Receipt, Rewritten, RollupError, Rollups, Selection, Stop, StoredRollup, Summary, TRACE_MAX,
-    TraceFilter,
+    TraceFilter, trace_key,
 };
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};

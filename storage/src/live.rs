@@ -178,6 +178,9 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Live {
     state: RwLock<State>,
+    /// Files are changed one change after the other, beside the state: to interleave the filters of large ones takes a while,
+    /// for which nobody else waits.
+    changing: Mutex<()>,
     shards: usize,
     /// Bytes of requests that are durable and not decoded yet.
     pending: AtomicU64,
@@ -195,6 +198,7 @@ impl Live {
                 files: Arc::new(files.into_iter().collect()),
                 promotions: Arc::new(promotions),
             }),
+            changing: Mutex::default(),
             shards,
             pending: AtomicU64::new(0),
             flush_soon: AtomicBool::new(false),
@@ -220,10 +224,10 @@ impl Live {
 
     /// Puts the committed files of a generation in its place.
     pub(crate) fn replace(&self, number: u64, files: impl IntoIterator<Item = SpanFile>) {
-        let mut state = self.state.write();
-        state.generations.retain(|generation| generation.number != number);
-        state.committed = number.max(state.committed);
-        Arc::make_mut(&mut state.files).extend(files.into_iter().map(Arc::new));
+        self.change(files.into_iter().map(Arc::new), [], |state| {
+            state.generations.retain(|generation| generation.number != number);
+            state.committed = number.max(state.committed);
+        });
     }
 
     /// Adds files that are not there yet and takes others out, in one step.
@@ -233,9 +237,23 @@ impl Live {
         remove: impl IntoIterator<Item = &'a SpanFile>,
         promotions: Promotions,
     ) {
+        self.change(add, remove, |state| state.promotions = Arc::new(promotions));
+    }
+
+    /// Changes the files and something else, in one step.
+    fn change<'a>(
+        &self,
+        add: impl IntoIterator<Item = Arc<SpanFile>>,
+        remove: impl IntoIterator<Item = &'a SpanFile>,
+        other: impl FnOnce(&mut State),
+    ) {
+        let _alone = self.changing.lock();
+        let before = self.state.read().files.clone();
+        let mut files = Files::clone(&before);
+        files.change(add, remove);
         let mut state = self.state.write();
-        Arc::make_mut(&mut state.files).change(add, remove);
-        state.promotions = Arc::new(promotions);
+        state.files = Arc::new(files);
+        other(&mut state);
     }
 
     /// The oldest generation that is not committed.
@@ -400,6 +418,20 @@ mod tests {
         live.replace(number, []);
         let after = live.snapshot().unwrap();
         assert_eq!((before.live.len(), after.live.len(), live.bytes()), (1, 0, 0));
+    }
+
+    /// Scenario: several threads add files at once. Guarantee: none is lost.
+    #[test]
+    fn changes_of_files_do_not_cross() {
+        let live = Live::new(Vec::new(), Promotions::default(), 1);
+        let file = |path: u64| SpanFile { path: path.to_string(), ..SpanFile::default() };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let live = &live;
+                scope.spawn(move || (0..200).for_each(|number| live.replace(number, [file(thread * 1_000 + number)])));
+            }
+        });
+        assert_eq!(live.snapshot().unwrap().files.len(), 800);
     }
 
     /// Scenario: a segment could not be read to its end. Guarantee: its spans are live, and are never flushed.

@@ -10,7 +10,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use meshlake_config::{Config, Tenant};
 use meshlake_hops::rollup::{Rollup, RollupBuilder};
 use meshlake_hops::{SPANS_MAX, TraceHops};
-use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup};
+use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup, trace_key};
 use object_store::ObjectStore;
 
 use super::correct::Places;
@@ -136,13 +136,13 @@ impl FileRollup for HopRollup {
 
 /// Of the files those that may hold one of the traces, and of the traces those that one of them may hold; both as they stood.
 pub(crate) fn shared(ids: &[TraceId], files: &[Arc<SpanFile>]) -> (Vec<Arc<SpanFile>>, Vec<TraceId>) {
+    let keys: Vec<u64> = ids.iter().map(|id| trace_key(&id.0)).collect();
     let (mut found, mut marks) = (Vec::new(), vec![false; ids.len()]);
     for file in files {
-        let mut any = false;
-        for (id, mark) in ids.iter().zip(&mut marks) {
-            if file.traces.as_ref().is_none_or(|traces| traces.may_hold(&id.0)) {
-                (any, *mark) = (true, true);
-            }
+        let mut any = file.traces.is_none();
+        match &file.traces {
+            Some(traces) => traces.select_keys(&keys, |position| (any, marks[position]) = (true, true)),
+            None => marks.fill(true),
         }
         found.extend(any.then(|| file.clone()));
     }

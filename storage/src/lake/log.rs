@@ -71,7 +71,11 @@ impl Unseen {
         let later: Vec<&LakeFile> =
             state.files.values().filter(|file| file.file.version.is_some_and(|version| version >= self.from)).collect();
         add.iter().zip(&self.traces).any(|((added, _), traces)| {
-            let may_hold = |file: &SpanFile| file.traces.as_ref().is_none_or(|filter| traces.iter().any(|key| filter.may_hold_key(*key)));
+            let may_hold = |file: &SpanFile| {
+                let mut any = file.traces.is_none();
+                file.traces.iter().for_each(|filter| filter.select_keys(traces, |_| any = true));
+                any
+            };
             later.iter().any(|file| file.file.tenants == added.file.tenants && may_hold(&file.file))
         })
     }
