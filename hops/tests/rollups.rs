@@ -261,7 +261,8 @@ proptest! {
 #[test]
 fn golden_rollup() {
     let spans = common::pair();
-    let scattered: Vec<Scattered> = vec![spans.iter().map(|span| (*span, 1)).collect(), spans.iter().zip([0, 1]).map(|(span, file)| (*span, file)).collect()];
+    let scattered: Vec<Scattered> =
+        vec![spans.iter().map(|span| (*span, 1)).collect(), spans.iter().zip([0, 1]).map(|(span, file)| (*span, file)).collect()];
     let (head, minutes) = rollups(&scattered)[1].encode();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let golden = include_str!("golden/rollup-v1.txt");

@@ -31,7 +31,7 @@ use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
-use crate::rollups::FileRollups;
+use crate::rollups::{FileRollups, Summed};
 use crate::search::{Search, SearchPage};
 use crate::services::{OperationSummary, ServiceSummary};
 use crate::session::{Sessions, plan_sql, store_url};
@@ -283,7 +283,9 @@ impl Inner {
         let table = SpansTable::new(tenant.clone(), snapshot.clone(), store_url()?, self.lookups.store.clone(), metadata);
         let table = Arc::new(table);
         let traces = Traces { tenant: tenant.clone(), snapshot: snapshot.clone(), lookups: self.lookups.clone() };
-        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces.clone())))?;
+        let (lookups, rollups) = (self.lookups.clone(), self.rollups.clone());
+        let summed = Summed { tenant: tenant.clone(), snapshot: snapshot.clone(), lookups, rollups };
+        let state = self.sessions.open(table.clone(), Arc::new(HopsTable::new(table.clone(), traces.clone())), &summed)?;
         Ok(View {
             tenant: tenant.clone(),
             snapshot,
@@ -292,7 +294,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
-            rollups: self.rollups.clone(),
+            summed,
             traces,
             max_rows: self.max_rows,
         })

@@ -1,6 +1,6 @@
 //! Where a query runs: one DataFusion session a query, over what all queries share.
 //!
-//! A session knows the tables `spans` and `hops` of one tenant and nothing else: no files, no URLs, no other catalogs (P8). Memory for
+//! A session knows the tables `spans`, `hops` and their sums of one tenant and nothing else: no files, no URLs, no other catalogs (P8). Memory for
 //! all queries comes from one pool and nothing spills to disk, so a query that needs more ends with an error (P6).
 
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use object_store::ObjectStore;
 
 use crate::attribute::{self, AttributeFunction};
 use crate::hops::HopsTable;
+use crate::rollups::{Grouping, RollupTable, STEPS, Summed};
 use crate::spans::SpansTable;
 use crate::yielding::GiveWay;
 
@@ -60,11 +61,17 @@ impl Sessions {
         self.template.runtime_env()
     }
 
-    /// A session that sees the tables `spans` and `hops`.
-    pub(crate) fn open(&self, spans: Arc<SpansTable>, hops: Arc<HopsTable>) -> Result<SessionState> {
+    /// A session that sees the tables of one tenant.
+    pub(crate) fn open(&self, spans: Arc<SpansTable>, hops: Arc<HopsTable>, summed: &Summed) -> Result<SessionState> {
         let schema = MemorySchemaProvider::new();
         schema.register_table(SPANS.to_owned(), spans)?;
         schema.register_table(HOPS.to_owned(), hops)?;
+        for (name, grouping) in Grouping::ALL {
+            for (end, step) in STEPS {
+                let table = RollupTable::new(summed.clone(), grouping, step);
+                schema.register_table(format!("{name}_{end}"), Arc::new(table))?;
+            }
+        }
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();

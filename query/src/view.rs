@@ -17,7 +17,7 @@ use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_summaries::FileSummaries;
 use crate::hops::{Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
-use crate::rollups::FileRollups;
+use crate::rollups::Summed;
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
@@ -31,7 +31,7 @@ pub(crate) struct View {
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) summaries: Arc<FileSummaries<Summary>>,
     pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
-    pub(crate) rollups: Arc<FileRollups>,
+    pub(crate) summed: Summed,
     pub(crate) traces: Traces,
     pub(crate) max_rows: u64,
 }

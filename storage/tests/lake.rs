@@ -200,7 +200,8 @@ async fn what_is_merged_before_it_left_memory_counts_once() {
     wait_until("an answer is lost", || unsteady.lost_answers.load(Ordering::SeqCst) == 0).await;
     let metrics = Metrics::new(&mut Registry::default());
     let config = compacting(folder.path(), Duration::ZERO);
-    let (compactor, _stop) = LoneCompactor::open(&config, files.clone(), Arc::new(Blocks), Arc::new(Blocks), metrics).await.unwrap();
+    let (compactor, _stop) =
+        LoneCompactor::open(&config, files.clone(), Arc::new(Blocks), Arc::new(Blocks), metrics).await.unwrap();
     tokio::task::spawn_blocking(|| compactor.run_once()).await.unwrap().unwrap();
     let rows = || {
         let snapshot = store.snapshot().unwrap();

@@ -112,7 +112,8 @@ fn compactor() {
     let meets = AtomicBool::new(std::env::var_os(MEETS).is_some());
     let files = Arc::new(Meeting { inner, ledger: Ledger::in_folder(&folder), meets });
     let metrics = Metrics::new(&mut Registry::default());
-    let (compactor, _stop) = runtime.block_on(LoneCompactor::open(&config, files, Arc::new(Blocks), Arc::new(Blocks), metrics)).unwrap();
+    let (compactor, _stop) =
+        runtime.block_on(LoneCompactor::open(&config, files, Arc::new(Blocks), Arc::new(Blocks), metrics)).unwrap();
     compactor.run_once().unwrap();
 }
 

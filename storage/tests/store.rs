@@ -414,10 +414,17 @@ async fn closing_ends_a_replay_that_waits() {
     config.live.memory_limit = ByteSize::bytes(1);
     let registry = &mut prometheus_client::registry::Registry::default();
     let metrics = meshlake_storage::Metrics::new(registry);
-    let store =
-        Store::open(&config, local(), objects.clone(), Arc::new(common::blocks::Blocks), Arc::new(common::blocks::Blocks), Arc::new(common::blocks::Blocks), metrics)
-            .await
-            .unwrap();
+    let store = Store::open(
+        &config,
+        local(),
+        objects.clone(),
+        Arc::new(common::blocks::Blocks),
+        Arc::new(common::blocks::Blocks),
+        Arc::new(common::blocks::Blocks),
+        metrics,
+    )
+    .await
+    .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!store.health().ready);
     assert!(store.append(request(11)).is_err());

@@ -54,7 +54,9 @@ async fn start(times: Times, body_timeout: Duration) -> Server {
     let objects = open_object_store(&config, Arc::new(LocalDisk)).unwrap();
     let metrics = meshlake_storage::Metrics::new(&mut registry);
     let decoder = Arc::new(Decoder::new(&config));
-    let store = Store::open(&config, Arc::new(LocalDisk), objects, decoder, Arc::new(NoConditions), Arc::new(NoRollups), metrics).await.unwrap();
+    let store = Store::open(&config, Arc::new(LocalDisk), objects, decoder, Arc::new(NoConditions), Arc::new(NoRollups), metrics)
+        .await
+        .unwrap();
     while !store.health().ready {
         sleep(Duration::from_millis(5)).await;
     }

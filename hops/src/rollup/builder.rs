@@ -121,7 +121,9 @@ impl RollupBuilder {
     /// stand with the first of them.
     fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: i64) {
         let mut marks = std::mem::take(&mut self.marks);
-        marks.extend(hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)));
+        marks.extend(
+            hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)),
+        );
         let key = |place: usize| RollupKey::of(&hops[place]);
         marks.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(&key(*y))));
         for of_edge in marks.chunk_by(|(a, x), (b, y)| a == b && key(*x).edge() == key(*y).edge()) {
@@ -152,8 +154,7 @@ impl RollupBuilder {
 impl PartBuilder {
     fn finish(mut self, numbers: &[u32]) -> Part {
         let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
-        let mut rows: Vec<Row> =
-            rows.map(|((minute, key), measures)| ((minute, numbers[key as usize]), measures)).collect();
+        let mut rows: Vec<Row> = rows.map(|((minute, key), measures)| ((minute, numbers[key as usize]), measures)).collect();
         rows.sort_unstable_by_key(|(row, _)| *row);
         self.left_out.retain(|_, left_out| *left_out != LeftOut::default());
         let mut totals = BTreeMap::<u32, Measures>::new();

@@ -227,7 +227,9 @@ impl Measures {
 
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
-        size_of::<Measures>() + self.retracted.len() * 16 + [&self.caller.latency, &self.callee.latency, &self.network].map(Latencies::bytes).iter().sum::<usize>()
+        size_of::<Measures>()
+            + self.retracted.len() * 16
+            + [&self.caller.latency, &self.callee.latency, &self.network].map(Latencies::bytes).iter().sum::<usize>()
     }
 
     /// Zeroes it, and keeps its memory.

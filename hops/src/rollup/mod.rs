@@ -18,12 +18,11 @@ mod part;
 mod sums;
 mod time;
 
-
 pub use builder::RollupBuilder;
 pub use format::FormatError;
 pub use keys::RollupKey;
 pub use latencies::Latencies;
 pub use measures::{Best, Count, Measures, SideMeasures};
 pub use part::{Block, LeftOut, Part, Rollup};
-pub use sums::{Numbers, Sums};
+pub use sums::{Numbers, StepSums, Sums};
 pub use time::{MINUTE, minute};

@@ -1,5 +1,7 @@
 //! The sums of many rollups.
 
+use hashbrown::HashMap;
+
 use super::keys::{Keys, RollupKey};
 use super::measures::{Count, Measures};
 use super::part::Rollup;
@@ -49,5 +51,50 @@ impl Sums {
     pub fn rows(&self) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
         let rows = self.measures.iter().enumerate().filter(|(_, measures)| measures.count(Count::Requests) > 0);
         rows.map(|(number, measures)| (self.keys.key(number as u32), self.keys.ends_of(number as u32), measures))
+    }
+}
+
+/// Sums by step and key.
+#[derive(Clone, Debug, Default)]
+pub struct StepSums {
+    keys: Keys,
+    rows: HashMap<(u64, u32), Measures>,
+}
+
+impl StepSums {
+    /// Of nothing.
+    pub fn new() -> StepSums {
+        StepSums::default()
+    }
+
+    /// Adds the sums of a key of a rollup to those of a step, as if they were of the key that `of` makes of it. `numbers` is of that rollup and of
+    /// these sums alone, and begins empty.
+    pub fn add(
+        &mut self,
+        step: u64,
+        (rollup, numbers): (&Rollup, &mut Numbers),
+        key: u32,
+        measures: &Measures,
+        of: impl for<'a> Fn(RollupKey<'a>) -> RollupKey<'a>,
+    ) {
+        if numbers.0.is_empty() {
+            numbers.0.resize(rollup.keys(), None);
+        }
+        let number = *numbers.0[key as usize].get_or_insert_with(|| self.keys.number(&of(rollup.key(key))));
+        self.rows.entry((step, number)).or_default().merge(measures);
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        // With a few buckets in three histograms.
+        self.keys.bytes() + self.rows.len() * 2 * size_of::<Measures>()
+    }
+
+    /// Each step and key that has hops, by step and key.
+    pub fn rows(&self) -> Vec<(u64, RollupKey<'_>, &Measures)> {
+        let whole = self.rows.iter().filter(|(_, measures)| measures.count(Count::Requests) > 0);
+        let mut rows: Vec<_> = whole.map(|((step, key), measures)| (*step, self.keys.key(*key), measures)).collect();
+        rows.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        rows
     }
 }

@@ -71,7 +71,11 @@ impl EdgeTotals {
 
 fn side(measures: &SideMeasures) -> EdgeSide {
     let errors = measures.classes().map(|(class, count)| (class.as_str(), count)).collect();
-    EdgeSide { reports: u64::try_from(measures.reports).unwrap_or(0), errors, latency: Quantiles::of(&measures.latency.histogram()) }
+    EdgeSide {
+        reports: u64::try_from(measures.reports).unwrap_or(0),
+        errors,
+        latency: Quantiles::of(&measures.latency.histogram()),
+    }
 }
 
 /// Whether both are known and not the same.

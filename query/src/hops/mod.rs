@@ -15,7 +15,7 @@ mod rows;
 mod table;
 mod traces;
 
-pub use counts::HopCounts;
 pub(crate) use columns::SPAN_COLUMNS;
+pub use counts::HopCounts;
 pub(crate) use table::HopsTable;
 pub(crate) use traces::{TRACES_AT_ONCE, TraceRows, Traces, hops_of, ids};

@@ -37,7 +37,13 @@ impl Places {
     }
 
     /// Corrects `builder`, which has the hops of the spans in `own`, for those of the traces that spans in `before` are of, too.
-    pub(crate) async fn correct(&self, builder: &mut RollupBuilder, before: &Snapshot, own: &Snapshot, ids: &[TraceId]) -> Result<()> {
+    pub(crate) async fn correct(
+        &self,
+        builder: &mut RollupBuilder,
+        before: &Snapshot,
+        own: &Snapshot,
+        ids: &[TraceId],
+    ) -> Result<()> {
         let mut worker = TraceHops::new();
         for ids in ids.chunks(TRACES_AT_ONCE) {
             let earlier = self.rows(before, ids).await?;
@@ -54,7 +60,9 @@ impl Places {
 
 fn correct(builder: &mut RollupBuilder, worker: &mut TraceHops, earlier: &[FoundRows], own: &[FoundRows]) -> Result<()> {
     // In the order of these, each row's batch tells its file.
-    let batches = || earlier.iter().flat_map(|found| found.batches.iter().map(move |batch| (found.file.as_deref().unwrap_or_default(), batch)));
+    let batches = || {
+        earlier.iter().flat_map(|found| found.batches.iter().map(move |batch| (found.file.as_deref().unwrap_or_default(), batch)))
+    };
     let files: Vec<&str> = batches().map(|(file, _)| file).collect();
     let earlier = TraceRows::new(batches().map(|(_, batch)| batch))?;
     let own = TraceRows::new(own.iter().flat_map(|found| &found.batches))?;

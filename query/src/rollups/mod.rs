@@ -14,8 +14,10 @@
 mod correct;
 mod pieces;
 mod resident;
+mod table;
 mod writer;
 
-pub(crate) use pieces::{Detail, Piece, on_the_fly, pieces};
+pub(crate) use pieces::{Detail, Piece, Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
+pub(crate) use table::{Grouping, RollupTable, STEPS};
 pub use writer::HopRollups;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
 use futures::{StreamExt, stream};
+use meshlake_config::Tenant;
 use meshlake_hops::rollup::{Block, FormatError, LeftOut, MINUTE, Measures, Part, Rollup, RollupBuilder};
 use meshlake_hops::{Hop, Summary, TraceHops};
 use meshlake_storage::{Snapshot, SpanFile, TRACE_MAX};
 
 use super::correct::Places;
+use super::resident::FileRollups;
 use super::writer::shared;
 use crate::hops::{SPAN_COLUMNS, hops_of};
 use crate::lookup::Lookups;
@@ -99,10 +101,7 @@ pub(crate) async fn pieces(view: &View, range: TimeRange, detail: Detail) -> Res
         return on_the_fly(view, range, RollupBuilder::new()).await;
     };
     let (begin, end) = ((*minutes.start() as i64 - 1) * MICROS, *minutes.end() as i64 * MICROS);
-    let mut pieces = Collector { view, minutes, detail, places: places(view), pieces: Vec::new() };
-    pieces.files(range).await?;
-    pieces.live(range).await?;
-    let mut pieces = pieces.pieces;
+    let mut pieces = view.summed.minutes(minutes, detail).await?;
     for rest in [TimeRange { start: range.start, end: begin }, TimeRange { start: end, end: range.end }] {
         if rest.start < rest.end {
             pieces.extend(on_the_fly(view, rest, RollupBuilder::new()).await?);
@@ -123,12 +122,31 @@ pub(crate) async fn on_the_fly(view: &View, range: TimeRange, mut builder: Rollu
     Ok(Piece::all(Arc::new(builder.finish())).collect())
 }
 
-fn places(view: &View) -> Places {
-    Places { lookups: view.lookups.clone(), tenant: view.tenant.clone(), promotions: view.snapshot.promotions.clone() }
+/// What sums of one tenant in one snapshot are made of (P8).
+#[derive(Clone)]
+pub(crate) struct Summed {
+    pub(crate) tenant: Tenant,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) lookups: Arc<Lookups>,
+    pub(crate) rollups: Arc<FileRollups>,
 }
 
-struct Collector<'v> {
-    view: &'v View,
+impl Summed {
+    /// The pieces of some minutes.
+    pub(crate) async fn minutes(&self, minutes: RangeInclusive<u64>, detail: Detail) -> Result<Vec<Piece>> {
+        let micros = |minute: u64| i64::try_from(minute).unwrap_or(i64::MAX).saturating_mul(MICROS);
+        let range = TimeRange { start: micros(minutes.start().saturating_sub(1)), end: micros(*minutes.end()) };
+        let Summed { tenant, lookups, snapshot, .. } = self;
+        let places = Places { lookups: lookups.clone(), tenant: tenant.clone(), promotions: snapshot.promotions.clone() };
+        let mut collector = Collector { summed: self, minutes, detail, places, pieces: Vec::new() };
+        collector.files(range).await?;
+        collector.live(range).await?;
+        Ok(collector.pieces)
+    }
+}
+
+struct Collector<'s> {
+    summed: &'s Summed,
     minutes: RangeInclusive<u64>,
     detail: Detail,
     places: Places,
@@ -142,7 +160,7 @@ fn order(file: &SpanFile) -> (u64, &str) {
 
 impl Collector<'_> {
     async fn files(&mut self, range: TimeRange) -> Result<()> {
-        let View { snapshot, tenant, rollups, .. } = self.view;
+        let Summed { snapshot, tenant, rollups, .. } = self.summed;
         // Hops of a range are of spans in it, or corrected by spans that are no further from it than a trace is long.
         let near = |distance: i64| {
             let found = snapshot.files.between(range.start.saturating_sub(distance), range.end.saturating_add(distance));
@@ -159,7 +177,8 @@ impl Collector<'_> {
         ordered.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         let paths = rollups.paths(&snapshot.files);
         rollups.forget(&paths).await;
-        let mut without: HashSet<String> = near(TRACE_MAX).filter(|file| file.rollup.is_none()).map(|file| file.path.clone()).collect();
+        let mut without: HashSet<String> =
+            near(TRACE_MAX).filter(|file| file.rollup.is_none()).map(|file| file.path.clone()).collect();
         for (head, file) in heads {
             match head {
                 Some(head) if self.stored(&file, &head.0, &paths, &ordered).await? => {}
@@ -182,7 +201,7 @@ impl Collector<'_> {
         paths: &HashSet<String>,
         ordered: &[Arc<SpanFile>],
     ) -> Result<bool> {
-        let View { rollups, .. } = self.view;
+        let Summed { rollups, .. } = self.summed;
         let is_enough = |part: &Part| self.detail == Detail::Totals && is_within(part, &self.minutes);
         let rollup = if head.parts.iter().all(|part| is_enough(part) || !self.concerns(part)) {
             head.clone()
@@ -208,7 +227,7 @@ impl Collector<'_> {
 
     /// The spans that are in no file yet.
     async fn live(&mut self, range: TimeRange) -> Result<()> {
-        let View { snapshot, tenant, .. } = self.view;
+        let Summed { snapshot, tenant, .. } = self.summed;
         let rows = Lookups::live(snapshot, tenant, SPAN_COLUMNS)?;
         let (mut builder, mut ids) = (RollupBuilder::new(), Vec::new());
         hops_of(rows.iter(), &mut TraceHops::new(), |id, hops, summary| {

@@ -93,7 +93,12 @@ impl FileRollups {
     }
 
     /// The sums of a file without a rollup, with its minutes, and what corrects them where the files `before` have spans of the same traces.
-    pub(crate) async fn of_file(&self, places: &Places, file: &Arc<SpanFile>, before: &[Arc<SpanFile>]) -> Result<[Arc<Rollup>; 2]> {
+    pub(crate) async fn of_file(
+        &self,
+        places: &Places,
+        file: &Arc<SpanFile>,
+        before: &[Arc<SpanFile>],
+    ) -> Result<[Arc<Rollup>; 2]> {
         let made = self.made((places.tenant.clone(), file.path.clone(), None)).await;
         let mut made = made.lock().await;
         let alone = match &made.alone {

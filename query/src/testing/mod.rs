@@ -10,10 +10,10 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
-use meshlake_config::{Query, Tenant};
+use meshlake_config::{Config, Query, Tenant};
 use meshlake_storage::{
-    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Scope, Snapshot, SpanFile, ValueType, lake_schema,
-    promote,
+    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Rollups, Scope, Snapshot, SpanFile, ValueType,
+    lake_schema, promote,
 };
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -21,7 +21,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 use crate::condition::SqlConditions;
-use crate::{Engine, QueryError, SpanSource};
+use crate::{Engine, HopRollups, QueryError, SpanSource};
 
 pub(crate) use mesh::{mesh_rows, span};
 pub(crate) use rows::{SpanRow, batch, int, key_value, text};
@@ -95,6 +95,30 @@ impl TestSource {
             counter.finish().put(self.store.as_ref(), &path).await.unwrap();
         }
         self.put_file(path, rows, WriterProperties::default()).await;
+    }
+
+    /// Writes a lake file of the rows, which are of one tenant, with the sums of their hops beside it.
+    pub(crate) async fn add_summed_file(&mut self, rows: &[SpanRow]) {
+        let before = self.snapshot.files.clone();
+        let path = format!("lake/data/2026-01-01/{}.parquet", before.len());
+        self.put_file(path.clone(), rows, WriterProperties::default()).await;
+        let Some(file) = self.snapshot.files.iter().find(|file| file.path == path).cloned() else { return };
+        let mut rows = rows.to_vec();
+        rows.sort_by_key(|row| (row.trace, row.start));
+        let mut rollup = HopRollups::new(self.store.clone(), &Config::default()).unwrap().begin(&self.snapshot.promotions.list);
+        rows.chunks(37).for_each(|rows| rollup.add(&batch(rows)).unwrap());
+        let earlier = before.iter().filter(|other| other.is_in_lake() && other.tenants == file.tenants).cloned().collect();
+        let rollup = rollup.finish(&file, earlier).await.unwrap();
+        rollup.put(self.store.as_ref(), &path).await.unwrap();
+        let version = Some(before.len() as u64);
+        let summed = SpanFile { version, rollup: Some(rollup.bounds), ..(*file).clone() };
+        let files = before.iter().cloned().chain([Arc::new(summed)]);
+        self.snapshot.files = Arc::new(files.collect());
+    }
+
+    /// Takes a file out, as if it had never been.
+    pub(crate) fn remove_file(&mut self, path: &str) {
+        self.snapshot.files = Arc::new(self.snapshot.files.iter().filter(|file| file.path != path).cloned().collect());
     }
 
     async fn put_file(&mut self, path: String, rows: &[SpanRow], properties: WriterProperties) {

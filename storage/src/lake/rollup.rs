@@ -69,7 +69,10 @@ pub(crate) fn rollup_path(file: &str) -> Path {
 
 impl StoredRollup {
     /// Puts the rollup of a file that is about to be committed.
-    pub(crate) async fn put(&self, store: &dyn ObjectStore, file: &str) -> Result<(), RollupError> {
+    ///
+    /// # Errors
+    /// If the object store fails.
+    pub async fn put(&self, store: &dyn ObjectStore, file: &str) -> Result<(), RollupError> {
         let halves = [zstd::encode_all(&self.head[..], COMPRESSION)?, zstd::encode_all(&self.minutes[..], COMPRESSION)?];
         let mut bytes = Vec::with_capacity(HEADER + halves.iter().map(Vec::len).sum::<usize>());
         bytes.extend_from_slice(MAGIC);

@@ -87,8 +87,16 @@ pub fn local() -> Arc<dyn Disk> {
 
 /// Opens a store and waits until the journal is replayed.
 pub async fn open(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn ObjectStore>) -> Result<Arc<Store>, OpenError> {
-    let store =
-        Store::open(config, disk, objects, Arc::new(Blocks), Arc::new(Blocks), Arc::new(Blocks), Metrics::new(&mut Registry::default())).await?;
+    let store = Store::open(
+        config,
+        disk,
+        objects,
+        Arc::new(Blocks),
+        Arc::new(Blocks),
+        Arc::new(Blocks),
+        Metrics::new(&mut Registry::default()),
+    )
+    .await?;
     wait_until("the journal is replayed", || store.health().ready).await;
     Ok(store)
 }
