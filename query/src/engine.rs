@@ -27,6 +27,7 @@ use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
 use crate::graph::{self, Graph, GraphQuery};
+use crate::heatmap::{self, Heatmap, HeatmapQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
@@ -207,6 +208,16 @@ impl Engine {
     pub async fn latency(&self, tenant: &Tenant, query: &LatencyQuery) -> Result<Latency, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| latency::latency(&view, &query).await).await
+    }
+
+    /// How many requests of the range took how long, step by step.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`LatencyQuery::steps`] is, and for fewer than 4 or more than 200 buckets.
+    pub async fn heatmap(&self, tenant: &Tenant, query: &HeatmapQuery) -> Result<Heatmap, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| heatmap::heatmap(&view, &query).await).await
     }
 
     /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use meshlake_hops::{Histogram, Hop, Node};
 
 use crate::error::QueryError;
-use crate::graph::Quantiles;
 use crate::hops::HopCounts;
+use crate::quantile::Quantile;
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -31,12 +31,16 @@ pub struct LatencyQuery {
     pub operation: Option<String>,
     /// The callee's workload.
     pub workload: Option<String>,
+    /// The callee's namespace.
+    pub namespace: Option<String>,
     /// The callee's cluster.
     pub cluster: Option<String>,
     /// Who tells of them.
     pub side: LatencySide,
     /// What a series is of; one series of all without.
     pub group_by: Option<GroupBy>,
+    /// Which quantiles are answered.
+    pub quantiles: Vec<Quantile>,
 }
 
 /// Who tells of a request.
@@ -83,7 +87,7 @@ pub struct LatencySeries {
 }
 
 /// One step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LatencyPoint {
     /// The end of the step, which belongs to it; microseconds since the epoch.
     pub end: i64,
@@ -95,8 +99,8 @@ pub struct LatencyPoint {
     pub reports: u64,
     /// Those of which it tells that they failed.
     pub errors: u64,
-    /// Latencies that it tells, nanoseconds.
-    pub latency: Quantiles,
+    /// The quantiles of the latencies that it tells, nanoseconds, in the order in which they were asked for; none where it tells none.
+    pub latency: Vec<Option<u64>>,
 }
 
 impl LatencyQuery {
@@ -124,17 +128,18 @@ impl LatencyQuery {
     }
 
     /// Begin and end of a step.
-    fn bounds(&self, step: i64) -> (i64, i64) {
+    pub(crate) fn bounds(&self, step: i64) -> (i64, i64) {
         let begin = self.range.start + step * self.step;
         (begin, begin.saturating_add(self.step).min(self.range.end))
     }
 
     fn asks_for(&self, hop: &Hop<'_>) -> bool {
         let is = |asked: &Option<String>, part: &str| asked.as_deref().is_none_or(|asked| asked == part);
-        let Node { service, workload, cluster, .. } = hop.callee;
+        let Node { service, workload, namespace, cluster, .. } = hop.callee;
         is(&self.service, service)
             && is(&self.operation, hop.operation)
             && is(&self.workload, workload)
+            && is(&self.namespace, namespace)
             && is(&self.cluster, cluster)
     }
 
@@ -182,11 +187,20 @@ impl FromStr for GroupBy {
 
 /// The hops of one group in one step.
 #[derive(Default)]
-struct Totals {
+pub(crate) struct Totals {
     requests: u64,
     reports: u64,
     errors: u64,
-    latency: Histogram,
+    pub(crate) latency: Histogram,
+}
+
+/// The hops of each group, by step.
+pub(crate) struct Groups {
+    /// By name, empty for one that no span tells, then by step.
+    pub(crate) steps: BTreeMap<String, BTreeMap<i64, Totals>>,
+    pub(crate) counts: HopCounts,
+    /// Held as long as they are.
+    pub(crate) memory: MemoryReservation,
 }
 
 impl Totals {
@@ -203,20 +217,30 @@ impl Totals {
     }
 
     /// The point of the step with these bounds.
-    fn point(&self, (begin, end): (i64, i64)) -> LatencyPoint {
+    fn point(&self, (begin, end): (i64, i64), quantiles: &[Quantile]) -> LatencyPoint {
         LatencyPoint {
             end,
             requests: self.requests,
             rate: self.requests as f64 / ((end - begin) as f64 / 1e6),
             reports: self.reports,
             errors: self.errors,
-            latency: Quantiles::of(&self.latency),
+            latency: quantiles.iter().map(|quantile| self.latency.quantile(quantile.share())).collect(),
         }
     }
 }
 
-/// The latencies of the range. An empty name is that of a group that no span tells.
+/// The latencies of the range.
 pub(crate) async fn latency(view: &View, query: &LatencyQuery) -> Result<Latency> {
+    let Groups { steps, counts, memory: _memory } = groups(view, query).await?;
+    let series = steps.into_iter().map(|(name, steps)| LatencySeries {
+        group: Some(name).filter(|name| !name.is_empty()),
+        points: steps.iter().map(|(step, totals)| totals.point(query.bounds(*step), &query.quantiles)).collect(),
+    });
+    Ok(Latency { series: series.collect(), counts })
+}
+
+/// The hops that are asked for, by group and step: at most as many as an answer may have rows.
+pub(crate) async fn groups(view: &View, query: &LatencyQuery) -> Result<Groups> {
     query.steps()?;
     let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
     let mut groups = BTreeMap::<String, BTreeMap<i64, Totals>>::new();
@@ -241,11 +265,7 @@ pub(crate) async fn latency(view: &View, query: &LatencyQuery) -> Result<Latency
     };
     view.each_trace(query.range, each).await?;
     view.check_rows(points)?;
-    let series = groups.into_iter().map(|(name, steps)| LatencySeries {
-        group: Some(name).filter(|name| !name.is_empty()),
-        points: steps.iter().map(|(step, totals)| totals.point(query.bounds(*step))).collect(),
-    });
-    Ok(Latency { series: series.collect(), counts })
+    Ok(Groups { steps: groups, counts, memory })
 }
 
 #[cfg(test)]
@@ -260,8 +280,18 @@ mod tests {
     const START_MICROS: i64 = (START / 1000) as i64;
 
     fn asked(range: TimeRange, step: i64) -> LatencyQuery {
-        let side = LatencySide::Callee;
-        LatencyQuery { range, step, service: None, operation: None, workload: None, cluster: None, side, group_by: None }
+        LatencyQuery {
+            range,
+            step,
+            service: None,
+            operation: None,
+            workload: None,
+            namespace: None,
+            cluster: None,
+            side: LatencySide::Callee,
+            group_by: None,
+            quantiles: vec!["0.5".parse().unwrap(), "0.999".parse().unwrap()],
+        }
     }
 
     /// All numbers of a SQL query, column by column.
@@ -303,11 +333,28 @@ mod tests {
                 let mut histogram = Histogram::new();
                 let latencies = format!("SELECT {name}_latency FROM hops WHERE {name}_latency IS NOT NULL AND {of_step}");
                 numbers(&engine, &latencies).await.iter().for_each(|latency| histogram.record(*latency as u64));
-                assert_eq!(point.latency, Quantiles::of(&histogram), "{name} {begin}");
+                assert_eq!(point.latency, [0.5, 0.999].map(|q| histogram.quantile(q)), "{name} {begin}");
                 requests += point.requests;
             }
             assert_eq!(requests, latency.counts.requests);
             assert!(points.len() > 1 || step == 600_000_000);
+        }
+    }
+
+    /// Scenario: the same of one namespace and of one cluster, and of those that are not. Guarantee: each filter leaves what the table `hops` has
+    /// of it.
+    #[tokio::test]
+    async fn filters_are_those_of_hops() {
+        let engine = scatter(&mut Chance(14), &mesh_rows(&mut Chance(15), "a", 100)).await.engine();
+        let all = asked(TimeRange { start: START_MICROS - 1, end: START_MICROS + 2_000_000_000 }, 3_000_000_000);
+        for (column, name) in [("namespace", "shop"), ("namespace", "other"), ("cluster", "c2"), ("cluster", "c9")] {
+            let mut query = all.clone();
+            let filter = if column == "namespace" { &mut query.namespace } else { &mut query.cluster };
+            *filter = Some(name.to_owned());
+            let found = engine.latency(&tenant("a"), &query).await.unwrap().counts.requests;
+            let expected = format!("SELECT count(*) FROM hops WHERE callee_{column} = '{name}'");
+            assert_eq!(value(&engine, "a", &expected).await, found.to_string(), "{column} {name}");
+            assert_eq!(found > 0, ["shop", "c2"].contains(&name), "{column} {name}");
         }
     }
 

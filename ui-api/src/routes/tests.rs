@@ -141,6 +141,7 @@ fn edge(source: &str, target: &str) -> Value {
         "latest_error": null,
         "cross_zone": 0,
         "cross_cluster": 0,
+        "mtls": {"yes": 0, "no": 0, "unknown": 1},
         "unresolved": 0,
         "assumed": 0,
     })
@@ -234,10 +235,59 @@ async fn latencies_are_series_of_steps() {
     assert_eq!(by_caller["series"][0]["points"][0]["reports"], 0);
     let ratings = get(&format!("{V1}/latency?{RANGE}&workload=ratings&operation=GET+/ratings/1"), &[]).await.json();
     assert_eq!(ratings["requests"], 1);
-    for (query, parameter) in
-        [("step=x", "step"), ("step=1ms", "step"), ("step=1ns", "step"), ("side=both", "side"), ("group_by=pod", "group_by")]
-    {
+    let quantiles = get(&format!("{V1}/latency?{RANGE}&service=reviews&quantiles=0.999,0.5"), &[]).await;
+    assert!(quantiles.text().contains(r#""latency_ns":{"p99.9":10000000,"p50":10000000}"#), "{}", quantiles.text());
+    assert_eq!(get(&format!("{V1}/latency?{RANGE}&namespace=shop"), &[]).await.json()["requests"], 0);
+    let many = format!("quantiles={}1", "0.5,".repeat(20));
+    for (query, parameter) in [
+        ("step=x", "step"),
+        ("step=1ms", "step"),
+        ("step=1ns", "step"),
+        ("side=both", "side"),
+        ("group_by=pod", "group_by"),
+        ("quantiles=0.5,1.5", "quantiles"),
+        ("quantiles=0.5,0.50", "quantiles"),
+        ("quantiles=0.5,", "quantiles"),
+        (many.as_str(), "quantiles"),
+    ] {
         let answer = get(&format!("{V1}/latency?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
+/// Scenario: a heatmap of one service, and one by caller; what it does not take. Guarantee: the whole answer, as it is written here; each wrong
+/// parameter is named.
+#[tokio::test]
+async fn heatmaps_are_counts_of_buckets() {
+    let answer = get(&format!("{V1}/latency/heatmap?{RANGE}&service=reviews&step=1h"), &[]).await.json();
+    let bounds = &answer["buckets"][0];
+    assert!((9_700_000..=10_000_000).contains(&bounds["low_ns"].as_u64().unwrap()), "{bounds}");
+    assert!((10_000_000..10_300_000).contains(&bounds["high_ns"].as_u64().unwrap()), "{bounds}");
+    let expected = json!({
+        "start": "2026-08-01T11:00:00.000000Z",
+        "end": "2026-08-01T13:00:00.000000Z",
+        "scale": 5,
+        "buckets": [bounds],
+        "series": [{"group": null, "columns": [{"end": "2026-08-01T13:00:00.000000Z", "counts": [1]}]}],
+        "requests": 1,
+        "unresolved": 0,
+        "assumed": 0,
+        "unnamed": 0,
+        "left_out": 0,
+    });
+    assert_eq!(answer, expected);
+    let by_caller = get(&format!("{V1}/latency/heatmap?{RANGE}&group_by=caller&buckets=4"), &[]).await.json();
+    let groups: Vec<_> = by_caller["series"].as_array().unwrap().iter().map(|series| series["group"].clone()).collect();
+    assert_eq!(groups, [json!("gateway"), json!("productpage"), json!("unknown")]);
+    for (query, parameter) in [
+        ("buckets=3", "buckets"),
+        ("buckets=201", "buckets"),
+        ("step=1ms", "step"),
+        ("side=both", "side"),
+        ("quantiles=0.5", "quantiles"),
+    ] {
+        let answer = get(&format!("{V1}/latency/heatmap?{query}"), &[]).await;
         assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
         assert_eq!(answer.json()["parameter"], parameter, "{query}");
     }
