@@ -148,6 +148,7 @@ struct Edge {
     latest_error: Option<LatestError>,
     cross_zone: u64,
     cross_cluster: u64,
+    mtls: MutualTls,
     unresolved: u64,
     assumed: u64,
 }
@@ -164,6 +165,13 @@ struct Estimate {
     value: f64,
     low: f64,
     high: f64,
+}
+
+#[derive(Serialize)]
+struct MutualTls {
+    yes: u64,
+    no: u64,
+    unknown: u64,
 }
 
 #[derive(Serialize)]
@@ -234,6 +242,7 @@ impl From<GraphEdge> for Edge {
             }),
             cross_zone: edge.cross_zone,
             cross_cluster: edge.cross_cluster,
+            mtls: MutualTls { yes: edge.mtls.yes, no: edge.mtls.no, unknown: edge.mtls.unknown },
             unresolved: edge.unresolved,
             assumed: edge.assumed,
         }

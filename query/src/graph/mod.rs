@@ -19,7 +19,7 @@ use meshlake_hops::Hop;
 use crate::view::View;
 use builder::Builder;
 
-pub use answer::{EdgeSide, Exemplar, Graph, GraphEdge, GraphNode, Quantiles};
+pub use answer::{EdgeSide, Exemplar, Graph, GraphEdge, GraphNode, MutualTls, Quantiles};
 pub use question::{GraphDirection, GraphQuery, Level, Proxies};
 
 /// The graph of the hops in the range.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use meshlake_hops::{ErrorClass, Flags, Histogram, Hop, Report, Tally};
 
-use super::answer::{EdgeSide, Exemplar, GraphEdge, Quantiles};
+use super::answer::{EdgeSide, Exemplar, GraphEdge, MutualTls, Quantiles};
 use crate::trace_id::TraceId;
 
 /// Sums that do not depend on the order of hops (P4).
@@ -27,6 +27,7 @@ pub(crate) struct EdgeTotals {
     latest_error: Best,
     cross_zone: u64,
     cross_cluster: u64,
+    mtls: MutualTls,
     unresolved: u64,
     assumed: u64,
 }
@@ -65,6 +66,7 @@ impl EdgeTotals {
         self.latest_error = self.latest_error.max(failed.then_some((hop.time, Reverse(trace_id))));
         self.cross_zone += u64::from(differ(hop.caller.zone, hop.callee.zone));
         self.cross_cluster += u64::from(differ(hop.caller.cluster, hop.callee.cluster));
+        self.mtls.add(hop.mtls);
         self.unresolved += u64::from(hop.flags.contains(Flags::UNRESOLVED));
         self.assumed += u64::from(hop.flags.contains(Flags::ASSUMED));
     }
@@ -92,6 +94,7 @@ impl EdgeTotals {
             latest_error: exemplar(self.latest_error),
             cross_zone: self.cross_zone,
             cross_cluster: self.cross_cluster,
+            mtls: self.mtls,
             unresolved: self.unresolved,
             assumed: self.assumed,
         }
