@@ -146,6 +146,11 @@ impl Histogram {
         self.sum = self.sum.saturating_add(sum);
     }
 
+    /// Bytes that it takes besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(u16, u64)>()
+    }
+
     /// How many values.
     pub fn count(&self) -> u64 {
         self.count
