@@ -26,7 +26,7 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
-use crate::graph::{self, Graph, GraphQuery};
+use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery};
 use crate::heatmap::{self, Heatmap, HeatmapQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
@@ -198,6 +198,16 @@ impl Engine {
     pub async fn graph(&self, tenant: &Tenant, query: &GraphQuery) -> Result<Graph, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| graph::graph(&view, &query).await).await
+    }
+
+    /// What the graph of the range has that the graph of the baseline has not, and the other way round.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`GraphDiffQuery::check`] is.
+    pub async fn graph_diff(&self, tenant: &Tenant, query: &GraphDiffQuery) -> Result<GraphDiff, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| graph::diff(&view, &query).await).await
     }
 
     /// How long the requests of the range took, step by step.

@@ -31,6 +31,7 @@ mod find;
 mod footers;
 mod graph;
 mod heatmap;
+mod histograms;
 mod hops;
 mod latency;
 mod lookup;
@@ -57,12 +58,14 @@ pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
 pub use graph::{
-    EdgeSide, Exemplar, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, MutualTls, Proxies, Quantiles,
+    Change, ChangeCounts, EdgeDiff, EdgeSide, ErrorChange, Exemplar, Graph, GraphDiff, GraphDiffQuery, GraphDirection, GraphEdge,
+    GraphNode, GraphQuery, LatencyChange, Level, MutualTls, NodeDiff, Proxies, QuantileChange, Quantiles, RateChange, Test,
+    Traffic,
 };
 pub use heatmap::{Heatmap, HeatmapColumn, HeatmapQuery, HeatmapSeries};
 pub use hops::HopCounts;
 pub use latency::{GroupBy, Latency, LatencyPoint, LatencyQuery, LatencySeries, LatencySide};
-pub use meshlake_hops::Estimate;
+pub use meshlake_hops::{Estimate, Shift};
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };

@@ -1,5 +1,6 @@
 //! `GET graph`: who calls whom.
 
+pub(crate) mod diff;
 mod dot;
 mod nodegraph;
 
@@ -51,7 +52,7 @@ enum Format {
 /// The graph of the hops in the range.
 pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, uri: Uri) -> Result<Response, Problem> {
     let params = Params::parse(&uri, PARAMETERS)?;
-    let (query, format) = (read_query(&params)?, params.read("format", read_format)?.unwrap_or(Format::Json));
+    let (query, format) = (read_query(&params, params.range()?)?, params.read("format", read_format)?.unwrap_or(Format::Json));
     let graph = api.engine()?.graph(&tenant, &query).await?;
     Ok(match format {
         Format::Json => Json(answer(graph, query.range)).into_response(),
@@ -60,10 +61,10 @@ pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, 
     })
 }
 
-fn read_query(params: &Params) -> Result<GraphQuery, Problem> {
+fn read_query(params: &Params, range: TimeRange) -> Result<GraphQuery, Problem> {
     let text = |name| params.get(name).map(str::to_owned);
     Ok(GraphQuery {
-        range: params.range()?,
+        range,
         level: params.read("level", str::parse)?.unwrap_or(Level::Service),
         namespace: text("namespace"),
         cluster: text("cluster"),

@@ -26,6 +26,7 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/mesh/v1/traces", get(traces::search)),
         ("/api/mesh/v1/traces/{trace_id}", get(traces::trace).delete(deletions::trace)),
         ("/api/mesh/v1/graph", get(graph::graph)),
+        ("/api/mesh/v1/graph/diff", get(graph::diff::diff)),
         ("/api/mesh/v1/latency", get(latency::latency)),
         ("/api/mesh/v1/latency/heatmap", get(heatmap::heatmap)),
         ("/api/mesh/v1/deletions", get(deletions::list).post(deletions::create)),

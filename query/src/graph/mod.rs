@@ -5,6 +5,7 @@
 
 mod answer;
 mod builder;
+mod diff;
 mod identity;
 mod question;
 mod selection;
@@ -13,17 +14,28 @@ mod tests;
 mod totals;
 
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use meshlake_hops::Hop;
 
 use crate::view::View;
 use builder::Builder;
 
 pub use answer::{EdgeSide, Exemplar, Graph, GraphEdge, GraphNode, MutualTls, Quantiles};
+pub(crate) use diff::diff;
+pub use diff::{
+    Change, ChangeCounts, EdgeDiff, ErrorChange, GraphDiff, GraphDiffQuery, LatencyChange, NodeDiff, QuantileChange, RateChange,
+    Test, Traffic,
+};
 pub use question::{GraphDirection, GraphQuery, Level, Proxies};
 
 /// The graph of the hops in the range.
 pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
+    let (builder, _memory) = build(view, query).await?;
+    Ok(selection::select(builder, query))
+}
+
+/// All nodes and edges of the range, whatever else is asked for, and the memory that they take.
+async fn build<'q>(view: &View, query: &'q GraphQuery) -> Result<(Builder<'q>, MemoryReservation)> {
     query.range.check()?;
     let memory = MemoryConsumer::new("graph").register(&view.lookups.runtime.memory_pool);
     let mut builder = Builder::new(query);
@@ -32,5 +44,5 @@ pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
         memory.try_resize(builder.bytes())
     };
     view.each_trace(query.range, each).await?;
-    Ok(selection::select(builder, query))
+    Ok((builder, memory))
 }

@@ -107,7 +107,7 @@ async fn mesh(seed: u64) -> (Vec<SpanRow>, Engine) {
     (rows, source.engine())
 }
 
-fn asked(range: TimeRange) -> GraphQuery {
+pub(super) fn asked(range: TimeRange) -> GraphQuery {
     GraphQuery {
         range,
         level: Level::Service,
@@ -267,7 +267,7 @@ async fn edges_are_the_sums_of_hops() {
 }
 
 /// A request between two sidecars, in a trace of its own.
-fn pair(number: u64, caller: &str, callee: &str) -> [SpanRow; 2] {
+pub(super) fn pair(number: u64, caller: &str, callee: &str) -> [SpanRow; 2] {
     let sidecar = |service: &str, kind, span, parent| SpanRow {
         tenant: "a".to_owned(),
         trace: number.into(),

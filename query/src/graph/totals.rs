@@ -71,6 +71,11 @@ impl EdgeTotals {
         self.assumed += u64::from(hop.flags.contains(Flags::ASSUMED));
     }
 
+    /// The latencies that each side tells, the callee's first.
+    pub(crate) fn latencies(&self) -> [(&'static str, &Histogram); 2] {
+        [("callee", &self.callee.latency), ("caller", &self.caller.latency)]
+    }
+
     /// The edge, in a range of so many seconds.
     pub(crate) fn edge(self, source: String, target: String, seconds: f64) -> GraphEdge {
         let exemplar = |best: Best| best.map(|(value, Reverse(trace_id))| Exemplar { trace_id, value });
