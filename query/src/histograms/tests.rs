@@ -55,6 +55,18 @@ async fn histograms_of_hops() {
     assert_eq!(rows, expected.buckets().map(|bucket| [bucket.low, bucket.high, bucket.count]).collect::<Vec<_>>());
 }
 
+/// Scenario: the example of the documentation, over all time. Guarantee: it runs, and its minutes add up to the quantile and the share of all.
+#[tokio::test]
+async fn the_documented_example_runs() {
+    let engine = mesh().await;
+    let block = include_str!("../../../docs/service-graph.md").split("```sql").nth(1).and_then(|rest| rest.split("```").next());
+    let query = block.unwrap().replace("time > now() - interval '1 hour'", "true");
+    let expected = recorded(&engine, "SELECT callee_latency FROM hops WHERE callee_service = 'reviews'").await;
+    let found = |column: &str| format!("SELECT {column} FROM ({query}) WHERE service = 'reviews'");
+    assert_eq!(value(&engine, "a", &found("p99")).await, expected.quantile(0.99).unwrap().to_string());
+    assert_eq!(value(&engine, "a", &found("within_250_ms")).await.parse::<f64>().ok(), expected.share_below(250_000_000));
+}
+
 /// Scenario: no rows, nulls, negative durations, an empty histogram. Guarantee: null in, null out; what has no duration is not counted.
 #[tokio::test]
 async fn nulls() {
