@@ -4,7 +4,11 @@
 //! integers: the same on every machine, and in every order of recording and merging (P4). A value that is answered from a
 //! bucket is wrong by 1.1 % at most, and by what it takes to round it to a whole nanosecond.
 
+mod grid;
+
 use crate::varint;
+
+pub use grid::Grid;
 
 /// Buckets of an octave.
 const STEPS: u16 = 32;
@@ -150,6 +154,11 @@ impl Histogram {
         self.sum = self.sum.saturating_add(sum);
     }
 
+    /// Bytes that it takes besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(u16, u64)>()
+    }
+
     /// How many values.
     pub fn count(&self) -> u64 {
         self.count
@@ -181,13 +190,17 @@ impl Histogram {
         if self.count == 0 || !(0.0..=1.0).contains(&q) {
             return None;
         }
-        let rank = self.rank(q);
+        let Bucket { low, high, .. } = self.at_rank(self.rank(q))?;
+        Some(middle(low, high))
+    }
+
+    /// The bucket of the value of this rank, from 1; none past the last.
+    pub(crate) fn at_rank(&self, rank: u64) -> Option<Bucket> {
         let mut below = 0u64;
-        let number = self.buckets.iter().find_map(|&(number, count)| {
-            below = below.saturating_add(count);
-            (below >= rank).then_some(number)
-        })?;
-        Some(middle(low(number), high(number)))
+        self.buckets().find(|bucket| {
+            below = below.saturating_add(bucket.count);
+            below >= rank
+        })
     }
 
     /// The least rank, from 1, whose share of the count is at least `q`.

@@ -170,6 +170,8 @@ pub struct Hop<'a> {
     pub messages: u32,
     /// What else is to be known.
     pub flags: Flags,
+    /// Whether it came over mutual TLS; none where no tag tells.
+    pub mtls: Option<bool>,
     /// How many requests it stands for, in units of 2^-16 (see [`crate::WEIGHT_ONE`]); none if the sampling is unknown.
     pub weight: Option<u64>,
 }

@@ -14,7 +14,8 @@
 //!                                                           asks
 //! ```
 //!
-//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests.
+//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, and whether two such numbers
+//! differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`], [`adjust`]).
 //!
 //! # Promises
 //! - P3: one truth. Whoever needs hops, for a rollup or on the fly, gets them from [`TraceHops`]; histograms and tallies are
@@ -33,6 +34,7 @@ mod node;
 mod poisson;
 pub mod rollup;
 mod rules;
+mod significance;
 mod span;
 mod upstream;
 mod varint;
@@ -41,9 +43,10 @@ mod worker;
 
 pub use estimate::{Estimate, Tally};
 pub use flags::Flags;
-pub use histogram::{Bucket, DecodeError, Histogram};
+pub use histogram::{Bucket, DecodeError, Grid, Histogram};
 pub use hop::{Direction, ErrorClass, Hop, Key, Report, Via};
 pub use node::{Node, NodeKind};
+pub use significance::{QuantileTest, Rate, Share, Shift, adjust, rates_differ, shares_differ};
 pub use span::{End, Link, Resource, Role, Side, Span, SpanKind};
 pub use weight::WEIGHT_ONE;
 pub use worker::{SPANS_MAX, Summary, TraceHops};

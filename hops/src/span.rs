@@ -237,6 +237,9 @@ pub struct Span<'a> {
     pub messaging_destination: &'a str,
     /// `messaging.operation.type`, `messaging.operation`.
     pub messaging_operation: &'a str,
+
+    /// `source.principal`: whom the certificate names that the client of the connection showed; `-` if it showed none.
+    pub source_principal: &'a str,
 }
 
 impl<'a> Span<'a> {
@@ -302,6 +305,13 @@ impl<'a> Span<'a> {
     /// A message sent to a queue that has a name.
     pub(crate) fn is_send(&self) -> bool {
         self.kind == SpanKind::Producer && !self.messaging_destination.is_empty()
+    }
+
+    /// Whether the request came over mutual TLS; none where no tag tells, or the tag tells of another connection: that of an application to
+    /// its own sidecar, and that within the tunnel to a waypoint.
+    pub(crate) fn mtls(&self) -> Option<bool> {
+        let received = !self.is_application() && !self.is_waypoint() && (self.is_server() || self.role == Role::Gateway);
+        (received && !self.source_principal.is_empty()).then(|| self.source_principal != "-")
     }
 
     /// The address in `node_id`.

@@ -488,6 +488,24 @@ fn weights() {
     assert_eq!(weight("ot=th:c", "ot=th:c"), None, "the trace id's randomness is below the threshold");
 }
 
+/// The tag that names the client's certificate on either side, at a gateway, at a waypoint and on an SDK's span. Guarantee: who received the
+/// request tells; what a sidecar says of its own application, and a waypoint of the inside of a tunnel, is not taken.
+#[test]
+fn mutual_tls() {
+    let told = |principal: &'static str| move |span: &mut Span<'static>| span.source_principal = principal;
+    let mtls = |client: &'static str, server: &'static str| {
+        let [a, b] = <[_; 2]>::try_from(pair()).unwrap();
+        hops(&[a.with(told(client)), b.with(told(server))])[0].mtls
+    };
+    assert_eq!(mtls("-", "spiffe://mesh/ns/shop/sa/a"), Some(true));
+    assert_eq!(mtls("", "-"), Some(false));
+    assert_eq!(mtls("spiffe://mesh/ns/shop/sa/a", ""), None);
+    let spans = [gateway(1, Client).to("b").with(told("-")), waypoint(2, "b").under(1).with(told("-"))];
+    assert_eq!(hops(&spans).iter().map(|hop| hop.mtls).collect::<Vec<_>>(), [Some(false), None]);
+    let unanswered = [sidecar(1, Client, "a-v1").to("b").with(told("-")), app(2, Server, "c").with(told("-"))];
+    assert_eq!(hops(&unanswered).iter().map(|hop| hop.mtls).collect::<Vec<_>>(), [None, None]);
+}
+
 /// Errors of each class on either side. Guarantee: by the code, then flags, then status; 4xx is a class of its own.
 #[test]
 fn error_classes() {

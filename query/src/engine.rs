@@ -26,7 +26,8 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
-use crate::graph::{self, Graph, GraphQuery};
+use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery};
+use crate::heatmap::{self, Heatmap, HeatmapQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
@@ -203,6 +204,16 @@ impl Engine {
         self.run(tenant, async move |view| graph::graph(&view, &query).await).await
     }
 
+    /// What the graph of the range has that the graph of the baseline has not, and the other way round.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`GraphDiffQuery::check`] is.
+    pub async fn graph_diff(&self, tenant: &Tenant, query: &GraphDiffQuery) -> Result<GraphDiff, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| graph::diff(&view, &query).await).await
+    }
+
     /// How long the requests of the range took, step by step.
     ///
     /// # Errors
@@ -211,6 +222,16 @@ impl Engine {
     pub async fn latency(&self, tenant: &Tenant, query: &LatencyQuery) -> Result<Latency, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| latency::latency(&view, &query).await).await
+    }
+
+    /// How many requests of the range took how long, step by step.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` where [`LatencyQuery::steps`] is, and for fewer than 4 or more than 200 buckets.
+    pub async fn heatmap(&self, tenant: &Tenant, query: &HeatmapQuery) -> Result<Heatmap, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| heatmap::heatmap(&view, &query).await).await
     }
 
     /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::MemoryConsumer;
-use meshlake_hops::Node;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use meshlake_hops::rollup::{Count, LeftOut, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
+use meshlake_hops::{Histogram, Node};
 
 use crate::error::QueryError;
-use crate::graph::Quantiles;
 use crate::hops::HopCounts;
+use crate::quantile::Quantile;
 use crate::rollups::{Detail, Piece, on_the_fly, pieces};
 use crate::types::TimeRange;
 use crate::view::View;
@@ -35,12 +35,16 @@ pub struct LatencyQuery {
     pub operation: Option<String>,
     /// The callee's workload.
     pub workload: Option<String>,
+    /// The callee's namespace.
+    pub namespace: Option<String>,
     /// The callee's cluster.
     pub cluster: Option<String>,
     /// Who tells of them.
     pub side: LatencySide,
     /// What a series is of; one series of all without.
     pub group_by: Option<GroupBy>,
+    /// Which quantiles are answered.
+    pub quantiles: Vec<Quantile>,
 }
 
 /// Who tells of a request.
@@ -87,7 +91,7 @@ pub struct LatencySeries {
 }
 
 /// One step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LatencyPoint {
     /// The end of the step, which belongs to it; microseconds since the epoch.
     pub end: i64,
@@ -99,8 +103,8 @@ pub struct LatencyPoint {
     pub reports: u64,
     /// Those of which it tells that they failed.
     pub errors: u64,
-    /// Latencies that it tells, nanoseconds.
-    pub latency: Quantiles,
+    /// The quantiles of the latencies that it tells, nanoseconds, in the order in which they were asked for; none where it tells none.
+    pub latency: Vec<Option<u64>>,
 }
 
 impl LatencyQuery {
@@ -142,31 +146,19 @@ impl LatencyQuery {
         if self.is_of_minutes() { (before * MINUTE_MICROS - self.range.start) / self.step } else { before }
     }
 
-    fn point(&self, step: i64, sums: &Measures) -> LatencyPoint {
-        let (begin, end) = self.bounds(step);
-        let (requests, side) = (sums.count(Count::Requests), self.side.of(sums));
-        LatencyPoint {
-            end,
-            requests,
-            rate: requests as f64 / ((end - begin) as f64 / 1e6),
-            reports: u64::try_from(side.reports).unwrap_or(0),
-            errors: side.errors(),
-            latency: Quantiles::of(&side.latency.histogram()),
-        }
-    }
-
     /// Begin and end of a step.
-    fn bounds(&self, step: i64) -> (i64, i64) {
+    pub(crate) fn bounds(&self, step: i64) -> (i64, i64) {
         let begin = self.range.start + step * self.step;
         (begin, begin.saturating_add(self.step).min(self.range.end))
     }
 
     fn asks_for(&self, key: &RollupKey<'_>) -> bool {
         let is = |asked: &Option<String>, part: &str| asked.as_deref().is_none_or(|asked| asked == part);
-        let Node { service, workload, cluster, .. } = key.callee;
+        let Node { service, workload, namespace, cluster, .. } = key.callee;
         is(&self.service, service)
             && is(&self.operation, key.operation)
             && is(&self.workload, workload)
+            && is(&self.namespace, namespace)
             && is(&self.cluster, cluster)
     }
 
@@ -221,16 +213,58 @@ impl FromStr for GroupBy {
     }
 }
 
-/// Sums by group and step.
+/// The hops of one group in one step.
+pub(crate) struct Totals {
+    requests: u64,
+    reports: u64,
+    errors: u64,
+    pub(crate) latency: Histogram,
+}
+
+/// The hops of each group, by step.
+pub(crate) struct Groups {
+    /// By name, empty for one that no span tells, then by step.
+    pub(crate) steps: BTreeMap<String, BTreeMap<i64, Totals>>,
+    pub(crate) counts: HopCounts,
+    /// Held as long as they are.
+    pub(crate) memory: MemoryReservation,
+}
+
+impl Totals {
+    fn of(sums: &Measures, side: LatencySide) -> Totals {
+        let side = side.of(sums);
+        Totals {
+            requests: sums.count(Count::Requests),
+            reports: u64::try_from(side.reports).unwrap_or(0),
+            errors: side.errors(),
+            latency: side.latency.histogram(),
+        }
+    }
+
+    /// The point of the step with these bounds.
+    fn point(&self, (begin, end): (i64, i64), quantiles: &[Quantile]) -> LatencyPoint {
+        LatencyPoint {
+            end,
+            requests: self.requests,
+            rate: self.requests as f64 / ((end - begin) as f64 / 1e6),
+            reports: self.reports,
+            errors: self.errors,
+            latency: quantiles.iter().map(|quantile| self.latency.quantile(quantile.share())).collect(),
+        }
+    }
+}
+
+/// Sums by group and step, in the making.
 #[derive(Default)]
-struct Groups {
+struct Sums {
     numbers: HashMap<String, usize>,
     steps: Vec<BTreeMap<i64, Measures>>,
     points: usize,
+    left_out: LeftOut,
 }
 
-impl Groups {
-    fn number(&mut self, name: &str) -> usize {
+impl Sums {
+    fn group(&mut self, name: &str) -> usize {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
@@ -239,60 +273,66 @@ impl Groups {
         self.steps.len() - 1
     }
 
-    fn add(&mut self, group: usize, step: i64, measures: &Measures) {
-        let points = &mut self.points;
-        let sums = self.steps[group].entry(step).or_insert_with(|| {
-            *points += 1;
-            Measures::default()
-        });
-        sums.merge(measures);
+    fn add(&mut self, query: &LatencyQuery, piece: &Piece, scratch: &mut Measures) -> Result<()> {
+        let keys = (0..piece.rollup.keys() as u32).map(|number| piece.rollup.key(number));
+        let groups: Vec<Option<usize>> = keys.map(|key| query.asks_for(&key).then(|| self.group(query.group(&key)))).collect();
+        let left_out = piece.minutes(scratch, |slot, key, measures| {
+            let Some(group) = groups[key as usize] else { return };
+            let points = &mut self.points;
+            let sums = self.steps[group].entry(query.step_of(slot)).or_insert_with(|| {
+                *points += 1;
+                Measures::default()
+            });
+            sums.merge(measures);
+        })?;
+        self.left_out.add(left_out, 1);
+        Ok(())
     }
 
-    /// The answer: by group, and of each those steps that have hops.
-    fn latency(self, query: &LatencyQuery, left_out: LeftOut) -> Latency {
-        let mut latency = Latency::default();
-        latency.counts.leave_out(left_out);
-        let names: BTreeMap<String, usize> = self.numbers.into_iter().collect();
-        for (name, number) in names {
-            let steps = self.steps[number].iter().filter(|(_, sums)| sums.count(Count::Requests) > 0);
-            let points: Vec<LatencyPoint> = steps
+    /// Those steps of each group that have hops.
+    fn finish(mut self, query: &LatencyQuery, memory: MemoryReservation) -> Groups {
+        let mut groups = Groups { steps: BTreeMap::new(), counts: HopCounts::default(), memory };
+        groups.counts.leave_out(self.left_out);
+        for (name, number) in self.numbers {
+            let steps = std::mem::take(&mut self.steps[number]).into_iter();
+            let steps = steps.filter(|(_, sums)| sums.count(Count::Requests) > 0);
+            let steps: BTreeMap<i64, Totals> = steps
                 .map(|(step, sums)| {
-                    latency.counts.add(sums);
-                    query.point(*step, sums)
+                    groups.counts.add(&sums);
+                    (step, Totals::of(&sums, query.side))
                 })
                 .collect();
-            if !points.is_empty() {
-                latency.series.push(LatencySeries { group: Some(name).filter(|name| !name.is_empty()), points });
+            if !steps.is_empty() {
+                groups.steps.insert(name, steps);
             }
         }
-        latency
+        groups
     }
 }
 
-/// The latencies of the range. An empty name is that of a group that no span tells.
+/// The latencies of the range.
 pub(crate) async fn latency(view: &View, query: &LatencyQuery) -> Result<Latency> {
+    let Groups { steps, counts, memory: _memory } = groups(view, query).await?;
+    let series = steps.into_iter().map(|(name, steps)| LatencySeries {
+        group: Some(name).filter(|name| !name.is_empty()),
+        points: steps.iter().map(|(step, totals)| totals.point(query.bounds(*step), &query.quantiles)).collect(),
+    });
+    Ok(Latency { series: series.collect(), counts })
+}
+
+/// The hops that are asked for, by group and step: at most as many as an answer may have rows.
+pub(crate) async fn groups(view: &View, query: &LatencyQuery) -> Result<Groups> {
     query.steps()?;
     let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
-    let (mut groups, mut left_out, mut scratch) = (Groups::default(), LeftOut::default(), Measures::default());
+    let (mut sums, mut scratch) = (Sums::default(), Measures::default());
     for piece in query.pieces(view).await? {
-        let asked: Vec<Option<usize>> = (0..piece.rollup.keys() as u32)
-            .map(|number| {
-                let key = piece.rollup.key(number);
-                query.asks_for(&key).then(|| groups.number(query.group(&key)))
-            })
-            .collect();
-        let left = piece.minutes(&mut scratch, |slot, key, measures| {
-            if let Some(group) = asked[key as usize] {
-                groups.add(group, query.step_of(slot), measures);
-            }
-        })?;
-        left_out.add(left, 1);
-        memory.try_resize(groups.points * POINT_BYTES)?;
+        sums.add(query, &piece, &mut scratch)?;
+        memory.try_resize(sums.points * POINT_BYTES)?;
         tokio::task::yield_now().await;
     }
-    let latency = groups.latency(query, left_out);
-    view.check_rows(latency.series.iter().map(|series| series.points.len()).sum())?;
-    Ok(latency)
+    let groups = sums.finish(query, memory);
+    view.check_rows(groups.steps.values().map(BTreeMap::len).sum())?;
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -309,8 +349,18 @@ mod tests {
     const START_MICROS: i64 = (START / 1000) as i64;
 
     fn asked(range: TimeRange, step: i64) -> LatencyQuery {
-        let side = LatencySide::Callee;
-        LatencyQuery { range, step, service: None, operation: None, workload: None, cluster: None, side, group_by: None }
+        LatencyQuery {
+            range,
+            step,
+            service: None,
+            operation: None,
+            workload: None,
+            namespace: None,
+            cluster: None,
+            side: LatencySide::Callee,
+            group_by: None,
+            quantiles: vec!["0.5".parse().unwrap(), "0.999".parse().unwrap()],
+        }
     }
 
     /// All numbers of a SQL query, column by column.
@@ -352,11 +402,28 @@ mod tests {
                 let mut histogram = Histogram::new();
                 let latencies = format!("SELECT {name}_latency FROM hops WHERE {name}_latency IS NOT NULL AND {of_step}");
                 numbers(&engine, &latencies).await.iter().for_each(|latency| histogram.record(*latency as u64));
-                assert_eq!(point.latency, Quantiles::of(&histogram), "{name} {begin}");
+                assert_eq!(point.latency, [0.5, 0.999].map(|q| histogram.quantile(q)), "{name} {begin}");
                 requests += point.requests;
             }
             assert_eq!(requests, latency.counts.requests);
             assert!(points.len() > 1 || step == 600_000_000);
+        }
+    }
+
+    /// Scenario: the same of one namespace and of one cluster, and of those that are not. Guarantee: each filter leaves what the table `hops` has
+    /// of it.
+    #[tokio::test]
+    async fn filters_are_those_of_hops() {
+        let engine = scatter(&mut Chance(14), &mesh_rows(&mut Chance(15), "a", 100)).await.engine();
+        let all = asked(TimeRange { start: START_MICROS - 1, end: START_MICROS + 2_000_000_000 }, 3_000_000_000);
+        for (column, name) in [("namespace", "shop"), ("namespace", "other"), ("cluster", "c2"), ("cluster", "c9")] {
+            let mut query = all.clone();
+            let filter = if column == "namespace" { &mut query.namespace } else { &mut query.cluster };
+            *filter = Some(name.to_owned());
+            let found = engine.latency(&tenant("a"), &query).await.unwrap().counts.requests;
+            let expected = format!("SELECT count(*) FROM hops WHERE callee_{column} = '{name}'");
+            assert_eq!(value(&engine, "a", &expected).await, found.to_string(), "{column} {name}");
+            assert_eq!(found > 0, ["shop", "c2"].contains(&name), "{column} {name}");
         }
     }
 

@@ -30,12 +30,15 @@ mod file_summaries;
 mod find;
 mod footers;
 mod graph;
+mod heatmap;
+mod histograms;
 mod hops;
 mod latency;
 mod lookup;
 mod nested;
 mod otlp;
 mod promoted;
+mod quantile;
 mod rollups;
 mod search;
 mod services;
@@ -55,13 +58,19 @@ pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeVal
 pub use condition::SqlConditions;
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
-pub use graph::{EdgeSide, Exemplar, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles};
+pub use graph::{
+    Change, ChangeCounts, EdgeDiff, EdgeSide, ErrorChange, Exemplar, Graph, GraphDiff, GraphDiffQuery, GraphDirection, GraphEdge,
+    GraphNode, GraphQuery, LatencyChange, Level, MutualTls, NodeDiff, Proxies, QuantileChange, Quantiles, RateChange, Test,
+    Traffic,
+};
+pub use heatmap::{Heatmap, HeatmapColumn, HeatmapQuery, HeatmapSeries};
 pub use hops::HopCounts;
 pub use latency::{GroupBy, Latency, LatencyPoint, LatencyQuery, LatencySeries, LatencySide};
-pub use meshlake_hops::Estimate;
+pub use meshlake_hops::{Estimate, Shift};
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
+pub use quantile::Quantile;
 pub use rollups::HopRollups;
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};

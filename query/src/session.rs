@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast;
 use object_store::ObjectStore;
 
 use crate::attribute::{self, AttributeFunction};
+use crate::histograms;
 use crate::hops::HopsTable;
 use crate::rollups::{Grouping, RollupTable, STEPS, Summed};
 use crate::spans::SpansTable;
@@ -86,13 +87,16 @@ impl Sessions {
 fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> SessionState {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.push(Arc::new(ScalarUDF::from(AttributeFunction::new())));
+    functions.extend(histograms::scalar_functions());
+    let mut aggregates = SessionStateDefaults::default_aggregate_functions();
+    aggregates.extend(histograms::aggregate_functions());
     SessionStateBuilder::new()
         .with_config(config(threads))
         .with_runtime_env(runtime)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(functions)
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(aggregates)
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_physical_optimizer_rule(Arc::new(GiveWay))
         .build()

@@ -1,5 +1,6 @@
 //! `GET graph`: who calls whom.
 
+pub(crate) mod diff;
 mod dot;
 mod nodegraph;
 
@@ -51,7 +52,7 @@ enum Format {
 /// The graph of the hops in the range.
 pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, uri: Uri) -> Result<Response, Problem> {
     let params = Params::parse(&uri, PARAMETERS)?;
-    let (query, format) = (read_query(&params)?, params.read("format", read_format)?.unwrap_or(Format::Json));
+    let (query, format) = (read_query(&params, params.range()?)?, params.read("format", read_format)?.unwrap_or(Format::Json));
     let graph = api.engine()?.graph(&tenant, &query).await?;
     Ok(match format {
         Format::Json => Json(answer(graph, query.range)).into_response(),
@@ -60,10 +61,10 @@ pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, 
     })
 }
 
-fn read_query(params: &Params) -> Result<GraphQuery, Problem> {
+fn read_query(params: &Params, range: TimeRange) -> Result<GraphQuery, Problem> {
     let text = |name| params.get(name).map(str::to_owned);
     Ok(GraphQuery {
-        range: params.range()?,
+        range,
         level: params.read("level", str::parse)?.unwrap_or(Level::Service),
         namespace: text("namespace"),
         cluster: text("cluster"),
@@ -148,6 +149,7 @@ struct Edge {
     latest_error: Option<LatestError>,
     cross_zone: u64,
     cross_cluster: u64,
+    mtls: MutualTls,
     unresolved: u64,
     assumed: u64,
 }
@@ -164,6 +166,13 @@ struct Estimate {
     value: f64,
     low: f64,
     high: f64,
+}
+
+#[derive(Serialize)]
+struct MutualTls {
+    yes: u64,
+    no: u64,
+    unknown: u64,
 }
 
 #[derive(Serialize)]
@@ -234,6 +243,7 @@ impl From<GraphEdge> for Edge {
             }),
             cross_zone: edge.cross_zone,
             cross_cluster: edge.cross_cluster,
+            mtls: MutualTls { yes: edge.mtls.yes, no: edge.mtls.no, unknown: edge.mtls.unknown },
             unresolved: edge.unresolved,
             assumed: edge.assumed,
         }

@@ -45,6 +45,7 @@ mod exposition;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod heatmap;
 mod hops;
 mod latency;
 mod metrics;

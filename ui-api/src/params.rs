@@ -65,13 +65,35 @@ impl Params {
 
     /// `start` and `end`: by default the hour before `end`, and now.
     pub(crate) fn range(&self) -> Result<TimeRange, Problem> {
-        let now = now();
+        self.range_at(now())
+    }
+
+    /// The same at a time that other relative times are of, too.
+    pub(crate) fn range_at(&self, now: i64) -> Result<TimeRange, Problem> {
         let end = self.read("end", |text| parse_time(text, now))?.unwrap_or(now);
         let start = self.read("start", |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
         if start >= end {
             return Err(Problem::parameter(
                 "start",
                 format!("`start` ({}) must be before `end` ({}, by default now)", format_micros(start), format_micros(end)),
+            ));
+        }
+        Ok(TimeRange { start, end })
+    }
+
+    /// `baseline_start` and `baseline_end`: by default as long a time as `range`, and where it begins.
+    pub(crate) fn baseline_at(&self, now: i64, range: TimeRange) -> Result<TimeRange, Problem> {
+        let end = self.read("baseline_end", |text| parse_time(text, now))?.unwrap_or(range.start);
+        let length = range.end.saturating_sub(range.start);
+        let start = self.read("baseline_start", |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(length));
+        if start >= end {
+            return Err(Problem::parameter(
+                "baseline_start",
+                format!(
+                    "`baseline_start` ({}) must be before `baseline_end` ({}, by default `start`)",
+                    format_micros(start),
+                    format_micros(end)
+                ),
             ));
         }
         Ok(TimeRange { start, end })
@@ -117,5 +139,20 @@ mod tests {
         assert_eq!(range.end - range.start, 3_600_000_000);
         assert!(params("start=5&end=5").unwrap().range().is_err());
         assert!(params("start=now").unwrap().range().is_err());
+    }
+
+    /// Scenario: a baseline that is not given, given by one end or by both, and one that is empty. Guarantee: as long as the range and right before it,
+    /// unless it is said otherwise.
+    #[test]
+    fn the_baseline_defaults_to_the_time_before_the_range() {
+        let baseline = |query: &str| {
+            let params = Params::parse(&format!("/?{query}").parse().unwrap(), &["baseline_start", "baseline_end"]).unwrap();
+            params.baseline_at(9_000_000_000, TimeRange { start: 5_000_000, end: 7_000_000 }).map(|range| (range.start, range.end))
+        };
+        assert_eq!(baseline("").unwrap(), (3_000_000, 5_000_000));
+        assert_eq!(baseline("baseline_end=4").unwrap(), (2_000_000, 4_000_000));
+        assert_eq!(baseline("baseline_start=1").unwrap(), (1_000_000, 5_000_000));
+        assert_eq!(baseline("baseline_start=now-2s&baseline_end=now").unwrap(), (8_998_000_000, 9_000_000_000));
+        assert!(baseline("baseline_start=5").is_err());
     }
 }

@@ -36,9 +36,13 @@ pub enum Count {
     SampledHops,
     /// Hops whose sampling is unknown.
     UnknownHops,
+    /// Hops that came over mutual TLS.
+    MutualTls,
+    /// Hops that are known not to.
+    PlainText,
 }
 
-const COUNTS: usize = Count::UnknownHops as usize + 1;
+const COUNTS: usize = Count::PlainText as usize + 1;
 const CLASSES: usize = ErrorClass::Status as usize;
 /// More than a body has: so that no span that claims more makes the sum meaningless.
 const BODY_MAX: u64 = 1 << 44;
@@ -143,6 +147,8 @@ impl Measures {
             (Count::Assumed, hop.flags.contains(Flags::ASSUMED).into()),
             (Count::RequestBytes, bytes(hop.request_bytes)),
             (Count::ResponseBytes, bytes(hop.response_bytes)),
+            (Count::MutualTls, (hop.mtls == Some(true)).into()),
+            (Count::PlainText, (hop.mtls == Some(false)).into()),
         ] {
             self.add_count(count, sign * value);
         }

@@ -91,6 +91,7 @@ impl<'a> Writer<'_, 'a> {
         }
         let message = span.kind == SpanKind::Consumer || call.is_some_and(|call| call.kind == SpanKind::Producer);
         self.network(&mut hop, attempts == 1 && !message);
+        hop.mtls = span.mtls();
         hop.weight = self.weight(span, call);
         hop
     }
@@ -141,6 +142,7 @@ impl<'a> Writer<'_, 'a> {
             calls: 0,
             messages: 0,
             flags: Flags::NONE,
+            mtls: None,
             weight: None,
         }
     }

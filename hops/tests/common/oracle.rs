@@ -423,6 +423,7 @@ impl<'a> Oracle<'a> {
             calls: 1,
             messages: 0,
             flags: Flags::NONE,
+            mtls: None,
             weight: None,
         }
     }
@@ -488,6 +489,12 @@ impl<'a> Oracle<'a> {
                 hop.flags |= Flags::CLOCK_SKEW;
             }
         }
+        let asked = server(s) && [Role::Sidecar, Role::Proxy].contains(&s.role) || s.role == Role::Gateway;
+        hop.mtls = match s.source_principal {
+            "" => None,
+            _ if waypoint(s) || !asked => None,
+            principal => Some(principal != "-"),
+        };
         hop.weight = self.weight(&[Some(i), exit].into_iter().flatten().collect::<Vec<_>>());
         hop
     }

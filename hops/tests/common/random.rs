@@ -51,8 +51,9 @@ prop_compose! {
         sdk in rarely(&["sdk", "other-sdk"]),
         detail in 0..20u8,
         cluster in rarely(&["c1", "c2"]),
+        source_principal in rarely(&["spiffe://mesh/ns/shop/sa/a", "-"]),
     ) -> Span<'static> {
-        let mut span = Span { role, ..Span::default() };
+        let mut span = Span { role, source_principal, ..Span::default() };
         identity(role, workload, &mut span);
         if role == Role::Application {
             if sdk != "" {
@@ -139,7 +140,7 @@ prop_compose! {
             trace_state: state,
             role: who.role, tagged: who.tagged, cluster: who.cluster, namespace: who.namespace, workload: who.workload,
             service: who.service, version: who.version, zone: who.zone, pod: who.pod, node_id: who.node_id, resource: who.resource,
-            ..target
+            source_principal: who.source_principal, ..target
         }
     }
 }

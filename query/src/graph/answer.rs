@@ -85,6 +85,8 @@ pub struct GraphEdge {
     pub cross_zone: u64,
     /// Requests from one cluster to another.
     pub cross_cluster: u64,
+    /// Requests by whether they came over mutual TLS.
+    pub mtls: MutualTls,
     /// See [`HopCounts::unresolved`].
     pub unresolved: u64,
     /// See [`HopCounts::assumed`].
@@ -120,6 +122,17 @@ impl Quantiles {
         let at = |q| histogram.quantile(q);
         Quantiles { p50: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99) }
     }
+}
+
+/// Requests by whether they came over mutual TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MutualTls {
+    /// The client showed a certificate.
+    pub yes: u64,
+    /// It showed none.
+    pub no: u64,
+    /// No tag tells.
+    pub unknown: u64,
 }
 
 /// A trace that shows something.

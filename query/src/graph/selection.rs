@@ -39,7 +39,7 @@ fn sorted(nodes: Vec<BuiltNode>, kept: &HashSet<usize>) -> Vec<GraphNode> {
 }
 
 /// The edges on the ways from the chosen nodes.
-fn reached(nodes: &[BuiltNode], edges: Vec<(usize, usize)>, query: &GraphQuery) -> HashSet<(usize, usize)> {
+pub(super) fn reached(nodes: &[BuiltNode], edges: Vec<(usize, usize)>, query: &GraphQuery) -> HashSet<(usize, usize)> {
     if query.namespace.is_none() && query.cluster.is_none() && query.service.is_none() {
         return edges.into_iter().collect();
     }

@@ -37,7 +37,7 @@ const COLUMNS: &str = "encode(trace_id, 'hex'), encode(span_id, 'hex'), cast(tim
     callee_kind, callee_cluster, callee_namespace, callee_workload, callee_service, callee_version, callee_zone, callee_port, \
     via_cluster, via_namespace, via_workload, protocol, method, operation, caller_latency, callee_latency, caller_error, callee_error, \
     caller_http_status, callee_http_status, caller_response_flags, callee_response_flags, network, request_bytes, attempt, calls, \
-    messages, array_to_string(flags, ' '), weight";
+    messages, mtls, array_to_string(flags, ' '), weight";
 
 fn line(trace: u128, hop: &Hop<'_>) -> String {
     let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -72,6 +72,7 @@ fn line(trace: u128, hop: &Hop<'_>) -> String {
         hop.attempt.to_string(),
         hop.calls.to_string(),
         hop.messages.to_string(),
+        hop.mtls.map(|mtls| mtls.to_string()).unwrap_or_default(),
         hop.flags.names().collect::<Vec<_>>().join(" "),
         number(hop.weight),
     ];
@@ -107,7 +108,7 @@ async fn mesh(seed: u64) -> (Vec<SpanRow>, Engine) {
     (rows, source.engine())
 }
 
-fn asked(range: TimeRange) -> GraphQuery {
+pub(super) fn asked(range: TimeRange) -> GraphQuery {
     GraphQuery {
         range,
         level: Level::Service,
@@ -179,6 +180,7 @@ struct Expected {
     calls: u64,
     errors: u64,
     unresolved: u64,
+    mtls: [u64; 2],
     caller: Histogram,
     callee: Histogram,
     tally: Tally,
@@ -196,6 +198,8 @@ fn expected(rows: &[SpanRow], range: TimeRange) -> BTreeMap<(End, End), Expected
             let edge = edges.entry(key).or_default();
             edge.requests += 1;
             edge.calls += u64::from(hop.calls);
+            edge.mtls[0] += u64::from(hop.mtls == Some(true));
+            edge.mtls[1] += u64::from(hop.mtls == Some(false));
             edge.unresolved += u64::from(hop.flags.contains(Flags::UNRESOLVED));
             edge.errors += u64::from(hop.callee_report.or(hop.caller_report).is_some_and(|report| report.error.is_error()));
             hop.caller_report.and_then(|report| report.latency).into_iter().for_each(|latency| edge.caller.record(latency));
@@ -286,6 +290,8 @@ async fn sums_are_right(rows: &[SpanRow], engine: &Engine) {
             let quantiles = |side: &super::EdgeSide| [side.latency.p50, side.latency.p90, side.latency.p95, side.latency.p99];
             assert_eq!((quantiles(&edge.caller), quantiles(&edge.callee)), (of(&sums.caller), of(&sums.callee)), "{key:?}");
             assert_eq!(edge.estimate, sums.tally.estimate(), "{key:?}");
+            assert_eq!([edge.mtls.yes, edge.mtls.no], sums.mtls, "{key:?}");
+            assert_eq!(edge.mtls.yes + edge.mtls.no + edge.mtls.unknown, edge.requests, "{key:?}");
         }
         for node in &graph.nodes {
             let incoming = graph.edges.iter().filter(|edge| edge.target == node.id);
@@ -293,6 +299,7 @@ async fn sums_are_right(rows: &[SpanRow], engine: &Engine) {
             assert_eq!((node.requests, node.errors), sums, "{}", node.id);
         }
         let total: u64 = expected.values().map(|sums| sums.requests).sum();
+        assert!(range != ALL || [0, 1].iter().all(|mark| expected.values().any(|sums| sums.mtls[*mark] > 0)));
         for level in [Level::Service, Level::Workload, Level::Version, Level::Namespace, Level::Cluster] {
             let graph = engine.graph(&tenant("a"), &GraphQuery { level, ..asked(range) }).await.unwrap();
             let sum: u64 = graph.edges.iter().map(|edge| edge.requests).sum();
@@ -306,7 +313,7 @@ async fn sums_are_right(rows: &[SpanRow], engine: &Engine) {
 }
 
 /// A request between two sidecars, in a trace of its own.
-fn pair(number: u64, caller: &str, callee: &str) -> [SpanRow; 2] {
+pub(super) fn pair(number: u64, caller: &str, callee: &str) -> [SpanRow; 2] {
     let sidecar = |service: &str, kind, span, parent| SpanRow {
         tenant: "a".to_owned(),
         trace: number.into(),

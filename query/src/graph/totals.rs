@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use meshlake_hops::rollup::{Best, Count, Measures, RollupKey, SideMeasures};
+use meshlake_hops::{Histogram, Tally};
 
-use super::answer::{EdgeSide, Exemplar, GraphEdge, Quantiles};
+use super::answer::{EdgeSide, Exemplar, GraphEdge, MutualTls, Quantiles};
 use crate::trace_id::TraceId;
 
 /// Sums that do not depend on the order of hops (P4).
@@ -30,6 +31,16 @@ impl EdgeTotals {
         self.cross_cluster += requests * u64::from(differ(key.caller.cluster, key.callee.cluster));
     }
 
+    pub(crate) fn tally(&self) -> Tally {
+        self.measures.tally()
+    }
+
+    /// The latencies that each side tells, the callee's first.
+    pub(crate) fn latencies(&self) -> [(&'static str, Histogram); 2] {
+        let SideMeasures { latency: callee, .. } = &self.measures.callee;
+        [("callee", callee.histogram()), ("caller", self.measures.caller.latency.histogram())]
+    }
+
     pub(crate) fn requests(&self) -> u64 {
         self.measures.count(Count::Requests)
     }
@@ -38,11 +49,17 @@ impl EdgeTotals {
         self.measures.count(Count::Errors)
     }
 
+    /// The latencies that each side tells, the callee's first.
+    pub(crate) fn latencies(&self) -> [(&'static str, &Histogram); 2] {
+        [("callee", &self.callee.latency), ("caller", &self.caller.latency)]
+    }
+
     /// The edge, in a range of so many seconds.
     pub(crate) fn edge(self, source: String, target: String, seconds: f64) -> GraphEdge {
         let EdgeTotals { measures, protocols, cross_zone, cross_cluster } = self;
         let exemplar = |best: Best| best.map(|(value, Reverse(id))| Exemplar { trace_id: TraceId(id), value });
         let requests = measures.count(Count::Requests);
+        let (yes, no) = (measures.count(Count::MutualTls), measures.count(Count::PlainText));
         GraphEdge {
             source,
             target,
@@ -63,6 +80,7 @@ impl EdgeTotals {
             latest_error: exemplar(measures.latest_error),
             cross_zone,
             cross_cluster,
+            mtls: MutualTls { yes, no, unknown: requests - yes - no },
             unresolved: measures.count(Count::Unresolved),
             assumed: measures.count(Count::Assumed),
         }

@@ -9,6 +9,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) source: End<'a>,
     pub(crate) destination: End<'a>,
     pub(crate) retry_count: Option<i64>,
+    pub(crate) source_principal: &'a str,
     db_name: &'a str,
     db_namespace: &'a str,
     pub(crate) messaging_system: &'a str,
@@ -43,6 +44,7 @@ impl<'a> Attributes<'a> {
             match key {
                 "db.name" => Some(&mut self.db_name),
                 "db.namespace" => Some(&mut self.db_namespace),
+                "source.principal" => Some(&mut self.source_principal),
                 "messaging.system" => Some(&mut self.messaging_system),
                 "messaging.operation" => Some(&mut self.messaging_operation),
                 "messaging.operation.type" => Some(&mut self.messaging_operation_type),

@@ -234,6 +234,7 @@ impl<'a> SpanColumns<'a> {
             messaging_system: attributes.messaging_system,
             messaging_destination: text(&self.messaging_destination, row),
             messaging_operation: attributes.messaging_operation(),
+            source_principal: attributes.source_principal,
         }
     }
 

@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Int16Builder, Int64Builder, ListBuilder, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int16Builder, Int64Builder, ListBuilder, StringBuilder,
+    StringDictionaryBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -45,6 +45,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         fields.extend(ints.map(|name| Field::new(format!("{end}_{name}"), DataType::Int64, true)));
     }
     fields.extend(INTS.iter().map(|name| Field::new(*name, DataType::Int64, true)));
+    fields.push(Field::new("mtls", DataType::Boolean, true));
     fields.push(Field::new("flags", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false));
     Arc::new(Schema::new(fields))
 });
@@ -61,6 +62,7 @@ pub(crate) struct HopRows {
     texts: [Texts; TEXTS.len()],
     ends: [EndRows; ENDS.len()],
     ints: [Int64Builder; INTS.len()],
+    mtls: BooleanBuilder,
     flags: ListBuilder<StringBuilder>,
 }
 
@@ -75,6 +77,7 @@ impl HopRows {
             texts: std::array::from_fn(|_| Texts::new()),
             ends: std::array::from_fn(|_| EndRows::new()),
             ints: std::array::from_fn(|_| Int64Builder::new()),
+            mtls: BooleanBuilder::new(),
             flags: ListBuilder::new(StringBuilder::new()),
         }
     }
@@ -109,6 +112,7 @@ impl HopRows {
             hop.weight.map(int),
         ];
         self.ints.iter_mut().zip(ints).for_each(|(column, value)| column.append_option(value));
+        self.mtls.append_option(hop.mtls);
         hop.flags.names().for_each(|name| self.flags.values().append_value(name));
         self.flags.append(true);
         Ok(())
@@ -126,6 +130,7 @@ impl HopRows {
         columns.extend(self.texts.iter_mut().map(text_column));
         self.ends.iter_mut().for_each(|end| columns.extend(end.finish()));
         columns.extend(self.ints.iter_mut().map(int_column));
+        columns.push(Arc::new(self.mtls.finish()));
         columns.push(Arc::new(self.flags.finish()));
         RecordBatch::try_new(schema(), columns)
     }

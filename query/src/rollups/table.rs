@@ -31,7 +31,7 @@ pub(crate) const STEPS: [(&str, u64); 3] = [("1m", 1), ("1h", 60), ("1d", 1_440)
 const MINUTE_MICROS: i64 = 60_000_000;
 const BATCH_ROWS: usize = 8192;
 const NODE_TEXTS: [&str; 7] = ["kind", "cluster", "namespace", "workload", "service", "version", "zone"];
-const COUNTS: [(&str, Count); 9] = [
+const COUNTS: [(&str, Count); 11] = [
     ("requests", Count::Requests),
     ("errors", Count::Errors),
     ("calls", Count::Calls),
@@ -41,6 +41,8 @@ const COUNTS: [(&str, Count); 9] = [
     ("assumed", Count::Assumed),
     ("request_bytes", Count::RequestBytes),
     ("response_bytes", Count::ResponseBytes),
+    ("mtls", Count::MutualTls),
+    ("plain_text", Count::PlainText),
 ];
 const SIDES: [&str; 4] = ["caller_reports", "caller_errors", "callee_reports", "callee_errors"];
 const LATENCIES: [&str; 3] = ["caller_latency", "callee_latency", "network"];

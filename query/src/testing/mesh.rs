@@ -53,6 +53,11 @@ fn proxy(chance: &mut Chance, at: At<'_>, role: &'static str, service: &str, kin
         text("response_flags", if status == "503" { "UF" } else { "-" }),
         text("request_size", "12"),
     ];
+    match at.start % 3 {
+        0 => attributes.push(text("source.principal", "spiffe://cluster.local/ns/shop/sa/any")),
+        1 => attributes.push(text("source.principal", "-")),
+        _ => {}
+    }
     if chance.below(6) == 0 {
         attributes.push(text("retry.count", "1"));
     }
@@ -232,6 +237,7 @@ pub(crate) fn span<'a>(row: &'a SpanRow, links: &'a [HopLink]) -> Span<'a> {
         messaging_system: of_span(&["messaging.system"]),
         messaging_destination: of_span(&["messaging.destination.name"]),
         messaging_operation: of_span(&["messaging.operation.type"]),
+        source_principal: of_span(&["source.principal"]),
         ..Span::default()
     }
 }

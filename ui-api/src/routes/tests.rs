@@ -141,6 +141,7 @@ fn edge(source: &str, target: &str) -> Value {
         "latest_error": null,
         "cross_zone": 0,
         "cross_cluster": 0,
+        "mtls": {"yes": 0, "no": 0, "unknown": 1},
         "unresolved": 0,
         "assumed": 0,
     })
@@ -209,6 +210,64 @@ async fn the_graph_names_what_it_does_not_take() {
     assert_eq!((&other["requests"], &other["nodes"][1]["service"]), (&json!(1), &json!("secret")));
 }
 
+/// Scenario: two edges in a range and two others before it; what is not taken, ranges that overlap among it. Guarantee: the whole answer of one edge and
+/// one node, as it is written here; each wrong parameter is named.
+#[tokio::test]
+async fn the_diff_is_of_two_ranges() {
+    let range = "start=2026-08-01T12:00:01.5Z&end=2026-08-01T12:30:00Z";
+    let diff = get(&format!("{V1}/graph/diff?{range}&baseline_start=2026-08-01T11:00:00Z"), &[]).await.json();
+    assert_eq!(diff["edge_changes"], json!({"new": 2, "gone": 2, "changed": 0, "same": 0}));
+    assert_eq!(
+        (&diff["baseline_start"], &diff["baseline_end"], &diff["q"], &diff["truncated"]),
+        (&json!("2026-08-01T11:00:00.000000Z"), &json!("2026-08-01T12:00:01.500000Z"), &json!(0.05), &json!(false))
+    );
+    let counts = json!({"requests": 2, "unresolved": 0, "assumed": 0, "unnamed": 0, "left_out": 0});
+    assert_eq!((&diff["before"], &diff["after"]), (&counts, &counts));
+    let find = |list: &str, field: &str, value: &str| {
+        diff[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one[field] == value)
+            .cloned()
+            .unwrap_or_else(|| panic!("{list}: {value}: {diff}"))
+    };
+    let reviews = find("edges", "target", "workload///reviews");
+    let p = &reviews["rate_change"]["p"];
+    assert!((0.0..=1.0).contains(&p.as_f64().unwrap()), "{p}");
+    let expected = json!({
+        "source": "workload///productpage",
+        "target": "workload///reviews",
+        "change": "new",
+        "before": {"requests": 0, "errors": 0, "rate": 0.0},
+        "after": {"requests": 1, "errors": 1, "rate": 1.0 / 1798.5},
+        "rate_change": {"ratio": null, "sampling": "unknown", "p": p, "adjusted_p": reviews["rate_change"]["adjusted_p"], "significant": false},
+        "error_change": null,
+        "latency_change": null,
+    });
+    assert_eq!(reviews, expected);
+    assert_eq!(find("edges", "target", "workload///gateway")["change"], "gone");
+    let productpage = find("nodes", "service", "productpage");
+    assert_eq!(
+        (&productpage["change"], &productpage["requests"], &productpage["before"]["requests"], &productpage["after"]["requests"]),
+        (&json!("same"), &json!(0), &json!(1), &json!(0))
+    );
+    for (query, parameter) in [
+        ("q=0", "q"),
+        ("q=x", "q"),
+        ("baseline_start=now-30m", "baseline_start"),
+        ("baseline_start=now-3h&baseline_end=now-3h", "baseline_start"),
+        ("baseline_end=soon", "baseline_end"),
+        ("level=pod", "level"),
+        ("start=now&end=now-1m", "start"),
+        ("format=dot", "format"),
+    ] {
+        let answer = get(&format!("{V1}/graph/diff?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
 /// Scenario: the latencies of one service, and those of all by caller; steps and sides that are not taken. Guarantee: the whole answer, as it is
 /// written here; each wrong parameter is named.
 #[tokio::test]
@@ -234,10 +293,59 @@ async fn latencies_are_series_of_steps() {
     assert_eq!(by_caller["series"][0]["points"][0]["reports"], 0);
     let ratings = get(&format!("{V1}/latency?{RANGE}&workload=ratings&operation=GET+/ratings/1"), &[]).await.json();
     assert_eq!(ratings["requests"], 1);
-    for (query, parameter) in
-        [("step=x", "step"), ("step=1ms", "step"), ("step=1ns", "step"), ("side=both", "side"), ("group_by=pod", "group_by")]
-    {
+    let quantiles = get(&format!("{V1}/latency?{RANGE}&service=reviews&quantiles=0.999,0.5"), &[]).await;
+    assert!(quantiles.text().contains(r#""latency_ns":{"p99.9":10000000,"p50":10000000}"#), "{}", quantiles.text());
+    assert_eq!(get(&format!("{V1}/latency?{RANGE}&namespace=shop"), &[]).await.json()["requests"], 0);
+    let many = format!("quantiles={}1", "0.5,".repeat(20));
+    for (query, parameter) in [
+        ("step=x", "step"),
+        ("step=1ms", "step"),
+        ("step=1ns", "step"),
+        ("side=both", "side"),
+        ("group_by=pod", "group_by"),
+        ("quantiles=0.5,1.5", "quantiles"),
+        ("quantiles=0.5,0.50", "quantiles"),
+        ("quantiles=0.5,", "quantiles"),
+        (many.as_str(), "quantiles"),
+    ] {
         let answer = get(&format!("{V1}/latency?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
+/// Scenario: a heatmap of one service, and one by caller; what it does not take. Guarantee: the whole answer, as it is written here; each wrong
+/// parameter is named.
+#[tokio::test]
+async fn heatmaps_are_counts_of_buckets() {
+    let answer = get(&format!("{V1}/latency/heatmap?{RANGE}&service=reviews&step=1h"), &[]).await.json();
+    let bounds = &answer["buckets"][0];
+    assert!((9_700_000..=10_000_000).contains(&bounds["low_ns"].as_u64().unwrap()), "{bounds}");
+    assert!((10_000_000..10_300_000).contains(&bounds["high_ns"].as_u64().unwrap()), "{bounds}");
+    let expected = json!({
+        "start": "2026-08-01T11:00:00.000000Z",
+        "end": "2026-08-01T13:00:00.000000Z",
+        "scale": 5,
+        "buckets": [bounds],
+        "series": [{"group": null, "columns": [{"end": "2026-08-01T13:00:00.000000Z", "counts": [1]}]}],
+        "requests": 1,
+        "unresolved": 0,
+        "assumed": 0,
+        "unnamed": 0,
+        "left_out": 0,
+    });
+    assert_eq!(answer, expected);
+    let by_caller = get(&format!("{V1}/latency/heatmap?{RANGE}&group_by=caller&buckets=4"), &[]).await.json();
+    let groups: Vec<_> = by_caller["series"].as_array().unwrap().iter().map(|series| series["group"].clone()).collect();
+    assert_eq!(groups, [json!("gateway"), json!("productpage"), json!("unknown")]);
+    for (query, parameter) in [
+        ("buckets=3", "buckets"),
+        ("buckets=201", "buckets"),
+        ("step=1ms", "step"),
+        ("side=both", "side"),
+        ("quantiles=0.5", "quantiles"),
+    ] {
+        let answer = get(&format!("{V1}/latency/heatmap?{query}"), &[]).await;
         assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
         assert_eq!(answer.json()["parameter"], parameter, "{query}");
     }
