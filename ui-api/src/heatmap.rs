@@ -15,7 +15,7 @@ use crate::time::format_micros;
 
 /// What it takes.
 pub(crate) const PARAMETERS: &[&str] =
-    &["start", "end", "step", "service", "operation", "workload", "namespace", "cluster", "side", "group_by", "buckets"];
+    &["start", "end", "exact", "step", "service", "operation", "workload", "namespace", "cluster", "side", "group_by", "buckets"];
 
 const BUCKETS_MIN: usize = 4;
 const BUCKETS_MAX: usize = 200;

@@ -14,7 +14,7 @@ use crate::time::{format_micros, parse_duration};
 
 /// What it takes.
 pub(crate) const PARAMETERS: &[&str] =
-    &["start", "end", "step", "service", "operation", "workload", "namespace", "cluster", "side", "group_by", "quantiles"];
+    &["start", "end", "exact", "step", "service", "operation", "workload", "namespace", "cluster", "side", "group_by", "quantiles"];
 
 const STEP_DEFAULT_MICROS: i64 = 60_000_000;
 const QUANTILES_DEFAULT: &str = "0.5,0.9,0.95,0.99";
@@ -104,7 +104,7 @@ pub(crate) fn read_query(params: &Params) -> Result<LatencyQuery, Problem> {
     let text = |name| params.get(name).map(str::to_owned);
     let step = params.read("step", parse_duration)?;
     let query = LatencyQuery {
-        range: params.range()?,
+        range: params.of_hops(params.range()?)?,
         step: step.map_or(STEP_DEFAULT_MICROS, |step| i64::try_from(step.as_micros()).unwrap_or(i64::MAX)),
         service: text("service"),
         operation: text("operation"),

@@ -14,6 +14,7 @@ use crate::time::{format_micros, now, parse_time};
 const REPEATABLE: &str = "attribute";
 const DEFAULT_RANGE_MICROS: i64 = 3_600_000_000;
 const LIMIT_MAX: usize = 1_000;
+const MINUTE_MICROS: i64 = 60_000_000;
 
 /// The query parameters of a request. A parameter with an empty value is as one that was not given.
 #[derive(Debug)]
@@ -81,6 +82,16 @@ impl Params {
         Ok(TimeRange { start, end })
     }
 
+    /// The range of an answer made of hops: with `exact=true` as it is given, by default rounded outwards to whole minutes, for which sums are kept.
+    pub(crate) fn of_hops(&self, range: TimeRange) -> Result<TimeRange, Problem> {
+        if self.read("exact", |text| text.parse::<bool>())?.unwrap_or(false) {
+            return Ok(range);
+        }
+        let start = range.start.div_euclid(MINUTE_MICROS) * MINUTE_MICROS;
+        let end = range.end.saturating_add(MINUTE_MICROS - 1).div_euclid(MINUTE_MICROS) * MINUTE_MICROS;
+        Ok(TimeRange { start, end })
+    }
+
     /// `baseline_start` and `baseline_end`: by default as long a time as `range`, and where it begins.
     pub(crate) fn baseline_at(&self, now: i64, range: TimeRange) -> Result<TimeRange, Problem> {
         let end = self.read("baseline_end", |text| parse_time(text, now))?.unwrap_or(range.start);
@@ -139,6 +150,20 @@ mod tests {
         assert_eq!(range.end - range.start, 3_600_000_000);
         assert!(params("start=5&end=5").unwrap().range().is_err());
         assert!(params("start=now").unwrap().range().is_err());
+    }
+
+    /// Scenario: a range within minutes, and one of whole minutes; asked for exactly, or not. Guarantee: outwards to whole minutes, unless it is
+    /// exact.
+    #[test]
+    fn ranges_of_hops_are_whole_minutes() {
+        let of_hops = |query: &str, start, end| {
+            let params = Params::parse(&format!("/?{query}").parse().unwrap(), &["exact"]).unwrap();
+            params.of_hops(TimeRange { start, end }).map(|range| (range.start, range.end))
+        };
+        assert_eq!(of_hops("", 60_000_001, 179_999_999).unwrap(), (60_000_000, 180_000_000));
+        assert_eq!(of_hops("exact=false", 60_000_000, 180_000_000).unwrap(), (60_000_000, 180_000_000));
+        assert_eq!(of_hops("exact=true", 60_000_001, 179_999_999).unwrap(), (60_000_001, 179_999_999));
+        assert!(of_hops("exact=yes", 0, 1).is_err());
     }
 
     /// Scenario: a baseline that is not given, given by one end or by both, and one that is empty. Guarantee: as long as the range and right before it,

@@ -49,11 +49,6 @@ impl EdgeTotals {
         self.measures.count(Count::Errors)
     }
 
-    /// The latencies that each side tells, the callee's first.
-    pub(crate) fn latencies(&self) -> [(&'static str, &Histogram); 2] {
-        [("callee", &self.callee.latency), ("caller", &self.caller.latency)]
-    }
-
     /// The edge, in a range of so many seconds.
     pub(crate) fn edge(self, source: String, target: String, seconds: f64) -> GraphEdge {
         let EdgeTotals { measures, protocols, cross_zone, cross_cluster } = self;

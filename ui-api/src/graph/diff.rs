@@ -22,6 +22,7 @@ use crate::time::{format_micros, now};
 pub(crate) const PARAMETERS: &[&str] = &[
     "start",
     "end",
+    "exact",
     "baseline_start",
     "baseline_end",
     "q",
@@ -135,8 +136,13 @@ struct Shift {
 pub(crate) async fn diff(State(api): State<Api>, ForTenant(tenant): ForTenant, uri: Uri) -> Result<Json<Answer>, Problem> {
     let params = Params::parse(&uri, PARAMETERS)?;
     let now = now();
-    let range = params.range_at(now)?;
-    let baseline = params.baseline_at(now, range)?;
+    let asked = params.range_at(now)?;
+    let (range, before) = (params.of_hops(asked)?, params.baseline_at(now, asked)?);
+    let mut baseline = params.of_hops(before)?;
+    if before.end <= asked.start {
+        // Rounded, too, they share no minute.
+        baseline.end = baseline.end.min(range.start);
+    }
     let q = params.read("q", read_share)?.unwrap_or(Q_DEFAULT);
     let query = GraphDiffQuery { graph: read_query(&params, range)?, baseline, q };
     query.check().map_err(|error| Problem::parameter("baseline_start", format!("parameter `baseline_start`: {error}")))?;

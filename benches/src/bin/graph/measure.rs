@@ -152,9 +152,11 @@ impl Questions<'_> {
             service: Some(service),
             operation: Some(operation.clone()),
             workload: None,
+            namespace: None,
             cluster: None,
             side: LatencySide::Callee,
             group_by: None,
+            quantiles: ["0.5", "0.9", "0.95", "0.99"].iter().map(|share| share.parse()).collect::<Result<_, _>>()?,
         };
         let taken = Timings::take(self.args.repetitions, async || self.engine.latency(&self.tenant, &query).await).await;
         let told = |latency: &Latency| {
