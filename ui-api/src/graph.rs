@@ -53,7 +53,8 @@ enum Format {
 /// The graph of the hops in the range.
 pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, uri: Uri) -> Result<Response, Problem> {
     let params = Params::parse(&uri, PARAMETERS)?;
-    let (query, format) = (read_query(&params, params.of_hops(params.range()?)?)?, params.read("format", read_format)?.unwrap_or(Format::Json));
+    let (query, format) =
+        (read_query(&params, params.of_hops(params.range()?)?)?, params.read("format", read_format)?.unwrap_or(Format::Json));
     let graph = api.engine()?.graph(&tenant, &query).await?;
     Ok(match format {
         Format::Json => Json(answer(graph, query.range)).into_response(),

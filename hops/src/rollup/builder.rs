@@ -147,7 +147,7 @@ impl RollupBuilder {
         if let Some((_, corrections)) = parts.split_first_mut() {
             corrections.sort_by(|a, b| a.before.cmp(&b.before));
         }
-        Rollup { keys, parts }
+        Rollup::new(keys, parts)
     }
 }
 

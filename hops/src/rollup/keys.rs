@@ -126,6 +126,26 @@ impl Keys {
         self.keys.number(StoredKey { ends, via, texts })
     }
 
+    /// The number of a key, if it has one.
+    pub(crate) fn find(&self, key: &RollupKey<'_>) -> Option<u32> {
+        let text = |text: &str| self.text_numbers.get(text).copied();
+        let end = |node: &Node<'_>| {
+            let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
+            let mut texts = [0; 6];
+            for (number, part) in texts.iter_mut().zip([cluster, namespace, workload, service, version, zone]) {
+                *number = text(part)?;
+            }
+            self.ends.numbers.get(&End { kind, port, texts }).copied()
+        };
+        let via = match key.via {
+            Some(Via { cluster, namespace, workload }) => Some([text(cluster)?, text(namespace)?, text(workload)?]),
+            None => None,
+        };
+        let stored =
+            StoredKey { ends: [end(&key.caller)?, end(&key.callee)?], via, texts: [text(key.operation)?, text(key.protocol)?] };
+        self.keys.numbers.get(&stored).copied()
+    }
+
     /// The key with a number below [`Keys::len`].
     pub(crate) fn key(&self, number: u32) -> RollupKey<'_> {
         let stored = &self.keys.values[number as usize];

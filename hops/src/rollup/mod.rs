@@ -24,5 +24,5 @@ pub use keys::RollupKey;
 pub use latencies::Latencies;
 pub use measures::{Best, Count, Measures, SideMeasures};
 pub use part::{Block, LeftOut, Part, Rollup};
-pub use sums::{Numbers, StepSums, Sums};
+pub use sums::{Numbers, StepSums, Sums, Taken};
 pub use time::{MINUTE, minute};

@@ -1,6 +1,7 @@
 //! A rollup as it is kept: keys, and for each part its sums, encoded until they are asked for.
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::{FormatError, Reader};
 use super::keys::{Keys, RollupKey};
@@ -11,8 +12,9 @@ use crate::varint;
 const VERSION: u8 = 1;
 
 /// The hops of a file, or of several, summed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rollup {
+    serial: u64,
     pub(crate) keys: Keys,
     /// The first is of the file's own spans; the others are corrections.
     pub parts: Vec<Part>,
@@ -93,6 +95,16 @@ pub(crate) fn write_block<'m>(bytes: &mut Vec<u8>, left_out: LeftOut, rows: impl
 }
 
 impl Rollup {
+    pub(crate) fn new(keys: Keys, parts: Vec<Part>) -> Rollup {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        Rollup { serial: SERIAL.fetch_add(1, Ordering::Relaxed), keys, parts }
+    }
+
+    /// A number that no other rollup of this process has, but copies of this one.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
     /// How many keys it has.
     pub fn keys(&self) -> usize {
         self.keys.len()
@@ -147,12 +159,6 @@ impl Rollup {
         self.keys.bytes() + self.parts.iter().map(of_part).sum::<usize>()
     }
 
-    /// Without its minutes.
-    pub fn without_minutes(mut self) -> Rollup {
-        self.parts.iter_mut().for_each(|part| part.minutes = Vec::new());
-        self
-    }
-
     /// The encoding: what is asked for most, and apart from it the minutes.
     pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         let (mut head, mut minutes) = (vec![VERSION], vec![VERSION]);
@@ -201,7 +207,7 @@ impl Rollup {
             part.totals = reader.slice(length)?.to_vec();
             parts.push(part);
         }
-        if reader.bytes.is_empty() { Ok(Rollup { keys, parts }) } else { Err(FormatError) }
+        if reader.bytes.is_empty() { Ok(Rollup::new(keys, parts)) } else { Err(FormatError) }
     }
 
     /// Reads its minutes.

@@ -1,6 +1,6 @@
 //! The sums of many rollups.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::keys::{Keys, RollupKey};
 use super::measures::{Count, Measures};
@@ -49,10 +49,37 @@ impl Sums {
 
     /// Each key that has hops, with the numbers of its caller and its callee among the ends, and its sums.
     pub fn rows(&self) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
-        let rows = self.measures.iter().enumerate().filter(|(_, measures)| measures.count(Count::Requests) > 0);
-        rows.map(|(number, measures)| (self.keys.key(number as u32), self.keys.ends_of(number as u32), measures))
+        self.rows_where(|_| true)
+    }
+
+    /// The same without keys that are [`taken`](Sums::take).
+    pub fn rows_without(&self, taken: &Taken) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
+        self.rows_where(|number| !taken.0.contains(&number))
+    }
+
+    fn rows_where(&self, keep: impl Fn(u32) -> bool) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
+        let rows = (0..).zip(&self.measures).filter(move |(number, _)| keep(*number));
+        let rows = rows.filter(|(_, measures)| measures.count(Count::Requests) > 0);
+        rows.map(|(number, measures)| (self.keys.key(number), self.keys.ends_of(number), measures))
+    }
+
+    /// Adds to these sums those that `other` has of the same keys, which are taken from then on: so that few sums are added to very many, which stay as
+    /// they are.
+    pub fn take(&mut self, other: &Sums) -> Taken {
+        let mut taken = Taken::default();
+        for (number, measures) in self.measures.iter_mut().enumerate() {
+            if let Some(known) = other.keys.find(&self.keys.key(number as u32)) {
+                measures.merge(&other.measures[known as usize]);
+                taken.0.insert(known);
+            }
+        }
+        taken
     }
 }
+
+/// Keys of some [`Sums`] that others have.
+#[derive(Clone, Debug, Default)]
+pub struct Taken(HashSet<u32>);
 
 /// Sums by step and key.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use meshlake_hops::Node;
-use meshlake_hops::rollup::{Measures, RollupKey, Sums};
+use meshlake_hops::rollup::{Measures, RollupKey};
 
 use super::answer::GraphNode;
 use super::identity::Identity;
@@ -48,11 +48,11 @@ impl<'q> Builder<'q> {
         self.nodes.len() * NODE_BYTES + self.edges.len() * EDGE_BYTES
     }
 
-    /// Adds the hops of a range.
-    pub(crate) fn add(&mut self, sums: &Sums) {
+    /// Adds the rows of some sums, whose keys have so many different ends: see [`meshlake_hops::rollup::Sums`].
+    pub(crate) fn add<'s>(&mut self, rows: impl Iterator<Item = (RollupKey<'s>, [usize; 2], &'s Measures)>, ends: usize) {
         // Many keys have the same ends.
-        let mut numbers: Vec<Option<usize>> = vec![None; sums.ends()];
-        for (key, ends, measures) in sums.rows() {
+        let mut numbers: Vec<Option<usize>> = vec![None; ends];
+        for (key, ends, measures) in rows {
             self.counts.add(measures);
             let [caller, callee] = [(ends[0], &key.caller), (ends[1], &key.callee)]
                 .map(|(end, node)| *numbers[end].get_or_insert_with(|| self.node(node)));

@@ -15,9 +15,8 @@ mod totals;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_hops::rollup::{LeftOut, Measures, Numbers, Sums};
 
-use crate::rollups::{Detail, pieces};
+use crate::rollups::{Detail, Summary, pieces};
 use crate::view::View;
 use builder::Builder;
 
@@ -39,17 +38,16 @@ pub(crate) async fn graph(view: &View, query: &GraphQuery) -> Result<Graph> {
 async fn build<'q>(view: &View, query: &'q GraphQuery) -> Result<(Builder<'q>, MemoryReservation)> {
     query.range.check()?;
     let memory = MemoryConsumer::new("graph").register(&view.lookups.runtime.memory_pool);
-    let (mut sums, mut left_out, mut scratch) = (Sums::new(), LeftOut::default(), Measures::default());
-    for piece in pieces(view, query.range, Detail::Totals).await? {
-        let mut numbers = Numbers::default();
-        left_out.add(piece.sums(&mut scratch, |key, measures| sums.add(&piece.rollup, &mut numbers, key, measures))?, 1);
-        memory.try_resize(sums.bytes())?;
-        tokio::task::yield_now().await;
-    }
+    let pieces = pieces(view, query.range, Detail::Totals).await?;
+    let reserve = |bytes| memory.try_resize(bytes);
+    let kept = view.summed.rollups.kept.get(&pieces, reserve).await?;
+    let mut passing = Summary::of(pieces.iter().filter(|piece| !piece.lasts), reserve).await?;
+    let taken = passing.sums.take(&kept.sums);
     let mut builder = Builder::new(query);
-    builder.add(&sums);
-    builder.counts.leave_out(left_out);
-    drop(sums);
+    builder.add(kept.sums.rows_without(&taken), kept.sums.ends());
+    builder.add(passing.sums.rows(), passing.sums.ends());
+    passing.left_out.add(kept.left_out, 1);
+    builder.counts.leave_out(passing.left_out);
     memory.try_resize(builder.bytes())?;
     Ok((builder, memory))
 }

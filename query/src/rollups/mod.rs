@@ -12,11 +12,13 @@
 //! The files of a tenant stand in one order: those of the lake by the version that added them, then fresh files, then live spans.
 
 mod correct;
+mod kept;
 mod pieces;
 mod resident;
 mod table;
 mod writer;
 
+pub(crate) use kept::Summary;
 pub(crate) use pieces::{Detail, Piece, Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
 pub(crate) use table::{Grouping, RollupTable, STEPS};

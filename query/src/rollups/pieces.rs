@@ -31,17 +31,26 @@ pub(crate) struct Piece {
     part: usize,
     /// Only these minutes of it; all of them without.
     minutes: Option<RangeInclusive<u64>>,
+    /// Whether it is of files alone, and so may be asked for again.
+    pub(crate) lasts: bool,
 }
+
+/// What tells a piece from all others.
+pub(crate) type PieceId = (u64, usize, Option<RangeInclusive<u64>>);
 
 impl Piece {
     fn all(rollup: Arc<Rollup>) -> impl Iterator<Item = Piece> {
-        (0..rollup.parts.len()).map(move |part| Piece { rollup: rollup.clone(), part, minutes: None })
+        (0..rollup.parts.len()).map(move |part| Piece { rollup: rollup.clone(), part, minutes: None, lasts: false })
     }
 
     /// A part, cut down to some minutes.
-    fn of(rollup: &Arc<Rollup>, part: usize, minutes: &RangeInclusive<u64>) -> Piece {
+    fn of(rollup: &Arc<Rollup>, part: usize, minutes: &RangeInclusive<u64>, lasts: bool) -> Piece {
         let whole = is_within(&rollup.parts[part], minutes);
-        Piece { rollup: rollup.clone(), part, minutes: (!whole).then(|| minutes.clone()) }
+        Piece { rollup: rollup.clone(), part, minutes: (!whole).then(|| minutes.clone()), lasts }
+    }
+
+    pub(crate) fn id(&self) -> PieceId {
+        (self.rollup.serial(), self.part, self.minutes.clone())
     }
 
     /// Gives `each` the sums of every key, and returns what H left out.
@@ -187,7 +196,7 @@ impl Collector<'_> {
         }
         for file in ordered.iter().filter(|file| without.contains(&file.path)) {
             for rollup in rollups.of_file(&self.places, file, &before(file, &ordered)).await? {
-                self.add(&rollup);
+                self.add(&rollup, true);
             }
         }
         Ok(())
@@ -212,9 +221,9 @@ impl Collector<'_> {
         for (number, part) in rollup.parts.iter().enumerate() {
             if part.before.iter().any(|path| !paths.contains(path.as_ref())) {
                 let made = rollups.of_part(&self.places, file, (number, &part.traces), &before(file, ordered)).await?;
-                self.add(&made);
+                self.add(&made, true);
             } else if self.concerns(part) {
-                self.pieces.push(Piece::of(&rollup, number, &self.minutes));
+                self.pieces.push(Piece::of(&rollup, number, &self.minutes, true));
             }
         }
         Ok(true)
@@ -240,13 +249,13 @@ impl Collector<'_> {
         let (files, ids) = shared(&ids, &near);
         let live = Snapshot { files: Arc::default(), ..(**snapshot).clone() };
         self.places.correct(&mut builder, &self.places.files(files), &live, &ids).await?;
-        self.add(&Arc::new(builder.finish()));
+        self.add(&Arc::new(builder.finish()), false);
         Ok(())
     }
 
-    fn add(&mut self, rollup: &Arc<Rollup>) {
+    fn add(&mut self, rollup: &Arc<Rollup>, lasts: bool) {
         let parts = rollup.parts.iter().enumerate().filter(|(_, part)| self.concerns(part));
-        let pieces: Vec<Piece> = parts.map(|(number, _)| Piece::of(rollup, number, &self.minutes)).collect();
+        let pieces: Vec<Piece> = parts.map(|(number, _)| Piece::of(rollup, number, &self.minutes, lasts)).collect();
         self.pieces.extend(pieces);
     }
 }

@@ -11,6 +11,7 @@ use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
 use super::correct::Places;
+use super::kept::KeptSums;
 use super::writer::{TraceSums, shared};
 use crate::file_summaries::{Beside, FileSummaries};
 use crate::hops::SPAN_COLUMNS;
@@ -53,6 +54,7 @@ type Of = (Tenant, String, Option<usize>);
 pub(crate) struct FileRollups {
     pub(crate) heads: FileSummaries<Head>,
     pub(crate) whole: FileSummaries<Whole>,
+    pub(crate) kept: KeptSums,
     made: Mutex<HashMap<Of, Arc<Mutex<Made>>>>,
     paths: parking_lot::Mutex<(Arc<Files>, Arc<HashSet<String>>)>,
 }
@@ -76,8 +78,9 @@ impl FileRollups {
     /// With at most so many bytes for what is kept beside files.
     pub(crate) fn new(store: &Arc<dyn ObjectStore>, limit: usize) -> FileRollups {
         FileRollups {
-            heads: FileSummaries::new(store.clone(), limit / 2),
-            whole: FileSummaries::new(store.clone(), limit / 2),
+            heads: FileSummaries::new(store.clone(), limit / 4),
+            whole: FileSummaries::new(store.clone(), limit / 4),
+            kept: KeptSums::new(limit / 2),
             made: Mutex::default(),
             paths: parking_lot::Mutex::default(),
         }
