@@ -300,7 +300,7 @@ mod tests {
     }
 
     /// Scenario: many files of one shape come, and go one after the other. Guarantee: whole groups are made; one stays until fewer than
-    /// its least number are left, which are then single, or of new groups.
+    /// its least number are left, which are then single, or of new groups; its memory is then only held by files that have gone.
     #[test]
     fn groups_are_made_and_taken_apart() {
         let mut files: Vec<Arc<SpanFile>> = (0..FILES).filter(|number| number % 4 != 0 && number % 9 != 8).map(file).collect();
@@ -320,7 +320,9 @@ mod tests {
         first.iter().for_each(|file| index.change(Vec::new(), std::slice::from_ref(file)));
         groups[0] = GROUP_MIN;
         assert_eq!(sizes(&index), (groups.clone(), single));
+        let filters = index.shapes[&most].groups[0].filters.clone();
         index.change(Vec::new(), &rest[..1]);
+        assert_eq!(filters.holders(), 1 + first.len() + 1);
         let left = single + GROUP_MIN - 1;
         groups.remove(0);
         groups.extend(vec![COLUMNS; left / COLUMNS]);
