@@ -128,3 +128,36 @@ impl Half {
         Some(half)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    /// Scenario: a rollup is put and read; then each byte of it is changed, and it is cut anywhere. Guarantee: both halves as they were; of what is damaged none
+    /// is read.
+    #[tokio::test]
+    async fn damage_is_seen() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let file = SpanFile { path: "lake/data/2026-01-01/w-1.parquet".to_owned(), ..SpanFile::default() };
+        let rollup = StoredRollup { head: vec![7; 300], minutes: vec![9; 500], bounds: [3, 4] };
+        rollup.put(store.as_ref(), &file.path).await.unwrap();
+        let read = async || (StoredRollup::read_head(&store, &file).await, StoredRollup::read_minutes(&store, &file).await);
+        assert_eq!(read().await, (Some(rollup.head.clone()), Some(rollup.minutes.clone())));
+        let path = rollup_path(&file.path);
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            for bytes in [damaged, bytes[..at].to_vec()] {
+                store.put(&path, bytes.into()).await.unwrap();
+                let (head, minutes) = read().await;
+                assert!(head.is_none() || minutes.is_none(), "{at}");
+                assert!(head.is_none_or(|head| head == rollup.head) && minutes.is_none_or(|minutes| minutes == rollup.minutes));
+            }
+        }
+        store.delete(&path).await.unwrap();
+        assert_eq!(read().await, (None, None));
+    }
+}
