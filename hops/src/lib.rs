@@ -14,7 +14,9 @@
 //!                                                           asks
 //! ```
 //!
-//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests.
+//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests. And what else the
+//! rules R0 to R6 settle is good for: [`CriticalPath`], what an end-to-end time consists of, and [`Work`], of which
+//! [`Propagation`] tells who drops the context of its requests.
 //!
 //! # Promises
 //! - P3: one truth. Whoever needs hops, for a rollup or on the fly, gets them from [`TraceHops`]; histograms and tallies are
@@ -30,12 +32,15 @@ mod histogram;
 mod hop;
 mod host;
 mod node;
+mod path;
 mod poisson;
+mod propagation;
 mod rules;
 mod span;
 mod upstream;
 mod varint;
 mod weight;
+mod work;
 mod worker;
 
 pub use estimate::{Estimate, Tally};
@@ -43,6 +48,9 @@ pub use flags::Flags;
 pub use histogram::{Bucket, DecodeError, Histogram};
 pub use hop::{Direction, ErrorClass, Hop, Key, Report, Via};
 pub use node::{Node, NodeKind};
+pub use path::{Class, CriticalPath, Segment};
+pub use propagation::{Confidence, Propagation};
 pub use span::{End, Link, Resource, Role, Side, Span, SpanKind};
 pub use weight::WEIGHT_ONE;
+pub use work::{Asked, Work};
 pub use worker::{SPANS_MAX, Summary, TraceHops};

@@ -56,7 +56,7 @@ fn below(shape: f64, x: f64) -> f64 {
 }
 
 /// Logarithm of the gamma function (Lanczos).
-fn ln_gamma(x: f64) -> f64 {
+pub(crate) fn ln_gamma(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 6] = [
         76.180_091_729_471_46,
         -86.505_320_329_416_77,

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod oracle;
+pub mod random;
 
 use meshlake_hops::{End, Hop, Link, Node, NodeKind, Resource, Role, Span, SpanKind, TraceHops};
 
