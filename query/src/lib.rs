@@ -10,6 +10,7 @@
 //!     ├─ sql       one read-only statement ───┤
 //!     ├─ services  operations, attributes ────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
 //!     ├─ graph     latency: hops, summed ─────┤
+//!     ├─ paths     critical paths, summed ────┤
 //!     ├─ search    newest matching rows ──────┘                                            │
 //!     │            └─ whole traces ───────────┐                                            │
 //!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘
@@ -23,6 +24,7 @@
 mod attribute;
 mod attributes;
 mod condition;
+mod critical_path;
 mod engine;
 mod error;
 mod fences;
@@ -34,8 +36,11 @@ mod hops;
 mod latency;
 mod lookup;
 mod nested;
+mod node;
 mod otlp;
 mod promoted;
+mod propagation;
+mod sample;
 mod search;
 mod services;
 mod session;
@@ -52,15 +57,19 @@ mod yielding;
 
 pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeValues};
 pub use condition::SqlConditions;
+pub use critical_path::{ClassTimes, CriticalPaths, PathChange, PathPart, PathQuery, PathRow, PathSegment, PathTotals, TracePath};
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
 pub use graph::{EdgeSide, Exemplar, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles};
 pub use hops::HopCounts;
 pub use latency::{GroupBy, Latency, LatencyPoint, LatencyQuery, LatencySeries, LatencySide};
-pub use meshlake_hops::Estimate;
+pub use meshlake_hops::{Class, Confidence, Estimate, Propagation};
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
+pub use node::NodeName;
+pub use propagation::{BegunTrace, PropagationQuery, Propagations, WorkloadPropagation};
+pub use sample::TraceSample;
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

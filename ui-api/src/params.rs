@@ -65,13 +65,27 @@ impl Params {
 
     /// `start` and `end`: by default the hour before `end`, and now.
     pub(crate) fn range(&self) -> Result<TimeRange, Problem> {
+        self.range_of("start", "end")
+    }
+
+    /// A range of these names, with the defaults of [`Params::range`] where one of them is given; none where neither is.
+    pub(crate) fn range_if_given(&self, start: &str, end: &str) -> Result<Option<TimeRange>, Problem> {
+        let given = self.get(start).is_some() || self.get(end).is_some();
+        given.then(|| self.range_of(start, end)).transpose()
+    }
+
+    fn range_of(&self, start_name: &str, end_name: &str) -> Result<TimeRange, Problem> {
         let now = now();
-        let end = self.read("end", |text| parse_time(text, now))?.unwrap_or(now);
-        let start = self.read("start", |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
+        let end = self.read(end_name, |text| parse_time(text, now))?.unwrap_or(now);
+        let start = self.read(start_name, |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
         if start >= end {
             return Err(Problem::parameter(
-                "start",
-                format!("`start` ({}) must be before `end` ({}, by default now)", format_micros(start), format_micros(end)),
+                start_name,
+                format!(
+                    "`{start_name}` ({}) must be before `{end_name}` ({}, by default now)",
+                    format_micros(start),
+                    format_micros(end)
+                ),
             ));
         }
         Ok(TimeRange { start, end })
@@ -117,5 +131,10 @@ mod tests {
         assert_eq!(range.end - range.start, 3_600_000_000);
         assert!(params("start=5&end=5").unwrap().range().is_err());
         assert!(params("start=now").unwrap().range().is_err());
+        assert_eq!(params("end=7200").unwrap().range_if_given("start", "service").unwrap(), None);
+        assert_eq!(
+            params("end=7200").unwrap().range_if_given("start", "end").unwrap(),
+            Some(params("end=7200").unwrap().range().unwrap())
+        );
     }
 }

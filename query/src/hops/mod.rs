@@ -17,4 +17,4 @@ mod traces;
 
 pub use counts::HopCounts;
 pub(crate) use table::HopsTable;
-pub(crate) use traces::{Traces, ids};
+pub(crate) use traces::{TraceIds, Traces, ids};

@@ -48,6 +48,16 @@ pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn Memo
 }
 
 impl TraceIds {
+    /// Leaves at most so many: those with the smallest last eight bytes, which are random where senders keep to W3C's Trace Context.
+    /// So it is the same sample for every question, and none that has to do with what the traces are.
+    pub(crate) fn sample(&mut self, most: usize) {
+        if self.ids.len() > most {
+            self.ids.select_nth_unstable_by_key(most, |id| (u128::from_be_bytes(id.0) as u64, *id));
+            self.ids.truncate(most);
+            self.ids.sort_unstable();
+        }
+    }
+
     /// As many as are looked up at once.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[TraceId]> {
         self.ids.chunks(TRACES_AT_ONCE)
@@ -55,18 +65,28 @@ impl TraceIds {
 }
 
 impl Traces {
-    /// Gives `each` the hops of each of the traces, by their ids, and what H left out. Where all at once are too much for the memory of
-    /// queries, half of them and then the others.
+    /// Gives `each` the hops of each of the traces, by their ids, and what H left out; see [`Traces::each_spans`].
     pub(crate) async fn each(
         &self,
         ids: &[TraceId],
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
+        let hops_of = |id: TraceId, spans: &[Span<'_>]| {
+            let mut hops = Vec::new();
+            let summary = worker.append(&id.0, spans, &mut hops);
+            each(id, &hops, summary)
+        };
+        self.each_spans(ids, hops_of).await
+    }
+
+    /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half of
+    /// them and then the others.
+    pub(crate) async fn each_spans(&self, ids: &[TraceId], mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
         let mut left = vec![ids];
         while let Some(ids) = left.pop() {
             match self.rows(ids).await {
-                Ok(parts) => hops_of(&parts, worker, &mut each)?,
+                Ok(parts) => spans_of(&parts, &mut each)?,
                 Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                     let (first, second) = ids.split_at(ids.len() / 2);
                     left.extend([second, first]);
@@ -89,12 +109,8 @@ impl Traces {
     }
 }
 
-/// The hops of whole traces whose rows stand anywhere in the parts.
-fn hops_of(
-    parts: &[FoundRows],
-    worker: &mut TraceHops,
-    each: &mut impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
-) -> Result<()> {
+/// The spans of whole traces whose rows stand anywhere in the parts.
+fn spans_of(parts: &[FoundRows], each: &mut impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
     let batches = parts.iter().flat_map(|found| &found.batches);
     let columns: Vec<(SpanColumns<'_>, usize)> =
         batches.map(|batch| Ok((SpanColumns::new(batch)?, batch.num_rows()))).collect::<Result<_>>()?;
@@ -108,9 +124,7 @@ fn hops_of(
         let Some((id, ..)) = trace.first() else { continue };
         spans.clear();
         spans.extend(trace.iter().map(|(_, part, row)| columns[*part].0.span(*row)));
-        let mut hops = Vec::new();
-        let summary = worker.append(&id.0, &spans, &mut hops);
-        each(*id, &hops, summary)?;
+        each(*id, &spans)?;
     }
     Ok(())
 }
