@@ -23,6 +23,7 @@ pub(crate) struct ResourceIdentity<'a> {
     controller: Option<&'a [u8]>,
     job: Option<&'a [u8]>,
     pub pod: Option<&'a [u8]>,
+    pub pod_address: Option<&'a [u8]>,
     pub node: Option<&'a [u8]>,
     pub zone: Option<&'a [u8]>,
     /// Whether a proxy made the spans.
@@ -40,6 +41,7 @@ impl<'a> ResourceIdentity<'a> {
             b"k8s.deployment.name" | b"k8s.statefulset.name" | b"k8s.daemonset.name" | b"k8s.cronjob.name" => &mut self.controller,
             b"k8s.job.name" => &mut self.job,
             b"k8s.pod.name" => &mut self.pod,
+            b"k8s.pod.ip" => &mut self.pod_address,
             b"k8s.node.name" => &mut self.node,
             b"cloud.availability_zone" => &mut self.zone,
             b"telemetry.sdk.name" => {

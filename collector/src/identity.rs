@@ -3,13 +3,17 @@
 //! What proxies write is in Envoy's `node_id` (`sidecar~10.1.2.3~reviews-v2-6f76498fc8-58wpn.bookinfo~…`), Istio's tags, which
 //! describe the workload that owns the proxy, and `upstream_cluster` (`outbound|9080|v1|reviews.bookinfo.svc.cluster.local`).
 
+use std::net::IpAddr;
 use std::str;
+
+use meshlake_config::ClusterRange;
 
 /// What a `node_id` says. Fields are empty where it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeId<'a> {
     /// `sidecar`, `gateway`, `waypoint`.
     pub proxy: Option<&'static str>,
+    pub address: &'a [u8],
     pub pod: &'a [u8],
     pub namespace: &'a [u8],
 }
@@ -24,11 +28,11 @@ impl<'a> NodeId<'a> {
             Some(b"waypoint") => Some("waypoint"),
             _ => return NodeId::default(),
         };
-        let name = parts.nth(1).unwrap_or_default();
+        let (address, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         // Pod names may contain dots, namespaces can't.
         match name.iter().rposition(|&byte| byte == b'.') {
-            Some(dot) => NodeId { proxy, pod: &name[..dot], namespace: &name[dot + 1..] },
-            None => NodeId { proxy, pod: name, namespace: b"" },
+            Some(dot) => NodeId { proxy, address, pod: &name[..dot], namespace: &name[dot + 1..] },
+            None => NodeId { proxy, address, pod: name, namespace: b"" },
         }
     }
 }
@@ -52,6 +56,13 @@ pub(crate) fn workload_of_pod(pod: &[u8]) -> &[u8] {
     let generated = |byte: &u8| b"bcdfghjklmnpqrstvwxz2456789".contains(byte);
     let ordinal = !last.is_empty() && last.iter().all(u8::is_ascii_digit);
     if ordinal || (last.len() == 5 && last.iter().all(generated)) { name } else { pod }
+}
+
+/// The cluster of the smallest range that a pod's address is in.
+pub(crate) fn cluster_of_address<'r>(ranges: &'r [ClusterRange], address: &[u8]) -> Option<&'r str> {
+    let address: IpAddr = str::from_utf8(address).ok()?.parse().ok()?;
+    let around = ranges.iter().filter(|range| range.contains(address));
+    around.max_by_key(|range| range.prefix()).map(ClusterRange::cluster)
 }
 
 /// Who a proxy span names as its peer.
@@ -130,14 +141,37 @@ pub(crate) fn split_service<'a>(name: &'a [u8], namespace: Option<&[u8]>) -> (&'
 mod tests {
     use super::*;
 
-    /// Scenario: the node ids of each kind of proxy. Guarantee: kind, pod and namespace are read from them.
+    /// Scenario: the node ids of each kind of proxy. Guarantee: kind, address, pod and namespace are read from them.
     #[test]
     fn node_ids() {
         let parsed = NodeId::parse(b"sidecar~10.244.0.23~reviews-v2-6f76498fc8-58wpn.bookinfo~bookinfo.svc.cluster.local");
-        assert_eq!(parsed, NodeId { proxy: Some("sidecar"), pod: b"reviews-v2-6f76498fc8-58wpn", namespace: b"bookinfo" });
+        let (pod, namespace) = (&b"reviews-v2-6f76498fc8-58wpn"[..], &b"bookinfo"[..]);
+        assert_eq!(parsed, NodeId { proxy: Some("sidecar"), address: b"10.244.0.23", pod, namespace });
         assert_eq!(NodeId::parse(b"router~10.0.0.1~gw-1.istio-system~d").proxy, Some("gateway"));
         assert_eq!(NodeId::parse(b"waypoint~10.0.0.1~w.ns~d").proxy, Some("waypoint"));
         assert_eq!(NodeId::parse(b"gw-7fc7dbd6fc-fb24g.default"), NodeId::default());
+    }
+
+    /// Scenario: addresses in one range, in one within another, in none, of both families, and no addresses. Guarantee: the cluster of
+    /// the smallest range around.
+    #[test]
+    fn addresses() {
+        let ranges = ["10.0.0.0/8=all", "10.4.0.0/14=east", "10.8.0.0/14=west", "fd00:1::/32=east"];
+        let ranges: Vec<ClusterRange> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        for (address, cluster) in [
+            ("10.4.0.1", Some("east")),
+            ("10.7.255.255", Some("east")),
+            ("10.8.0.0", Some("west")),
+            ("10.12.0.1", Some("all")),
+            ("::ffff:10.4.0.1", Some("east")),
+            ("fd00:1:2::7", Some("east")),
+            ("fd00:2::7", None),
+            ("11.0.0.1", None),
+            ("10.4.0", None),
+            ("", None),
+        ] {
+            assert_eq!(cluster_of_address(&ranges, address.as_bytes()), cluster, "{address}");
+        }
     }
 
     /// Scenario: pods of each controller. Guarantee: the workload's name is what its owner gave it.

@@ -22,6 +22,7 @@
 mod api;
 mod bytes;
 mod cli;
+mod cluster_range;
 mod config;
 mod duration;
 mod error;
@@ -41,6 +42,7 @@ mod tenant;
 pub use api::Api;
 pub use bytes::ByteSize;
 pub use cli::{Cli, Command};
+pub use cluster_range::ClusterRange;
 pub use config::Config;
 pub use error::{ConfigError, KeyError, Source};
 pub use ingest::{ClusterSource, Ingest};

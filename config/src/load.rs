@@ -121,7 +121,7 @@ mod tests {
     use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
     use super::*;
-    use crate::{ByteSize, ClusterSource, Secret};
+    use crate::{ByteSize, ClusterRange, ClusterSource, Secret};
 
     const DOCUMENTED: &str = include_str!("../meshlake.yaml");
 
@@ -207,6 +207,12 @@ mod tests {
         let sources = env("MESHLAKE_INGEST__CLUSTER_SOURCES", "istio.cluster_id, k8s.cluster.name").unwrap();
         let expected = [ClusterSource::IstioClusterId, ClusterSource::K8sClusterName];
         assert_eq!(sources.ingest.cluster_sources, expected);
+        let addresses = vec![
+            ("MESHLAKE_INGEST__CLUSTER_SOURCES", "pod_address"),
+            ("MESHLAKE_INGEST__CLUSTER_RANGES", "10.4.0.0/14=east, fd00:1::/32=west"),
+        ];
+        let ranges = load(Given { file: None, env: addresses, data_dir: None }).unwrap().ingest.cluster_ranges;
+        assert_eq!(ranges, ["10.4.0.0/14=east", "fd00:1::/32=west"].map(|range| range.parse::<ClusterRange>().unwrap()));
     }
 
     /// Scenario: wrong keys, types and values in the file. Guarantee: path, found, allowed and file are named.
@@ -236,7 +242,12 @@ mod tests {
             (
                 "ingest:\n  cluster_sources: [istio.cluster_id, zone]\n",
                 "wrong setting `ingest.cluster_sources[1]` (file test.yaml): found `zone`, \
-                 allowed is `k8s.cluster.name` or `istio.cluster_id`",
+                 allowed is one of `k8s.cluster.name`, `istio.cluster_id`, `pod_address`",
+            ),
+            (
+                "ingest:\n  cluster_ranges: ['10.0.0.1/8=a']\n",
+                "wrong setting `ingest.cluster_ranges[0]` (file test.yaml): found `10.0.0.1/8=a`, \
+                 allowed is the first address of a range, its prefix and a cluster, such as 10.4.0.0/14=east",
             ),
             (
                 "otlp:\n  max_request_size: 2GiB\n",
@@ -253,6 +264,12 @@ mod tests {
     fn limits_across_keys() {
         for (yaml, key) in [
             ("ingest:\n  memory_limit: 32MiB\n", "ingest.memory_limit"),
+            ("ingest:\n  cluster_sources: [pod_address]\n", "ingest.cluster_ranges"),
+            ("ingest:\n  cluster_ranges: ['10.0.0.0/8=a']\n", "ingest.cluster_ranges"),
+            (
+                "ingest:\n  cluster_sources: [pod_address]\n  cluster_ranges: ['10.0.0.0/8=a', '10.0.0.0/8=b']\n",
+                "ingest.cluster_ranges",
+            ),
             ("live:\n  flush_size: 200MiB\n", "live.memory_limit"),
             ("live:\n  window: 7h\n", "live.window"),
             ("journal:\n  segment_size: 32MiB\n", "journal.segment_size"),

@@ -14,8 +14,10 @@
 //!                                                           asks
 //! ```
 //!
-//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, and whether two such numbers
-//! differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`], [`adjust`]).
+//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, their sums over many traces
+//! ([`rollup`]), and whether two such numbers differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`], [`adjust`]).
+//! And what else the rules R0 to R6 settle is good for: [`CriticalPath`], what an end-to-end time consists of, and [`Work`], of which
+//! [`Propagation`] tells who drops the context of its requests.
 //!
 //! # Promises
 //! - P3: one truth. Whoever needs hops, for a rollup or on the fly, gets them from [`TraceHops`]; histograms and tallies are
@@ -31,7 +33,9 @@ mod histogram;
 mod hop;
 mod host;
 mod node;
+mod path;
 mod poisson;
+mod propagation;
 pub mod rollup;
 mod rules;
 mod significance;
@@ -39,6 +43,7 @@ mod span;
 mod upstream;
 mod varint;
 mod weight;
+mod work;
 mod worker;
 
 pub use estimate::{Estimate, Tally};
@@ -46,7 +51,10 @@ pub use flags::Flags;
 pub use histogram::{Bucket, DecodeError, Grid, Histogram};
 pub use hop::{Direction, ErrorClass, Hop, Key, Report, Via};
 pub use node::{Node, NodeKind};
+pub use path::{Class, CriticalPath, Segment};
+pub use propagation::{Confidence, Propagation};
 pub use significance::{QuantileTest, Rate, Share, Shift, adjust, rates_differ, shares_differ};
 pub use span::{End, Link, Resource, Role, Side, Span, SpanKind};
 pub use weight::WEIGHT_ONE;
+pub use work::{Asked, Work};
 pub use worker::{SPANS_MAX, Summary, TraceHops};

@@ -63,6 +63,24 @@ impl TraceHops {
     }
 
     fn append_limited<'a>(&mut self, trace_id: &[u8; 16], spans: &[Span<'a>], limit: usize, hops: &mut Vec<Hop<'a>>) -> Summary {
+        // R7, R8.
+        let mut served = std::mem::take(&mut self.served);
+        let (unnamed, summary) = self.settle(trace_id, spans, limit, |settled, answers| {
+            hops::served(settled, &mut served);
+            Writer { settled: *settled, answers, served: &served, trace_id }.write(hops)
+        });
+        self.served = served;
+        Summary { unnamed: unnamed as usize, ..summary }
+    }
+
+    /// R0 to R6, of as many spans as the limit says: what `of` makes of what they settle. Unnamed calls are not counted.
+    pub(crate) fn settle<'a, T>(
+        &mut self,
+        trace_id: &[u8; 16],
+        spans: &[Span<'a>],
+        limit: usize,
+        of: impl FnOnce(&Settled<'_, 'a>, &Answers) -> T,
+    ) -> (T, Summary) {
         let mut identities: Vec<Identity<'a>> = std::mem::take(&mut self.identities);
         let mut targets: Vec<Target<'a>> = std::mem::take(&mut self.targets);
         // R0, R1.
@@ -94,14 +112,12 @@ impl TraceHops {
             targets: &targets,
         };
         self.answers.find(&settled);
-        // R7, R8.
-        hops::served(&settled, &mut self.served);
-        let unnamed = Writer { settled, answers: &self.answers, served: &self.served, trace_id }.write(hops);
+        let made = of(&settled, &self.answers);
         let (taken, distinct) = (self.set.order.len(), self.set.distinct);
         self.identities = emptied(identities);
         self.targets = emptied(targets);
         let start = trace.ranks().map(|rank| trace.at(rank).start).min().unwrap_or(0);
-        Summary { spans: taken, start, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: unnamed as usize }
+        (made, Summary { spans: taken, start, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: 0 })
     }
 }
 

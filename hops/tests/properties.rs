@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::random::trace;
+use common::random::{cases, trace};
 use common::{TRACE, oracle, run};
 use meshlake_hops::{Direction, Flags, Hop, NodeKind, Role, Span, SpanKind, TraceHops};
 use proptest::prelude::*;
@@ -86,10 +86,6 @@ proptest! {
             prop_assert!(hops.iter().zip(&fresh).all(|(a, b)| (a.key, a.caller, a.callee) == (b.key, b.caller, b.callee)));
         }
     }
-}
-
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
 }
 
 /// Scenario: spans of a huge trace in shapes that tempt to look at all pairs. Guarantee: an answer in time.

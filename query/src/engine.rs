@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::attribute::AttributeFunction;
 use crate::attributes::{AttributeNames, AttributeValues};
+use crate::critical_path::{self, CriticalPaths, PathQuery, TracePath};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
@@ -32,6 +33,7 @@ use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
 use crate::otlp::traces_data;
+use crate::propagation::{self, PropagationQuery, Propagations};
 use crate::rollups::{FileRollups, Summed};
 use crate::search::{Search, SearchPage};
 use crate::services::{OperationSummary, ServiceSummary};
@@ -232,6 +234,35 @@ impl Engine {
     pub async fn heatmap(&self, tenant: &Tenant, query: &HeatmapQuery) -> Result<Heatmap, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| heatmap::heatmap(&view, &query).await).await
+    }
+
+    /// What the end-to-end time of a trace consists of; none for a trace that the tenant does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`; `TooManyRows` for a path of more segments than `query.max_rows`.
+    pub async fn critical_path(&self, tenant: &Tenant, id: TraceId) -> Result<Option<TracePath>, QueryError> {
+        self.run(tenant, async move |view| critical_path::of_trace(&view, id).await).await
+    }
+
+    /// What the end-to-end times of the traces, or of the requests, of a range consist of.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for an empty range, and if no trace may be read.
+    pub async fn critical_paths(&self, tenant: &Tenant, query: &PathQuery) -> Result<CriticalPaths, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| critical_path::of_range(&view, &query).await).await
+    }
+
+    /// Who receives traced requests and begins new traces instead of continuing them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for an empty range, and if no trace may be read.
+    pub async fn propagation(&self, tenant: &Tenant, query: &PropagationQuery) -> Result<Propagations, QueryError> {
+        let query = *query;
+        self.run(tenant, async move |view| propagation::propagation(&view, &query).await).await
     }
 
     /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from

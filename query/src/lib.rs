@@ -10,6 +10,7 @@
 //!     ├─ sql       one read-only statement ───┤
 //!     ├─ services  operations, attributes ────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
 //!     ├─ graph     latency: hops, summed ─────┤
+//!     ├─ paths     critical paths, summed ────┤
 //!     ├─ search    newest matching rows ──────┘                                            │
 //!     │            └─ whole traces ───────────┐                                            │
 //!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘
@@ -23,6 +24,7 @@
 mod attribute;
 mod attributes;
 mod condition;
+mod critical_path;
 mod engine;
 mod error;
 mod fences;
@@ -36,10 +38,13 @@ mod hops;
 mod latency;
 mod lookup;
 mod nested;
+mod node;
 mod otlp;
 mod promoted;
+mod propagation;
 mod quantile;
 mod rollups;
+mod sample;
 mod search;
 mod services;
 mod session;
@@ -56,6 +61,7 @@ mod yielding;
 
 pub use attributes::{AttributeName, AttributeNames, AttributeValue, AttributeValues};
 pub use condition::SqlConditions;
+pub use critical_path::{ClassTimes, CriticalPaths, PathChange, PathPart, PathQuery, PathRow, PathSegment, PathTotals, TracePath};
 pub use engine::{Engine, SqlAnswer};
 pub use error::QueryError;
 pub use graph::{
@@ -66,12 +72,15 @@ pub use graph::{
 pub use heatmap::{Heatmap, HeatmapColumn, HeatmapQuery, HeatmapSeries};
 pub use hops::HopCounts;
 pub use latency::{GroupBy, Latency, LatencyPoint, LatencyQuery, LatencySeries, LatencySide};
-pub use meshlake_hops::{Estimate, Shift};
+pub use meshlake_hops::{Class, Confidence, Estimate, Propagation, Shift};
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
+pub use node::NodeName;
+pub use propagation::{BegunTrace, PropagationQuery, Propagations, WorkloadPropagation};
 pub use quantile::Quantile;
 pub use rollups::HopRollups;
+pub use sample::TraceSample;
 pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceSummary};
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};

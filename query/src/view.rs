@@ -15,7 +15,7 @@ use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_summaries::FileSummaries;
-use crate::hops::{Traces, ids};
+use crate::hops::{TraceIds, Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
 use crate::rollups::Summed;
 use crate::spans::SpansTable;
@@ -69,16 +69,22 @@ impl View {
         range: TimeRange,
         mut each: impl FnMut(TraceId, &[Hop<'_>], meshlake_hops::Summary) -> Result<()>,
     ) -> Result<()> {
-        // Spans know microseconds: in the first one may start some after it, and the last one is the end itself.
-        let range = TimeRange { start: range.start, end: range.end.saturating_add(1) };
-        let spans = self.spans()?.filter(starts_in(range))?;
-        let rows = spans.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
-        let ids = ids(rows, &self.lookups.runtime.memory_pool).await?;
+        let ids = self.traces_in(range, None).await?;
         let mut worker = TraceHops::new();
         for chunk in ids.chunks() {
             self.traces.each(chunk, &mut worker, &mut each).await?;
         }
         Ok(())
+    }
+
+    /// The traces with a span that may start in the range as hops do (see [`TimeRange::holds`]), and fulfils `also`.
+    pub(crate) async fn traces_in(&self, range: TimeRange, also: Option<Expr>) -> Result<TraceIds> {
+        // Spans know microseconds: in the first one may start some after it, and the last one is the end itself.
+        let range = TimeRange { start: range.start, end: range.end.saturating_add(1) };
+        let filter = also.into_iter().fold(starts_in(range), Expr::and);
+        let spans = self.spans()?.filter(filter)?;
+        let rows = spans.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
+        ids(rows, &self.lookups.runtime.memory_pool).await
     }
 
     /// Fails where an answer has more rows than one may have.

@@ -13,6 +13,8 @@
 //! | `GET /api/mesh/v1/traces/{trace_id}` | one trace as OTLP, JSON or protobuf (P5) |
 //! | `GET /api/mesh/v1/graph` | who calls whom, as JSON, DOT or for Grafana's Node Graph panel |
 //! | `GET /api/mesh/v1/latency` | requests, errors and latencies, step by step |
+//! | `GET /api/mesh/v1/traces/{trace_id}/critical-path`, `GET /api/mesh/v1/critical-path` | what end-to-end times consist of |
+//! | `GET /api/mesh/v1/propagation` | who drops the context of requests |
 //! | `POST /api/mesh/v1/sql` | one read-only statement, as JSON, CSV or Arrow |
 //! | `GET /api/mesh/v1/compaction`, `POST …/pause`, `…/resume` | whether this process merges files |
 //! | `GET /api/mesh/v1/openapi.json` | all of this, exactly |
@@ -40,6 +42,7 @@ mod attributes;
 mod body;
 mod budget;
 mod compaction;
+mod critical_path;
 mod deletions;
 mod exposition;
 #[cfg(test)]
@@ -54,8 +57,10 @@ mod operational;
 mod otlp_json;
 mod params;
 mod problem;
+mod propagation;
 mod routes;
 mod rows;
+mod sample;
 mod server;
 mod services;
 mod sql;

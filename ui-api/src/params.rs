@@ -71,12 +71,26 @@ impl Params {
 
     /// The same at a time that other relative times are of, too.
     pub(crate) fn range_at(&self, now: i64) -> Result<TimeRange, Problem> {
-        let end = self.read("end", |text| parse_time(text, now))?.unwrap_or(now);
-        let start = self.read("start", |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
+        self.range_of("start", "end", now)
+    }
+
+    /// A range of these names, with the defaults of [`Params::range`] where one of them is given; none where neither is.
+    pub(crate) fn range_if_given(&self, start: &str, end: &str) -> Result<Option<TimeRange>, Problem> {
+        let given = self.get(start).is_some() || self.get(end).is_some();
+        given.then(|| self.range_of(start, end, now())).transpose()
+    }
+
+    fn range_of(&self, start_name: &str, end_name: &str, now: i64) -> Result<TimeRange, Problem> {
+        let end = self.read(end_name, |text| parse_time(text, now))?.unwrap_or(now);
+        let start = self.read(start_name, |text| parse_time(text, now))?.unwrap_or(end.saturating_sub(DEFAULT_RANGE_MICROS));
         if start >= end {
             return Err(Problem::parameter(
-                "start",
-                format!("`start` ({}) must be before `end` ({}, by default now)", format_micros(start), format_micros(end)),
+                start_name,
+                format!(
+                    "`{start_name}` ({}) must be before `{end_name}` ({}, by default now)",
+                    format_micros(start),
+                    format_micros(end)
+                ),
             ));
         }
         Ok(TimeRange { start, end })
@@ -150,6 +164,11 @@ mod tests {
         assert_eq!(range.end - range.start, 3_600_000_000);
         assert!(params("start=5&end=5").unwrap().range().is_err());
         assert!(params("start=now").unwrap().range().is_err());
+        assert_eq!(params("end=7200").unwrap().range_if_given("start", "service").unwrap(), None);
+        assert_eq!(
+            params("end=7200").unwrap().range_if_given("start", "end").unwrap(),
+            Some(params("end=7200").unwrap().range().unwrap())
+        );
     }
 
     /// Scenario: a range within minutes, and one of whole minutes; asked for exactly, or not. Guarantee: outwards to whole minutes, unless it is

@@ -9,7 +9,9 @@ use http::{Method, Uri};
 use crate::api::Api;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{attributes, compaction, deletions, graph, heatmap, latency, operational, services, sql, traces};
+use crate::{
+    attributes, compaction, critical_path, deletions, graph, heatmap, latency, operational, propagation, services, sql, traces,
+};
 
 /// Every path with what answers there; `openapi.json` describes each of them, and a test compares the two.
 pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
@@ -25,6 +27,9 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/mesh/v1/attributes/{name}/values", get(attributes::values)),
         ("/api/mesh/v1/traces", get(traces::search)),
         ("/api/mesh/v1/traces/{trace_id}", get(traces::trace).delete(deletions::trace)),
+        ("/api/mesh/v1/traces/{trace_id}/critical-path", get(critical_path::of_trace)),
+        ("/api/mesh/v1/critical-path", get(critical_path::of_range)),
+        ("/api/mesh/v1/propagation", get(propagation::propagation)),
         ("/api/mesh/v1/graph", get(graph::graph)),
         ("/api/mesh/v1/graph/diff", get(graph::diff::diff)),
         ("/api/mesh/v1/latency", get(latency::latency)),

@@ -5,7 +5,7 @@ use meshlake_storage::{ATTRIBUTE_COLUMNS, AttributeValues, TextKey, Value};
 
 use super::{SpanFields, SpansDecoder, attribute_text, text_key};
 use crate::context::{ResourceContext, ScopeContext};
-use crate::identity::{NodeId, Peer, split_service, workload_of_pod};
+use crate::identity::{NodeId, Peer, cluster_of_address, split_service, workload_of_pod};
 use crate::keys::TAGS;
 
 /// What a span's own identity is derived from, besides its resource.
@@ -107,9 +107,12 @@ impl<'a> SpansDecoder<'a, '_> {
             Some(name) if proxy => known_parts(split_service(name, namespace)),
             service => (service, None),
         };
-        let cluster = self.settings.cluster_sources.iter().find_map(|source| match source {
+        let settings = self.settings;
+        let address = Some(node.address).filter(|address| !address.is_empty()).or(of.pod_address);
+        let cluster = settings.cluster_sources.iter().find_map(|source| match source {
             ClusterSource::K8sClusterName => of.cluster,
             ClusterSource::IstioClusterId => span.tags[CLUSTER].and_then(known),
+            ClusterSource::PodAddress => cluster_of_address(&settings.cluster_ranges, address?).map(str::as_bytes),
         });
         let default_cluster = Some(self.settings.default_cluster.as_bytes()).filter(|cluster| !cluster.is_empty());
         let pod = Some(node.pod).filter(|pod| !pod.is_empty()).or(of.pod);

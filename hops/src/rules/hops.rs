@@ -59,7 +59,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     /// R7 (1).
-    fn entry(&self, rank: u32) -> Hop<'a> {
+    pub(crate) fn entry(&self, rank: u32) -> Hop<'a> {
         let Settled { trace, identities, .. } = &self.settled;
         let span = trace.at(rank);
         let callee = self.settled.node(rank);

@@ -1,32 +1,18 @@
 //! The rules once more: small, slow and obvious, written from their text. It shares the input and output types with the crate,
 //! and no code.
 
+pub mod path;
 mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshlake_hops::{Direction, Flags, Hop, Key, Node, NodeKind, Role, Side, Span, SpanKind, Via};
+
 use said::*;
 
 /// The hops of a trace and the number of unnamed exits. Positions of spans in the input are zero.
 pub fn hops<'a>(trace_id: &[u8; 16], spans: &[Span<'a>]) -> (Vec<Hop<'a>>, usize) {
-    let mut oracle = Oracle { trace_id: *trace_id, spans: set(spans), ..Oracle::default() };
-    let all: Vec<usize> = (0..oracle.spans.len()).collect();
-    oracle.parents = all.iter().map(|&i| oracle.named_parent(i)).collect();
-    oracle.cut_cycles();
-    let nodes: Vec<_> = all.iter().map(|&i| oracle.identity(i)).collect();
-    oracle.nodes = nodes;
-    let tucked: Vec<_> = all.iter().map(|&i| oracle.beside(i, |t| oracle.one_node(t, i) && !oracle.other_pod(t, i))).collect();
-    for (i, proxy) in tucked.into_iter().enumerate() {
-        oracle.parents[i] = proxy.map_or(oracle.parents[i], Up::At);
-    }
-    oracle.crossing = vec![None; all.len()];
-    all.iter().for_each(|&i| {
-        oracle.decide_crossing(i);
-    });
-    let merged: Vec<_> = all.iter().map(|&i| oracle.merged(i)).collect();
-    oracle.merged = merged;
-    oracle.write()
+    Oracle::of(trace_id, set(spans)).write()
 }
 
 /// R0.
@@ -78,6 +64,27 @@ struct Oracle<'a> {
 }
 
 impl<'a> Oracle<'a> {
+    /// What the rules settle of a set of spans, but for the hops.
+    fn of(trace_id: &[u8; 16], spans: Vec<Span<'a>>) -> Oracle<'a> {
+        let mut oracle = Oracle { trace_id: *trace_id, spans, ..Oracle::default() };
+        let all: Vec<usize> = (0..oracle.spans.len()).collect();
+        oracle.parents = all.iter().map(|&i| oracle.named_parent(i)).collect();
+        oracle.cut_cycles();
+        let nodes: Vec<_> = all.iter().map(|&i| oracle.identity(i)).collect();
+        oracle.nodes = nodes;
+        let tucked: Vec<_> = all.iter().map(|&i| oracle.beside(i, |t| oracle.one_node(t, i) && !oracle.other_pod(t, i))).collect();
+        for (i, proxy) in tucked.into_iter().enumerate() {
+            oracle.parents[i] = proxy.map_or(oracle.parents[i], Up::At);
+        }
+        oracle.crossing = vec![None; all.len()];
+        all.iter().for_each(|&i| {
+            oracle.decide_crossing(i);
+        });
+        let merged: Vec<_> = all.iter().map(|&i| oracle.merged(i)).collect();
+        oracle.merged = merged;
+        oracle
+    }
+
     /// R1, but for cycles.
     fn named_parent(&self, i: usize) -> Up {
         let s = &self.spans[i];

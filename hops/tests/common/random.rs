@@ -1,4 +1,4 @@
-//! Random spans: any tree, any copies, any nonsense.
+//! Random traces: any order, any copies, any nonsense.
 
 use meshlake_hops::{End, Link, Resource, Role, Span, SpanKind};
 use proptest::prelude::*;
@@ -186,7 +186,25 @@ fn tree() -> impl Strategy<Value = Vec<Span<'static>>> {
     })
 }
 
-/// The spans of a trace.
 pub fn trace() -> impl Strategy<Value = Vec<Span<'static>>> {
     prop_oneof![1 => chaos(), 3 => tree()]
+}
+
+/// The same at times without regard to parents: clocks that differ, work side by side, work that nobody waited for. Some spans
+/// take no time, or less.
+pub fn scattered() -> impl Strategy<Value = Vec<Span<'static>>> {
+    let times = prop::collection::vec((0..60u64, -2..50i64), 14);
+    let first = prop_oneof![Just(1_000u64), Just(u64::MAX - 200)];
+    (trace(), times, first).prop_map(|(mut spans, times, first)| {
+        for (span, (start, length)) in spans.iter_mut().zip(times) {
+            span.start = first + start;
+            span.end = span.start.wrapping_add_signed(length);
+        }
+        spans
+    })
+}
+
+/// How many of them each property is tested with.
+pub fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
 }

@@ -18,4 +18,4 @@ mod traces;
 pub(crate) use columns::SPAN_COLUMNS;
 pub use counts::HopCounts;
 pub(crate) use table::HopsTable;
-pub(crate) use traces::{TRACES_AT_ONCE, TraceRows, Traces, hops_of, ids};
+pub(crate) use traces::{TRACES_AT_ONCE, TraceIds, TraceRows, Traces, hops_of, ids};

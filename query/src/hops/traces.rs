@@ -49,6 +49,16 @@ pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn Memo
 }
 
 impl TraceIds {
+    /// Leaves at most so many: those with the smallest last eight bytes, which are random where senders keep to W3C's Trace Context.
+    /// So it is the same sample for every question, and none that has to do with what the traces are.
+    pub(crate) fn sample(&mut self, most: usize) {
+        if self.ids.len() > most {
+            self.ids.select_nth_unstable_by_key(most, |id| (u128::from_be_bytes(id.0) as u64, *id));
+            self.ids.truncate(most);
+            self.ids.sort_unstable();
+        }
+    }
+
     /// As many as are looked up at once.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[TraceId]> {
         self.ids.chunks(TRACES_AT_ONCE)
@@ -56,18 +66,28 @@ impl TraceIds {
 }
 
 impl Traces {
-    /// Gives `each` the hops of each of the traces, by their ids, and what H left out. Where all at once are too much for the memory of
-    /// queries, half of them and then the others.
+    /// Gives `each` the hops of each of the traces, by their ids, and what H left out; see [`Traces::each_spans`].
     pub(crate) async fn each(
         &self,
         ids: &[TraceId],
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
+        let hops_of = |id: TraceId, spans: &[Span<'_>]| {
+            let mut hops = Vec::new();
+            let summary = worker.append(&id.0, spans, &mut hops);
+            each(id, &hops, summary)
+        };
+        self.each_spans(ids, hops_of).await
+    }
+
+    /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half of
+    /// them and then the others.
+    pub(crate) async fn each_spans(&self, ids: &[TraceId], mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
         let mut left = vec![ids];
         while let Some(ids) = left.pop() {
             match self.rows(ids).await {
-                Ok(parts) => hops_of(parts.iter().flat_map(|found| &found.batches), worker, &mut each)?,
+                Ok(parts) => spans_of(parts.iter().flat_map(|found| &found.batches), &mut each)?,
                 Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                     let (first, second) = ids.split_at(ids.len() / 2);
                     left.extend([second, first]);
@@ -96,14 +116,24 @@ pub(crate) fn hops_of<'b>(
     worker: &mut TraceHops,
     mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
 ) -> Result<()> {
+    spans_of(batches, |id, spans| {
+        let mut hops = Vec::new();
+        let summary = worker.append(&id.0, spans, &mut hops);
+        each(id, &hops, summary)
+    })
+}
+
+/// The spans of whole traces whose rows stand anywhere in the batches.
+fn spans_of<'b>(
+    batches: impl Iterator<Item = &'b RecordBatch>,
+    mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>,
+) -> Result<()> {
     let rows = TraceRows::new(batches)?;
     let mut spans: Vec<Span<'_>> = Vec::new();
     for (id, trace) in rows.traces() {
         spans.clear();
         spans.extend(rows.spans(trace));
-        let mut hops = Vec::new();
-        let summary = worker.append(&id.0, &spans, &mut hops);
-        each(id, &hops, summary)?;
+        each(id, &spans)?;
     }
     Ok(())
 }

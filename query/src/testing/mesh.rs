@@ -1,5 +1,7 @@
 //! Traces as a mesh writes them, and what H reads of a row, straight from the row.
 
+use std::collections::BTreeMap;
+
 use meshlake_hops::{End, Link as HopLink, Resource as HopResource, Role, Span, SpanKind};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -7,6 +9,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 
 use super::{Chance, START, SpanRow, int, text};
+use crate::trace_id::TraceId;
 
 const SERVICES: [&str; 4] = ["productpage", "reviews", "details", "ratings"];
 
@@ -166,6 +169,21 @@ fn message(chance: &mut Chance, rows: &mut Vec<SpanRow>, at: At<'_>, service: &s
     let received = application(chance, at, "mailer", "consumer", "mail process");
     rows.push(sent);
     rows.push(SpanRow { attributes: tags("process"), links: vec![link], ..received });
+}
+
+/// Gives `each` the traces of the rows, as H reads them, straight from the rows: no batch, no file.
+pub(crate) fn each_trace(rows: &[SpanRow], mut each: impl FnMut(TraceId, &[Span<'_>])) {
+    let mut traces = BTreeMap::<u128, Vec<&SpanRow>>::new();
+    rows.iter().for_each(|row| traces.entry(row.trace).or_default().push(row));
+    for (trace, rows) in traces {
+        let link = |link: &Link| HopLink {
+            trace_id: link.trace_id.as_slice().try_into().unwrap(),
+            span_id: link.span_id.as_slice().try_into().unwrap(),
+        };
+        let links: Vec<Vec<HopLink>> = rows.iter().map(|row| row.links.iter().map(link).collect()).collect();
+        let spans: Vec<Span<'_>> = rows.iter().zip(&links).map(|(row, links)| span(row, links)).collect();
+        each(TraceId(trace.to_be_bytes()), &spans);
+    }
 }
 
 fn attribute<'a>(attributes: &'a [KeyValue], keys: &[&str]) -> Option<&'a Value> {

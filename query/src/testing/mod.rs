@@ -23,7 +23,7 @@ use parquet::file::properties::WriterProperties;
 use crate::condition::SqlConditions;
 use crate::{Engine, HopRollups, QueryError, SpanSource};
 
-pub(crate) use mesh::{mesh_rows, span};
+pub(crate) use mesh::{each_trace, mesh_rows, span};
 pub(crate) use rows::{SpanRow, batch, int, key_value, text};
 
 /// Spans in memory and in files.

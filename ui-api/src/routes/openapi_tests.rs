@@ -58,7 +58,19 @@ async fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
 /// A path that answers 200.
 fn filled(path: &str) -> String {
     let path = path.replace("{service}", "reviews").replace("{trace_id}", TRACE).replace("{name}", "http.method");
-    let of_range = ["services", "operations", "attributes", "values", "traces", "graph", "latency", "heatmap", "diff"];
+    let of_range = [
+        "services",
+        "operations",
+        "attributes",
+        "values",
+        "traces",
+        "graph",
+        "diff",
+        "latency",
+        "heatmap",
+        "v1/critical-path",
+        "propagation",
+    ];
     if of_range.iter().any(|end| path.ends_with(end)) { format!("{path}?{RANGE}") } else { path }
 }
 
@@ -172,6 +184,10 @@ async fn refusals_are_documented() {
         ("get", "/api/mesh/v1/latency/heatmap", "/api/mesh/v1/latency/heatmap?buckets=3", "", 400),
         ("get", "/api/mesh/v1/graph", "/api/mesh/v1/graph?level=pod", "", 400),
         ("get", "/api/mesh/v1/graph/diff", "/api/mesh/v1/graph/diff?q=1", "", 400),
+        ("get", "/api/mesh/v1/critical-path", "/api/mesh/v1/critical-path?traces=0", "", 400),
+        ("get", "/api/mesh/v1/propagation", "/api/mesh/v1/propagation?traces=0", "", 400),
+        ("get", "/api/mesh/v1/traces/{trace_id}/critical-path", "/api/mesh/v1/traces/x/critical-path", "", 400),
+        ("get", "/api/mesh/v1/traces/{trace_id}/critical-path", "/api/mesh/v1/traces/ffff/critical-path", "", 404),
         ("get", "/api/mesh/v1/traces/{trace_id}", "/api/mesh/v1/traces/x", "", 400),
         ("get", "/api/mesh/v1/traces/{trace_id}", "/api/mesh/v1/traces/ffff", "", 404),
         ("get", "/api/mesh/v1/traces/{trace_id}", "/api/mesh/v1/traces/a1", "text/html", 406),

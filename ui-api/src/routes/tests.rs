@@ -351,6 +351,95 @@ async fn heatmaps_are_counts_of_buckets() {
     }
 }
 
+/// Scenario: the path of a trace whose spans are not during their parents, and of all traces, compared with a range of one of them.
+/// Guarantee: the whole answer, as it is written here; unknown and wrong ids are told apart.
+#[tokio::test]
+async fn critical_paths_are_segments_and_sums() {
+    let ten_ms = 10_000_000;
+    let none = json!({"time_ns": 0, "share": 0.0});
+    let classes =
+        |time: u64| json!({"application": {"time_ns": time, "share": 1.0}, "proxy": none, "network": none, "unknown": none});
+    let node = |service: &str| json!({"kind": "workload", "cluster": null, "namespace": null, "workload": service, "service": service, "class": "application"});
+    let with = |mut value: Value, members: Value| {
+        value.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        value
+    };
+    let mut segment =
+        json!({"offset_ns": 0, "duration_ns": ten_ms, "span_id": "0000000000000001", "operation": "GET /productpage"});
+    segment = with(segment, node("gateway"));
+    let expected = json!({
+        "trace_id": TRACE,
+        "start_time": "2026-08-01T12:00:00.000000007Z",
+        "duration_ns": ten_ms,
+        "classes": classes(ten_ms),
+        "segments": [segment],
+        "tops": 1,
+        "detached": 0,
+        "moved": 0,
+        "left_out": 0,
+    });
+    assert_eq!(get(&format!("{V1}/traces/a1/critical-path"), &[]).await.json(), expected);
+    assert!(get(&format!("{V1}/traces/ffff/critical-path"), &[]).await.problem(404).contains("ffff"));
+    assert_eq!(get(&format!("{V1}/traces/xyz/critical-path"), &[]).await.json()["parameter"], "trace_id");
+    get(&format!("{V1}/traces/a1/critical-path"), &[("x-scope-orgid", "other")]).await.problem(404);
+
+    let baseline = "baseline_start=2026-08-01T12:00:02Z&baseline_end=2026-08-01T13:00:00Z";
+    let answer = get(&format!("{V1}/critical-path?{RANGE}&{baseline}"), &[]).await.json();
+    let part = |paths: u64, share: f64| json!({"time_ns": paths * ten_ms, "paths": paths, "share": share, "mean_ns": share * ten_ms as f64});
+    let change = |share: f64| json!({"share": share, "mean_ns": share * ten_ms as f64});
+    let row = |service: &str, operation: &str, before: u64, after: f64| {
+        let compared = json!({"operation": operation, "baseline": part(before, before as f64), "change": change(after)});
+        with(with(node(service), part(1, 0.5)), compared)
+    };
+    // Of two rows of equal time the one with more in the baseline is the first.
+    let rows = [row("ratings", "GET /ratings/1", 1, -0.5), row("gateway", "GET /productpage", 0, 0.5)];
+    let totals = |start: &str, paths: u64, found: u64| {
+        json!({"start": start, "end": "2026-08-01T13:00:00.000000Z", "paths": paths, "time_ns": paths * ten_ms, "mean_ns": ten_ms as f64,
+            "classes": classes(paths * ten_ms), "moved": 0, "detached": 0, "traces_found": found, "traces_read": found, "left_out": 0,
+            "partial": false})
+    };
+    let expected = json!({
+        "rows": rows,
+        "truncated": false,
+        "range": totals("2026-08-01T11:00:00.000000Z", 2, 2),
+        // A span of the other trace starts in it, too.
+        "baseline": totals("2026-08-01T12:00:02.000000Z", 1, 2),
+    });
+    assert_eq!(answer, expected);
+
+    let path = format!("{V1}/critical-path?{RANGE}");
+    let reviews = get(&format!("{path}&service=reviews&operation=GET+/reviews/0"), &[]).await.json();
+    assert_eq!((&reviews["range"]["paths"], &reviews["rows"][0]["service"]), (&json!(1), &json!("reviews")));
+    let few = get(&format!("{path}&traces=1&limit=1"), &[]).await.json();
+    assert_eq!((&few["range"]["traces_read"], &few["range"]["traces_found"]), (&json!(1), &json!(2)));
+    assert_eq!((&few["range"]["partial"], &few["baseline"]), (&json!(true), &Value::Null));
+    for (query, parameter) in [
+        ("traces=0", "traces"),
+        ("traces=100001", "traces"),
+        ("limit=10001", "limit"),
+        ("baseline_start=now&baseline_end=now-1m", "baseline_start"),
+        ("baseline_end=soon", "baseline_end"),
+        ("workload=x", "workload"),
+    ] {
+        let answer = get(&format!("{V1}/critical-path?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+}
+
+/// Scenario: traces in which nobody calls; parameters that are not taken. Guarantee: no workload is named, and how many traces were read.
+#[tokio::test]
+async fn propagation_says_what_it_looked_at() {
+    let answer = get(&format!("{V1}/propagation?{RANGE}"), &[]).await.json();
+    let expected = json!({"start": "2026-08-01T11:00:00.000000Z", "end": "2026-08-01T13:00:00.000000Z", "workloads": [],
+        "traces_found": 2, "traces_read": 2, "left_out": 0, "partial": false});
+    assert_eq!(answer, expected);
+    for (query, parameter) in [("traces=x", "traces"), ("service=a", "service"), ("start=now", "start")] {
+        let answer = get(&format!("{V1}/propagation?{query}"), &[]).await;
+        assert!(answer.problem(400).contains(&format!("`{parameter}`")), "{query}");
+    }
+}
+
 #[tokio::test]
 async fn each_wrong_parameter_is_named() {
     let page = get(&format!("{V1}/traces?{RANGE}&limit=1"), &[]).await.json();

@@ -1,6 +1,6 @@
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Int32Type;
-use meshlake_config::Config;
+use meshlake_config::{ClusterRange, Ingest};
 use meshlake_storage::SpanBuilder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
@@ -20,6 +20,10 @@ fn attributes(pairs: Pairs<'_>) -> Vec<KeyValue> {
 
 /// The value of each row in each of `columns`, of spans with these attributes.
 fn columns(scope: &str, resource: Pairs<'_>, spans: &[Pairs<'_>], columns: &[&str]) -> Vec<Vec<String>> {
+    columns_with(&Ingest::default(), scope, resource, spans, columns)
+}
+
+fn columns_with(settings: &Ingest, scope: &str, resource: Pairs<'_>, spans: &[Pairs<'_>], columns: &[&str]) -> Vec<Vec<String>> {
     let span =
         |pairs: &Pairs<'_>| Span { trace_id: vec![1; 16], span_id: vec![1; 8], attributes: attributes(pairs), ..Span::default() };
     let scope = Some(InstrumentationScope { name: scope.to_owned(), ..InstrumentationScope::default() });
@@ -27,10 +31,9 @@ fn columns(scope: &str, resource: Pairs<'_>, spans: &[Pairs<'_>], columns: &[&st
     let resource = Some(Resource { attributes: attributes(resource), ..Resource::default() });
     let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
     let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-    let config = Config::default();
     let mut rows = SpanBuilder::default();
     let room = Room::of_request(message.len(), message.len());
-    SpansDecoder::new(&config.ingest, "default", 0, room, &mut rows).request(&message).unwrap();
+    SpansDecoder::new(settings, "default", 0, room, &mut rows).request(&message).unwrap();
     let batch = rows.finish().unwrap().unwrap().batch;
     let text = |row: usize, name: &&str| {
         let column = batch.column_by_name(name).unwrap().as_dictionary::<Int32Type>();
@@ -103,6 +106,32 @@ fn destinations() {
     assert_eq!(of(&[&[cluster], &known[..1], &unknown[1..]]), ["ratings", "bookinfo"]);
     assert_eq!(of(&[&unknown]), ["", ""]);
     assert_eq!(of(&[&unknown, &[("peer.service", "db")]]), ["db", ""]);
+}
+
+/// Scenario: spans that say their cluster in every way, in some and in none, under each order of the sources. Guarantee: the first of
+/// the sources that says one; a proxy's own address before the resource's; by default the resource, then the tag, and no address.
+#[test]
+fn clusters() {
+    let ranges: Vec<ClusterRange> = ["10.0.0.0/8=west", "10.1.0.0/16=east"].iter().map(|range| range.parse().unwrap()).collect();
+    let (name, tag) = (("k8s.cluster.name", "prod"), ("istio.cluster_id", "Kubernetes"));
+    let (elsewhere, outside) = (("k8s.pod.ip", "10.9.0.1"), ("k8s.pod.ip", "192.0.2.1"));
+    let unknown = ("istio.cluster_id", "unknown");
+    let (k8s, istio, address) = (ClusterSource::K8sClusterName, ClusterSource::IstioClusterId, ClusterSource::PodAddress);
+    let order = |cluster_sources: &[ClusterSource], resource: Pairs<'_>, span: Pairs<'_>| {
+        let (cluster_ranges, default_cluster) = (ranges.clone(), "home".to_owned());
+        let settings = Ingest { cluster_sources: cluster_sources.to_vec(), cluster_ranges, default_cluster, ..Ingest::default() };
+        columns_with(&settings, "envoy", resource, &[span], &["cluster"]).remove(0).remove(0)
+    };
+    assert_eq!(order(&[address, k8s, istio], &[name, elsewhere], &[tag, NODE_ID]), "east");
+    assert_eq!(order(&[address, k8s, istio], &[name, elsewhere], &[tag]), "west");
+    assert_eq!(order(&[address, k8s, istio], &[name, outside], &[tag]), "prod");
+    assert_eq!(order(&[k8s, address, istio], &[name], &[tag, NODE_ID]), "prod");
+    assert_eq!(order(&[istio, address], &[name], &[unknown, NODE_ID]), "east");
+    assert_eq!(order(&[address], &[name], &[tag]), "home");
+    let default = |resource: Pairs<'_>, span: Pairs<'_>| one("envoy", resource, span, &["cluster"]).remove(0);
+    assert_eq!(default(&[name], &[tag, NODE_ID]), "prod");
+    assert_eq!(default(&[elsewhere], &[tag, NODE_ID]), "Kubernetes");
+    assert_eq!(default(&[elsewhere], &[NODE_ID]), "");
 }
 
 /// Scenario: pods of each kind of controller, as collectors note them. Guarantee: the controller is the workload, and of a
