@@ -21,3 +21,5 @@ pub const COMPARE_TOP_MAX: usize = 1000;
 pub const INTERVALS_MAX: u64 = 11_000;
 /// Different values of an attribute that `compare()` counts; more are left out, and the attribute is marked.
 pub const COMPARE_VALUES_MAX: usize = 10_000;
+/// Pairs of an event and a link of one span with which a filter is tried.
+pub const PAIRS_MAX: usize = 100_000;
