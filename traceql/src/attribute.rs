@@ -1,0 +1,130 @@
+use std::fmt;
+
+use crate::text::Name;
+
+/// Whose attribute is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// `.x`: of the first of these that has it, in this order: span, resource, event, link, instrumentation.
+    Any,
+    /// `span.x`
+    Span,
+    /// `resource.x`
+    Resource,
+    /// `event.x`
+    Event,
+    /// `link.x`
+    Link,
+    /// `instrumentation.x`
+    Instrumentation,
+}
+
+impl Scope {
+    /// All that have a name, as queries write them.
+    pub const NAMES: [(&'static str, Scope); 5] = [
+        ("span", Scope::Span),
+        ("resource", Scope::Resource),
+        ("event", Scope::Event),
+        ("link", Scope::Link),
+        ("instrumentation", Scope::Instrumentation),
+    ];
+}
+
+/// Without the point: empty for [`Scope::Any`].
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(Scope::NAMES.iter().find(|(_, scope)| scope == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// An attribute by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Whose.
+    pub scope: Scope,
+    /// Its key.
+    pub name: String,
+    /// Its place in [`crate::Query::attributes`]. Who answers queries looks up there where each attribute is kept, once a query.
+    pub slot: usize,
+}
+
+macro_rules! intrinsics {
+    ($($variant:ident $name:literal $(also $other:literal)*, $doc:literal;)*) => {
+        /// What every span, trace, event or link has without an attribute.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Intrinsic { $(#[doc = $doc] $variant,)* }
+
+        impl Intrinsic {
+            /// All.
+            pub const ALL: &'static [Intrinsic] = &[$(Intrinsic::$variant),*];
+
+            /// As answers name it.
+            pub fn name(self) -> &'static str {
+                match self { $(Intrinsic::$variant => $name,)* }
+            }
+
+            /// By any of its names.
+            pub(crate) fn named(name: &str) -> Option<Intrinsic> {
+                match name { $($name $(| $other)* => Some(Intrinsic::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+intrinsics! {
+    Duration "duration" also "span:duration", "How long the span took.";
+    Name "name" also "span:name", "The operation.";
+    Status "status" also "span:status", "How it ended.";
+    StatusMessage "statusMessage" also "span:statusMessage", "What was said of how it ended.";
+    Kind "kind" also "span:kind", "What it is of.";
+    ChildCount "childCount" also "span:childCount", "How many spans have it as their parent.";
+    RootName "rootName" also "trace:rootName", "The name of the first root of the trace.";
+    RootServiceName "rootServiceName" also "trace:rootService", "The service of the first root of the trace.";
+    TraceDuration "traceDuration" also "trace:duration", "From the first start to the last end in the trace.";
+    NestedSetLeft "nestedSetLeft", "The span's number in preorder; 0 if its position is not known.";
+    NestedSetRight "nestedSetRight", "The number after all spans below it.";
+    NestedSetParent "nestedSetParent", "The left number of its parent; -1 for a root.";
+    TraceId "trace:id", "The trace, 32 hexadecimal digits.";
+    SpanId "span:id", "The span, 16 hexadecimal digits.";
+    ParentId "span:parentID", "Its parent; nil for a root.";
+    EventName "event:name", "An event.";
+    EventTimeSinceStart "event:timeSinceStart", "When it was, after the span's start.";
+    LinkTraceId "link:traceID", "The trace that a link leads to.";
+    LinkSpanId "link:spanID", "The span that a link leads to.";
+    InstrumentationName "instrumentation:name", "The library that wrote the span.";
+    InstrumentationVersion "instrumentation:version", "Its version.";
+}
+
+/// What a query reads of a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// What every span has.
+    Intrinsic(Intrinsic),
+    /// What a span may have.
+    Named(Named),
+}
+
+impl Attribute {
+    /// The key under which an answer carries it: without its scope.
+    pub fn key(&self) -> &str {
+        match self {
+            Attribute::Intrinsic(intrinsic) => intrinsic.name(),
+            Attribute::Named(named) => &named.name,
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.scope, Name(&self.name))
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attribute::Intrinsic(intrinsic) => out.write_str(intrinsic.name()),
+            Attribute::Named(named) => named.fmt(out),
+        }
+    }
+}

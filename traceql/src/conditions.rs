@@ -1,0 +1,132 @@
+//! What an engine may skip before it evaluates a query.
+//!
+//! A query is answered from whole traces, but most traces and most spans cannot matter. [`Conditions`] says which can, in terms that a
+//! scan understands: comparisons of one attribute with a constant, joined by "all of" and "any of". They are necessary, not
+//! sufficient: whatever could be part of an answer passes, and what passes is evaluated. They say nothing of query failures:
+//! a span that was skipped fails no query.
+
+mod necessary;
+mod reads;
+
+use crate::ast::{Body, Comparison, Literal, Pattern, Query};
+use crate::attribute::{Attribute, Intrinsic};
+use crate::eval::{View, compare, matches};
+use crate::trace::Trace;
+use crate::value::Value;
+use necessary::{spans_of, trace_of};
+use reads::Reads;
+
+/// What a query needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conditions {
+    /// The intrinsics that it reads, each once. (The attributes are [`Query::attributes`].)
+    pub intrinsics: Vec<Intrinsic>,
+    /// Whether it asks for every attribute of the spans that pass: `compare()`.
+    pub all_attributes: bool,
+    /// Whether spans that do not pass matter as well, by their ids, parents, times and names: positions, roots, children and times of
+    /// the trace are of all its spans. If not, a trace of nothing but the spans that pass has the same answer.
+    pub whole_trace: bool,
+    /// What a span has to be like to be in an answer, or in either side of an operator.
+    pub span: Predicate,
+    /// What spans a trace has to have to be in an answer.
+    pub trace: TracePredicate,
+}
+
+/// What a span has to be like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Predicate {
+    /// All of these; nothing, if there are none.
+    All(Vec<Predicate>),
+    /// One of these; no span is, if there are none.
+    Any(Vec<Predicate>),
+    /// An attribute, or one of its elements, or that of one event or link, is as said. Missing attributes are not.
+    Test(Attribute, Test),
+}
+
+/// What a value has to be like, as in a filter of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// `x < constant`
+    Compare(Comparison, Literal),
+    /// `x =~ "…"`, or `x !~ "…"` if the second is set.
+    Match(Pattern, bool),
+    /// `x != nil`
+    Exists,
+}
+
+impl Test {
+    fn passes(&self, value: &Value<'_>) -> bool {
+        match self {
+            Test::Compare(op, literal) => compare(*op, value, &literal.value()).unwrap_or(true),
+            Test::Match(pattern, negated) => matches(value, pattern, *negated),
+            Test::Exists => !value.is_nil(),
+        }
+    }
+}
+
+/// What spans a trace has to have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TracePredicate {
+    /// All of these; nothing, if there are none.
+    All(Vec<TracePredicate>),
+    /// One of these.
+    Any(Vec<TracePredicate>),
+    /// A span that is like this.
+    Has(Predicate),
+}
+
+impl Query {
+    /// What the query needs.
+    pub fn conditions(&self) -> Conditions {
+        let mut reads = Reads::default();
+        let (span, trace) = match &self.body {
+            Body::Search(pipeline) => {
+                reads.pipeline(pipeline);
+                (spans_of(pipeline), trace_of(pipeline))
+            }
+            Body::Metrics(series) => {
+                let queries = series.queries();
+                queries.iter().for_each(|query| reads.metrics(query));
+                // Stages of series do not matter: they only take away what is there.
+                let span = Predicate::any(queries.iter().map(|query| spans_of(&query.pipeline)).collect());
+                (span, TracePredicate::any(queries.iter().map(|query| trace_of(&query.pipeline)).collect()))
+            }
+        };
+        reads.intrinsics.sort_unstable();
+        reads.intrinsics.dedup();
+        let positions = |intrinsic: &Intrinsic| {
+            use Intrinsic::*;
+            matches!(
+                intrinsic,
+                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent
+            )
+        };
+        let whole_trace = reads.structure || reads.all_attributes || reads.intrinsics.iter().any(positions);
+        Conditions { intrinsics: reads.intrinsics, all_attributes: reads.all_attributes, whole_trace, span, trace }
+    }
+}
+
+impl Predicate {
+    /// Of which nothing is asked.
+    pub const ANY_SPAN: Predicate = Predicate::All(Vec::new());
+
+    /// Whether a span is like this. A value that cannot be compared passes.
+    pub fn passes<T: Trace + ?Sized>(&self, view: &View<'_, T>, span: usize) -> bool {
+        match self {
+            Predicate::All(all) => all.iter().all(|predicate| predicate.passes(view, span)),
+            Predicate::Any(any) => any.iter().any(|predicate| predicate.passes(view, span)),
+            Predicate::Test(attribute, test) => view.any_value(span, attribute, |value| test.passes(value)),
+        }
+    }
+}
+
+impl TracePredicate {
+    /// Whether a trace has such spans.
+    pub fn passes<T: Trace + ?Sized>(&self, view: &View<'_, T>) -> bool {
+        match self {
+            TracePredicate::All(all) => all.iter().all(|predicate| predicate.passes(view)),
+            TracePredicate::Any(any) => any.iter().any(|predicate| predicate.passes(view)),
+            TracePredicate::Has(predicate) => view.order().iter().any(|span| predicate.passes(view, *span as usize)),
+        }
+    }
+}

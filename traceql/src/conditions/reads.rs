@@ -1,0 +1,69 @@
+use crate::ast::{Aggregate, FieldExpr, Function, MetricsQuery, Pipeline, SpansetExpr, SpansetOp, Stage};
+use crate::attribute::{Attribute, Intrinsic};
+
+/// What is read by a query.
+#[derive(Default)]
+pub(super) struct Reads {
+    pub intrinsics: Vec<Intrinsic>,
+    /// Whether positions are read by an operator.
+    pub structure: bool,
+    pub all_attributes: bool,
+}
+
+impl Reads {
+    pub(super) fn metrics(&mut self, query: &MetricsQuery) {
+        self.pipeline(&query.pipeline);
+        query.by.iter().chain(query.function.attribute()).for_each(|attribute| self.attribute(attribute));
+        if let Function::Compare { selection, .. } = &query.function {
+            self.field(selection);
+            self.all_attributes = true;
+        }
+    }
+
+    pub(super) fn pipeline(&mut self, pipeline: &Pipeline) {
+        for stage in &pipeline.stages {
+            match stage {
+                Stage::Spansets(expr) => self.spansets(expr),
+                Stage::Filter(filter) => match &filter.aggregate {
+                    Aggregate::Count => {}
+                    Aggregate::Avg(expr) | Aggregate::Min(expr) | Aggregate::Max(expr) | Aggregate::Sum(expr) => self.field(expr),
+                },
+                Stage::By(expr) => self.field(expr),
+                Stage::Coalesce => {}
+                Stage::Select(attributes) => attributes.iter().for_each(|attribute| self.attribute(attribute)),
+            }
+        }
+    }
+
+    fn spansets(&mut self, expr: &SpansetExpr) {
+        match expr {
+            SpansetExpr::Filter(expr) => self.field(expr),
+            SpansetExpr::Pipeline(pipeline) => self.pipeline(pipeline),
+            SpansetExpr::Binary { op, left, right } => {
+                self.structure |= matches!(op, SpansetOp::Structure(..));
+                self.spansets(left);
+                self.spansets(right);
+            }
+        }
+    }
+
+    fn field(&mut self, expr: &FieldExpr) {
+        match expr {
+            FieldExpr::Literal(_) => {}
+            FieldExpr::Attribute(attribute) => self.attribute(attribute),
+            FieldExpr::Not(of) | FieldExpr::Negate(of) | FieldExpr::Exists(of) | FieldExpr::Absent(of) => self.field(of),
+            FieldExpr::And(all) | FieldExpr::Or(all) => all.iter().for_each(|expr| self.field(expr)),
+            FieldExpr::Match { value, .. } => self.field(value),
+            FieldExpr::Compare { left, right, .. } | FieldExpr::Arithmetic { left, right, .. } => {
+                self.field(left);
+                self.field(right);
+            }
+        }
+    }
+
+    fn attribute(&mut self, attribute: &Attribute) {
+        if let Attribute::Intrinsic(intrinsic) = attribute {
+            self.intrinsics.push(*intrinsic);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Stages, and the sets of spans that they pass on.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::structure::structural;
+use super::view::View;
+use super::{EvalError, compare};
+use crate::ast::{Body, FieldExpr, Pipeline, Query, ScalarFilter, SpansetExpr, SpansetOp, Stage};
+use crate::trace::Trace;
+use crate::value::Value;
+
+/// Spans of a trace that belong together, each once and at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanset<'t> {
+    /// Their places in the trace, in the order of the answer.
+    pub spans: Vec<u32>,
+    /// What they were grouped by and what was computed of them: `by(x)`, `count()`.
+    pub attributes: Vec<(String, Value<'t>)>,
+}
+
+/// The spansets of a trace that a search leaves; none if it does not match. The pipeline of a metrics query, [`crate::Accumulator`] asks
+/// for.
+///
+/// # Errors
+/// What fails the whole query: see [`EvalError`].
+pub fn evaluate<'t, T: Trace + ?Sized>(query: &Query, trace: &'t T) -> Result<Vec<Spanset<'t>>, EvalError> {
+    match &query.body {
+        Body::Search(pipeline) => View::new(trace).pipeline(pipeline),
+        Body::Metrics(_) => Ok(Vec::new()),
+    }
+}
+
+impl<'t, T: Trace + ?Sized> View<'t, T> {
+    /// The spansets that a pipeline leaves of the whole trace.
+    pub fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Spanset<'t>>, EvalError> {
+        let all = Spanset { spans: self.order().to_vec(), attributes: Vec::new() };
+        if all.spans.is_empty() { Ok(Vec::new()) } else { self.stages(&pipeline.stages, vec![all]) }
+    }
+
+    fn stages(&self, stages: &[Stage], mut spansets: Vec<Spanset<'t>>) -> Result<Vec<Spanset<'t>>, EvalError> {
+        for stage in stages {
+            spansets = match stage {
+                Stage::Spansets(expr) => each(&spansets, |spanset| self.spansets(expr, spanset))?,
+                Stage::Filter(filter) => each(&spansets, |spanset| self.filter(filter, spanset))?,
+                Stage::By(expr) => each(&spansets, |spanset| self.groups(expr, spanset))?,
+                Stage::Coalesce => coalesced(spansets),
+                Stage::Select(_) => spansets,
+            };
+        }
+        Ok(spansets)
+    }
+
+    /// The spans of a spanset that an expression leaves.
+    fn spansets(&self, expr: &SpansetExpr, input: &Spanset<'t>) -> Result<Vec<Spanset<'t>>, EvalError> {
+        match expr {
+            SpansetExpr::Filter(expr) => {
+                let mut spans = Vec::new();
+                for &span in &input.spans {
+                    if self.holds(expr, span as usize)? {
+                        spans.push(span);
+                    }
+                }
+                Ok(with_spans(input, spans))
+            }
+            SpansetExpr::Pipeline(pipeline) => self.stages(&pipeline.stages, vec![input.clone()]),
+            SpansetExpr::Binary { op, left, right } => {
+                let (left, right) = (self.spansets(left, input)?, self.spansets(right, input)?);
+                let spans = match op {
+                    SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
+                    SpansetOp::And | SpansetOp::Or => Self::union(&left, &right),
+                    SpansetOp::Structure(relation, form) => {
+                        let Some(first) = right.first() else { return Ok(Vec::new()) };
+                        if left.len() > 1 || right.len() > 1 {
+                            return Err(EvalError::ManySpansets);
+                        }
+                        let left = left.first().map_or(&[][..], |spanset| &spanset.spans);
+                        structural(*relation, *form, self.shape(), self.rank(), left, &first.spans)
+                    }
+                };
+                Ok(with_spans(input, spans))
+            }
+        }
+    }
+
+    /// The spans of both sides, each once: first those of the side that has fewer, which is the right one if both have as many.
+    fn union(left: &[Spanset<'t>], right: &[Spanset<'t>]) -> Vec<u32> {
+        let count = |side: &[Spanset<'t>]| side.iter().map(|spanset| spanset.spans.len()).sum::<usize>();
+        let (first, second) = if count(left) < count(right) { (left, right) } else { (right, left) };
+        let mut seen = HashSet::new();
+        let spans = first.iter().chain(second).flat_map(|spanset| spanset.spans.iter().copied());
+        spans.filter(|span| seen.insert(*span)).collect()
+    }
+
+    fn filter(&self, filter: &ScalarFilter, spanset: &Spanset<'t>) -> Result<Vec<Spanset<'t>>, EvalError> {
+        let Some(value) = self.aggregate(&filter.aggregate, &spanset.spans)? else { return Ok(Vec::new()) };
+        if !compare(filter.op, &value, &filter.value.value())? {
+            return Ok(Vec::new());
+        }
+        let mut spanset = spanset.clone();
+        spanset.attributes.push((filter.aggregate.to_string(), value));
+        Ok(vec![spanset])
+    }
+
+    /// A spanset for each value, in the order of their first spans. What is missing is a value, too.
+    fn groups(&self, expr: &FieldExpr, spanset: &Spanset<'t>) -> Result<Vec<Spanset<'t>>, EvalError> {
+        let mut groups: Vec<Spanset<'t>> = Vec::new();
+        let mut places: BTreeMap<Value<'t>, usize> = BTreeMap::new();
+        for &span in &spanset.spans {
+            let value = self.value(expr, span as usize)?;
+            let place = *places.entry(value).or_insert(groups.len());
+            if place == groups.len() {
+                groups.push(Spanset { spans: Vec::new(), attributes: spanset.attributes.clone() });
+            }
+            groups[place].spans.push(span);
+        }
+        let label = format!("by({expr})");
+        for (value, place) in places {
+            groups[place].attributes.push((label.clone(), value));
+        }
+        Ok(groups)
+    }
+}
+
+fn each<'t>(
+    spansets: &[Spanset<'t>],
+    mut stage: impl FnMut(&Spanset<'t>) -> Result<Vec<Spanset<'t>>, EvalError>,
+) -> Result<Vec<Spanset<'t>>, EvalError> {
+    let mut left = Vec::new();
+    for spanset in spansets {
+        left.append(&mut stage(spanset)?);
+    }
+    Ok(left)
+}
+
+fn with_spans<'t>(input: &Spanset<'t>, spans: Vec<u32>) -> Vec<Spanset<'t>> {
+    if spans.is_empty() { Vec::new() } else { vec![Spanset { spans, attributes: input.attributes.clone() }] }
+}
+
+fn coalesced(spansets: Vec<Spanset<'_>>) -> Vec<Spanset<'_>> {
+    let spans: Vec<u32> = spansets.into_iter().flat_map(|spanset| spanset.spans).collect();
+    if spans.is_empty() { Vec::new() } else { vec![Spanset { spans, attributes: Vec::new() }] }
+}

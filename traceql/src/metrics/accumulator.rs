@@ -1,0 +1,154 @@
+use super::compare::Compared;
+use super::grid::Grid;
+use super::groups::Groups;
+use super::math;
+use super::series::Series;
+use super::stages;
+use crate::ast::{Function, Literal, MetricsQuery, SeriesExpr};
+use crate::eval::{EvalError, View};
+use crate::trace::Trace;
+
+/// The numbers of the traces that were seen so far. Parts that were computed apart merge to what one would have been: counts, least
+/// and greatest values, quantiles and sums of integers exactly, in any order (P4).
+#[derive(Clone, Debug)]
+pub struct Accumulator<'q> {
+    expr: &'q SeriesExpr,
+    grid: Grid,
+    limits: MetricsLimits,
+    /// One of each query of spans, from left to right.
+    parts: Vec<Part<'q>>,
+}
+
+/// How large an answer may be (P6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsLimits {
+    /// Series of each query of spans, before quantiles.
+    pub series: usize,
+    /// Exemplars of all series.
+    pub exemplars: usize,
+}
+
+/// What a metrics query says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsAnswer {
+    /// By labels.
+    pub series: Vec<Series>,
+    /// Whether series were left out at [`MetricsLimits::series`].
+    pub truncated: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Part<'q> {
+    Groups(Groups<'q>),
+    Compared(Compared<'q>),
+}
+
+impl<'q> Accumulator<'q> {
+    /// Of no traces.
+    pub fn new(expr: &'q SeriesExpr, grid: Grid, limits: MetricsLimits) -> Accumulator<'q> {
+        let part = |query: &'q MetricsQuery| match &query.function {
+            Function::Compare { selection, top, window } => Part::Compared(Compared::new(selection, *top, *window)),
+            _ => Part::Groups(Groups::new(query, limits.series)),
+        };
+        let parts = expr.queries().into_iter().map(part).collect();
+        Accumulator { expr, grid, limits, parts }
+    }
+
+    /// Takes in a whole trace: its pipelines see all of it, and of what they leave, the spans that start within the range count.
+    ///
+    /// # Errors
+    /// What fails the query; then no answer is right any more.
+    pub fn add<T: Trace + ?Sized>(&mut self, trace: &T) -> Result<(), EvalError> {
+        let view = View::new(trace);
+        for (query, part) in self.expr.queries().into_iter().zip(&mut self.parts) {
+            for span in view.pipeline(&query.pipeline)?.into_iter().flat_map(|spanset| spanset.spans) {
+                let span = span as usize;
+                let Some(interval) = self.grid.interval(trace.facts(span).start) else { continue };
+                match part {
+                    Part::Groups(groups) => groups.add(&view, span, interval),
+                    Part::Compared(compared) => compared.add(&view, span, interval)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what another of the same query and intervals has seen.
+    pub fn merge(&mut self, other: Accumulator<'q>) {
+        for parts in self.parts.iter_mut().zip(other.parts) {
+            match parts {
+                (Part::Groups(own), Part::Groups(other)) => own.merge(other),
+                (Part::Compared(own), Part::Compared(other)) => own.merge(other),
+                // Parts of one query are of one kind.
+                _ => {}
+            }
+        }
+    }
+
+    /// The answer.
+    pub fn finish(self) -> MetricsAnswer {
+        let truncated = self.parts.iter().any(|part| matches!(part, Part::Groups(groups) if groups.truncated));
+        let mut parts = self.parts.into_iter();
+        let mut series = match series(self.expr, &mut parts, &self.grid) {
+            Operand::Series(series) => series,
+            Operand::Number(_) => Vec::new(),
+        };
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        limit_exemplars(&mut series, self.limits.exemplars);
+        MetricsAnswer { series, truncated }
+    }
+}
+
+enum Operand {
+    Series(Vec<Series>),
+    Number(Literal),
+}
+
+fn series<'q>(expr: &SeriesExpr, parts: &mut impl Iterator<Item = Part<'q>>, grid: &Grid) -> Operand {
+    match expr {
+        SeriesExpr::Number(number) => Operand::Number(number.clone()),
+        SeriesExpr::Query(_) => Operand::Series(match parts.next() {
+            Some(Part::Groups(groups)) => groups.finish(grid).into_iter().filter(Series::has_samples).collect(),
+            Some(Part::Compared(compared)) => compared.finish(grid),
+            None => Vec::new(),
+        }),
+        SeriesExpr::Stage { input, stage } => match series(input, parts, grid) {
+            Operand::Series(series) => Operand::Series(stages::apply(stage, series)),
+            number => number,
+        },
+        SeriesExpr::Math { op, left, right } => {
+            let (left, right) = (series(left, parts, grid), series(right, parts, grid));
+            Operand::Series(match (left, right) {
+                (Operand::Series(left), Operand::Series(right)) => math::between(*op, left, right),
+                (Operand::Series(left), Operand::Number(right)) => {
+                    let right = stages::seconds(&right);
+                    math::with_number(left, |left| math::compute(*op, left, right))
+                }
+                (Operand::Number(left), Operand::Series(right)) => {
+                    let left = stages::seconds(&left);
+                    math::with_number(right, |right| math::compute(*op, left, right))
+                }
+                (Operand::Number(_), Operand::Number(_)) => Vec::new(),
+            })
+        }
+    }
+}
+
+/// Leaves exemplars of the least ids, whatever series they are of: ids are random, so they are of all times.
+fn limit_exemplars(all: &mut [Series], limit: usize) {
+    let mut ids: Vec<_> =
+        all.iter().flat_map(|series| &series.exemplars).map(|exemplar| (exemplar.trace_id, exemplar.span_id)).collect();
+    if ids.len() <= limit {
+        return;
+    }
+    ids.sort_unstable();
+    let bound = ids[limit];
+    let mut left = limit;
+    for series in all {
+        series.exemplars.retain(|exemplar| {
+            let kept = (exemplar.trace_id, exemplar.span_id) <= bound && left > 0;
+            left -= usize::from(kept);
+            kept
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! Random traces and random queries: the oracle says the same; what is printed reads back; what a scan may skip does not matter;
+//! parts merge; and no text does harm.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::oracle::metrics::Range;
+use common::{Spans, oracle, query, random};
+use meshlake_traceql::*;
+use proptest::prelude::*;
+
+const LIMITS: MetricsLimits = MetricsLimits { series: 10_000, exemplars: 1_000 };
+const RANGE: Range = Range { start: 1_002, end: 1_010, step: 3 };
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
+}
+
+fn pipeline(query: &Query) -> &Pipeline {
+    match &query.body {
+        Body::Search(pipeline) => pipeline,
+        Body::Metrics(_) => panic!("{query} is no search"),
+    }
+}
+
+fn series_expr(query: &Query) -> &SeriesExpr {
+    match &query.body {
+        Body::Metrics(series) => series,
+        Body::Search(_) => panic!("{query} is of no series"),
+    }
+}
+
+fn grid() -> Grid {
+    Grid::range(RANGE.start, RANGE.end, Some(RANGE.step)).unwrap()
+}
+
+fn accumulate<'q>(query: &'q Query, traces: &[Spans]) -> Result<Accumulator<'q>, EvalError> {
+    let mut accumulator = Accumulator::new(series_expr(query), grid(), LIMITS);
+    traces.iter().try_for_each(|trace| accumulator.add(trace))?;
+    Ok(accumulator)
+}
+
+/// Whether numbers are the same, or as near as a histogram comes.
+fn near(left: f64, right: f64, quantile: bool) -> bool {
+    let error = if quantile { 0.011 * left.abs() + 1.0 } else { 1e-9 * left.abs() };
+    left == right || left.is_nan() && right.is_nan() || (left - right).abs() <= error
+}
+
+/// The spans that pass, on their own.
+fn passing(trace: &Spans, predicate: &Predicate) -> Spans {
+    let view = View::new(trace);
+    let spans = trace.spans.iter().enumerate().filter(|(place, _)| predicate.passes(&view, *place));
+    Spans { id: trace.id, spans: spans.map(|(_, span)| span.clone()).collect() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Scenario: any query. Guarantee: what it prints is read back as the same query, and printed the same again.
+    #[test]
+    fn queries_read_back(text in random::query()) {
+        let parsed = query(&text);
+        let printed = parsed.to_string();
+        prop_assert_eq!(&query(&printed), &parsed);
+        prop_assert_eq!(query(&printed).to_string(), printed);
+    }
+
+    /// Scenario: any search of any trace. Guarantee: the spansets, their spans in order and what was computed of them are the oracle's.
+    #[test]
+    fn searches_are_the_oracles(trace in random::trace(), text in random::pipeline()) {
+        let parsed = query(&text);
+        let expected = oracle::search(pipeline(&parsed), &trace);
+        let got = evaluate(&parsed, &trace).map_err(|_| oracle::Failed);
+        let got = got.map(|all| all.into_iter().map(|set| {
+            let spans = set.spans.into_iter().map(|span| span as usize).collect::<Vec<_>>();
+            (spans, set.attributes.into_iter().map(|(name, value)| (name, value.into_owned())).collect::<Vec<_>>())
+        }).collect::<Vec<_>>());
+        prop_assert_eq!(got, expected);
+    }
+
+    /// Scenario: a trace's spans are kept in another order (P4). Guarantee: the same spans are found, in the same order.
+    #[test]
+    fn order_does_not_matter(trace in random::trace(), text in random::pipeline()) {
+        let parsed = query(&text);
+        let mut other = trace.clone();
+        other.spans.reverse();
+        let find = |trace: &Spans| evaluate(&parsed, trace).ok().map(|all| {
+            all.into_iter().map(|set| set.spans.iter().map(|span| (trace.spans[*span as usize].start, trace.spans[*span as usize].id)).collect::<Vec<_>>()).collect::<Vec<_>>()
+        });
+        // Which of two spans of one id is the parent follows their kinds, not their order; if both are of one kind, either may be.
+        let twins = trace.spans.iter().any(|a| trace.spans.iter().filter(|b| a.id == b.id && a.kind == b.kind).count() > 1);
+        prop_assume!(!twins);
+        prop_assert_eq!(find(&trace), find(&other));
+    }
+
+    /// Scenario: any search that does not fail. Guarantee: a trace that matches passes the conditions, each of its spans in an answer
+    /// of a single filter does, and if no other spans matter, the spans that pass give the answer on their own.
+    #[test]
+    fn conditions_are_necessary(trace in random::trace(), text in random::pipeline()) {
+        let parsed = query(&text);
+        let conditions = parsed.conditions();
+        let Ok(found) = evaluate(&parsed, &trace) else { return Ok(()) };
+        if found.is_empty() {
+            return Ok(());
+        }
+        prop_assert!(conditions.trace.passes(&View::new(&trace)), "{:?}", conditions.trace);
+        let ids = |trace: &Spans, found: &[Spanset<'_>]| found.iter().map(|set| {
+            set.spans.iter().map(|span| (trace.spans[*span as usize].start, trace.spans[*span as usize].id)).collect::<Vec<_>>()
+        }).collect::<Vec<_>>();
+        let left = passing(&trace, &conditions.span);
+        let key = |trace: &Spans, span: usize| (trace.spans[span].start, trace.spans[span].id);
+        let all: Vec<_> = (0..left.spans.len()).map(|span| key(&left, span)).collect();
+        let passed = found.iter().flat_map(|set| &set.spans).all(|span| all.contains(&key(&trace, *span as usize)));
+        prop_assert!(passed, "{:?}", conditions.span);
+        if !conditions.whole_trace {
+            let again = evaluate(&parsed, &left).unwrap();
+            prop_assert_eq!(ids(&trace, &found), ids(&left, &again));
+        }
+    }
+
+    /// Scenario: any metrics query over any traces. Guarantee: the series and samples are the oracle's, quantiles within 1.1 %.
+    #[test]
+    fn metrics_are_the_oracles(traces in prop::collection::vec(random::trace(), 0..4), text in random::series()) {
+        let parsed = query(&text);
+        let expected = oracle::metrics::series(series_expr(&parsed), &traces, &RANGE);
+        let got = accumulate(&parsed, &traces).map_err(|_| oracle::Failed).map(|accumulator| accumulator.finish().series);
+        prop_assert_eq!(got.is_err(), expected.is_err());
+        let (Ok(got), Ok(expected)) = (got, expected) else { return Ok(()) };
+        let labels: Vec<_> = got.iter().map(|series| series.labels.clone()).collect();
+        prop_assert_eq!(labels, expected.keys().cloned().collect::<Vec<_>>());
+        for (series, values) in got.iter().zip(expected.values()) {
+            prop_assert_eq!(series.values.len(), values.len());
+            let nanos = 1e9 * f64::from(u8::from(text.contains("duration") || text.contains("Start")));
+            let unit = if nanos > 0.0 { nanos } else { 1.0 };
+            let same = series.values.iter().zip(values).all(|(a, b)| near(*b * unit, *a * unit, text.contains("quantile")));
+            prop_assert!(same, "{:?} {:?} {:?}", series.labels, series.values, values);
+            prop_assert!(series.exemplars.iter().all(|exemplar| !series.values[exemplar.interval as usize].is_nan()));
+        }
+    }
+
+    /// Scenario: traces are counted in parts, in another order, and merged (P4). Guarantee: the same answer.
+    #[test]
+    fn parts_merge(traces in prop::collection::vec(random::trace(), 0..6), text in random::series(), at in 0usize..6) {
+        let parsed = query(&text);
+        let Ok(whole) = accumulate(&parsed, &traces) else { return Ok(()) };
+        let (first, second) = traces.split_at(at.min(traces.len()));
+        let mut merged = accumulate(&parsed, second).unwrap();
+        merged.merge(accumulate(&parsed, first).unwrap());
+        let (whole, merged) = (whole.finish(), merged.finish());
+        prop_assert_eq!(whole.series.len(), merged.series.len());
+        for (a, b) in whole.series.iter().zip(&merged.series) {
+            prop_assert_eq!(&a.labels, &b.labels);
+            prop_assert!(a.values.iter().zip(&b.values).all(|(a, b)| near(*a, *b, false)), "{:?} {:?}", a, b);
+        }
+    }
+
+    /// Scenario: any text, and any tokens of the language in any order. Guarantee: an answer, which for errors is a place in the text.
+    #[test]
+    fn no_text_does_harm(text in any::<String>(), tokens in prop::collection::vec(prop::sample::select(&[
+        "{", "}", "(", ")", "|", "&&", "||", ">>", "!~", "&<", "=", "!=", "<", "-", "!", "^", "*", ",", ".a", "span.\"b", "\"x\"", "`", "1",
+        "5ms", "1e9", "nil", "true", "error", "name", "by", "count", "coalesce", "rate", "topk", "compare", "with", "select", "quantile_over_time",
+        "event:", "parent.", "//", "/*", "\\", "minInt", " ",
+    ][..]), 0..20)) {
+        for text in [text, tokens.concat(), tokens.join(" ")] {
+            if let Err(error) = text.parse::<Query>() {
+                let line = text.split('\n').nth(error.line - 1);
+                prop_assert!(line.is_some_and(|line| error.column <= line.chars().count() + 1), "{} {:?}", text, error);
+                prop_assert!(error.what.starts_with("expected ") || error.kind == ErrorKind::Unsupported, "{}", error);
+            }
+        }
+    }
+}
