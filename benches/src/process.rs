@@ -124,8 +124,8 @@ mod tests {
             x = (0..100_000).fold(x, |x, i| x.wrapping_mul(31).wrapping_add(i));
         }
         let thread = Process::own_thread().cpu().unwrap();
-        // Each of the times is cut to whole ticks.
-        assert!(thread.total() > 0.0 && thread.total() <= own.cpu().unwrap().total() + 0.02);
+        // That of the process is counted in ticks, and on a busy machine not all of them are seen.
+        assert!(thread.total() > 0.0 && thread.total() <= own.cpu().unwrap().total() + 0.5);
         assert!(own.cpu_of_threads().unwrap() > Duration::ZERO);
         assert!(x != 0 && own.resident().unwrap() > 1 << 20);
         assert!(own.resident_peak().unwrap() >= own.resident().unwrap());

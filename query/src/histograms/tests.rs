@@ -59,7 +59,7 @@ async fn histograms_of_hops() {
 #[tokio::test]
 async fn the_documented_example_runs() {
     let engine = mesh().await;
-    let block = include_str!("../../../docs/service-graph.md").split("```sql").nth(1).and_then(|rest| rest.split("```").next());
+    let block = include_str!("../../../docs/service-graph.md").split("```sql").nth(2).and_then(|rest| rest.split("```").next());
     let query = block.unwrap().replace("time > now() - interval '1 hour'", "true");
     let expected = recorded(&engine, "SELECT callee_latency FROM hops WHERE callee_service = 'reviews'").await;
     let found = |column: &str| format!("SELECT {column} FROM ({query}) WHERE service = 'reviews'");
@@ -82,7 +82,7 @@ async fn nulls() {
         ("SELECT histogram_share_below(X'01', 5) IS NULL".to_owned(), "true"),
         ("SELECT histogram_quantile(NULL, 0.5) IS NULL".to_owned(), "true"),
         ("SELECT histogram_buckets(NULL) IS NULL".to_owned(), "true"),
-        ("SELECT array_length(histogram_buckets(X'01')) IS NULL".to_owned(), "true"),
+        ("SELECT array_length(histogram_buckets(X'01'))".to_owned(), "0"),
     ] {
         assert_eq!(value(&engine, "a", &query).await, expected, "{query}");
     }
@@ -105,7 +105,6 @@ async fn mistakes_are_named() {
             "SELECT histogram_quantile(histogram_build(callee_latency), 1.5) FROM hops",
             "1.5 is no quantile; it is a number from 0 to 1",
         ),
-        ("SELECT histogram_build(DISTINCT callee_latency) FROM hops", "histogram_build() counts every row"),
         ("SELECT histogram_build(operation, 5) FROM hops", "histogram_build"),
         ("SELECT histogram_quantile(X'01')", "histogram_quantile"),
     ] {

@@ -110,8 +110,7 @@ impl TestSource {
         let earlier = before.iter().filter(|other| other.is_in_lake() && other.tenants == file.tenants).cloned().collect();
         let rollup = rollup.finish(&file, earlier).await.unwrap();
         rollup.put(self.store.as_ref(), &path).await.unwrap();
-        let version = Some(before.len() as u64);
-        let summed = SpanFile { version, rollup: Some(rollup.bounds), ..(*file).clone() };
+        let summed = SpanFile { rollup: Some(rollup.bounds), ..(*file).clone() };
         let files = before.iter().cloned().chain([Arc::new(summed)]);
         self.snapshot.files = Arc::new(files.collect());
     }
@@ -148,6 +147,7 @@ impl TestSource {
             tenants,
             window: self.snapshot.files.len().is_multiple_of(2).then_some(start_min),
             promoted: columns,
+            version: path.as_ref().starts_with("lake/").then_some(self.snapshot.files.len() as u64),
             ..SpanFile::default()
         };
         let promotions = Arc::make_mut(&mut self.snapshot.promotions);

@@ -119,8 +119,8 @@ impl Half {
     }
 
     async fn read(self, store: &Arc<dyn ObjectStore>, path: &Path) -> Option<Vec<u8>> {
-        let bytes = store.get_range(path, self.range).await.ok()?;
-        if xxh3_64(&bytes) != self.checksum {
+        let bytes = store.get_range(path, self.range.clone()).await.ok()?;
+        if bytes.len() as u64 != self.range.end - self.range.start || xxh3_64(&bytes) != self.checksum {
             return None;
         }
         let mut half = Vec::new();
