@@ -22,6 +22,8 @@ pub struct Summary {
     pub spans: usize,
     /// When the first of them starts, nanoseconds since the epoch.
     pub start: u64,
+    /// When the last of them starts.
+    pub last: u64,
     /// Copies of spans.
     pub copies: usize,
     /// Distinct spans past [`SPANS_MAX`]. Hops of the rest may be missing or have the caller missing.
@@ -116,8 +118,9 @@ impl TraceHops {
         let (taken, distinct) = (self.set.order.len(), self.set.distinct);
         self.identities = emptied(identities);
         self.targets = emptied(targets);
-        let start = trace.ranks().map(|rank| trace.at(rank).start).min().unwrap_or(0);
-        (made, Summary { spans: taken, start, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: 0 })
+        let starts = || trace.ranks().map(|rank| trace.at(rank).start);
+        let (start, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
+        (made, Summary { spans: taken, start, last, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: 0 })
     }
 }
 
@@ -160,7 +163,7 @@ mod tests {
         for _ in 0..2 {
             let mut hops = Vec::new();
             let summary = TraceHops::new().append_limited(&[1; 16], &spans, 3, &mut hops);
-            assert_eq!(summary, Summary { spans: 3, start: 1, copies: 1, left_out: 2, unnamed: 0 });
+            assert_eq!(summary, Summary { spans: 3, start: 1, last: 3, copies: 1, left_out: 2, unnamed: 0 });
             spans.reverse();
         }
     }

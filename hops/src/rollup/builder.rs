@@ -30,6 +30,9 @@ struct PartBuilder {
     traces: Vec<[u8; 16]>,
     rows: HashMap<(u64, u32), Measures>,
     left_out: BTreeMap<u64, LeftOut>,
+    /// The first and the last step that a span of a trace that it corrects starts in: made anew for other files before, it may have rows in all of
+    /// them.
+    concerned: Option<(u64, u64)>,
 }
 
 impl Default for RollupBuilder {
@@ -93,7 +96,11 @@ impl RollupBuilder {
                 self.parts[part].rows.entry(row).or_default().retract(trace_id);
             }
         }
-        self.parts[part].traces.push(trace_id);
+        let (first, last) = (self.step(together.1.start), self.step(together.1.last));
+        let part = &mut self.parts[part];
+        let known = part.concerned.unwrap_or((first, last));
+        part.concerned = Some((known.0.min(first), known.1.max(last)));
+        part.traces.push(trace_id);
     }
 
     fn row(&mut self, hop: &Hop<'_>) -> (u64, u32) {
@@ -166,6 +173,10 @@ impl PartBuilder {
         part.traces.dedup();
         write_block(&mut part.totals, left_out, totals.iter().map(|(key, measures)| (*key, measures)));
         part.write_minutes(&rows, self.left_out);
+        if let Some((first, last)) = self.concerned {
+            part.first = if part.last == 0 { first } else { part.first.min(first) };
+            part.last = part.last.max(last);
+        }
         part
     }
 }

@@ -27,7 +27,7 @@ pub struct Part {
     pub before: Vec<Box<str>>,
     /// The traces that it corrects, sorted.
     pub traces: Vec<[u8; 16]>,
-    /// The first minute that it says anything about; see [`super::minute`].
+    /// The first minute that it says anything about, or may say about if its files before are others; see [`super::minute`].
     pub first: u64,
     /// The last.
     pub last: u64,
