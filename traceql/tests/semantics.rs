@@ -6,7 +6,7 @@ mod common;
 
 use std::borrow::Cow;
 
-use common::{Spans, ids, query, search, span, trace};
+use common::{Spans, evaluate, ids, query, search, span, trace};
 use meshlake_traceql::*;
 
 const SECOND: u64 = 1_000_000_000;
