@@ -19,7 +19,7 @@ pub(crate) fn compile(source: &str) -> Result<Pattern, String> {
         Ok(regex) => Ok(Pattern { source: source.to_owned(), regex }),
         Err(error) => {
             let text = error.to_string();
-            Err(text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+            Err(text.lines().last().unwrap_or_default().trim_start_matches("error: ").trim_end_matches('.').to_owned())
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! text -> lexer -> parser + types -> Query ─┬-> conditions: what may be skipped, what is read
-//!                                           ├-> evaluate(Trace) -> spansets            a search, trace by trace
+//!                                           ├-> View(Trace).pipeline -> spansets       a search, trace by trace
 //!                                           └-> Accumulator.add(Trace), merge, finish  series over time
 //! ```
 //!
@@ -50,7 +50,7 @@ pub use ast::{
 pub use attribute::{Attribute, Intrinsic, Named, Scope};
 pub use conditions::{Conditions, Predicate, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
-pub use eval::{EvalError, Spanset, View, evaluate};
+pub use eval::{EvalError, Spanset, View};
 pub use metrics::{Accumulator, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
 pub use trace::{Event, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

@@ -3,8 +3,8 @@
 /// Bytes of a query.
 pub const QUERY_BYTES_MAX: usize = 64 * 1024;
 /// How deep brackets and operators may be nested, and how high the tree of an expression may be. Chains of `&&` or of `||`
-/// within braces are one level, however long.
-pub const DEPTH_MAX: usize = 100;
+/// within braces are one level, however long. A level takes up to 13 KiB of stack in a debug build.
+pub const DEPTH_MAX: usize = 64;
 /// Different attributes in a query.
 pub const ATTRIBUTES_MAX: usize = 1_000;
 /// Regular expressions in a query.

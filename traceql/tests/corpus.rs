@@ -84,9 +84,9 @@ fn long_queries() {
             format!("{{ {} }}", vec![".a = 1"; 5_000].join(" || ")),
             format!("{{ {} }}", vec![".a = 1"; 5_000].join(" && ")),
             format!("{{}}{}", " | { .a = 1 }".repeat(4_000)),
-            format!("{{ {}.a{} }}", "(".repeat(98), ")".repeat(98)),
-            format!("{{ {}.a }}", "!".repeat(98)),
-            format!("{{}}{}", " >> {}".repeat(98)),
+            format!("{{ {}.a{} }}", "(".repeat(62), ")".repeat(62)),
+            format!("{{ {}.a }}", "!".repeat(62)),
+            format!("{{}}{}", " >> {}".repeat(62)),
         ] {
             let parsed: Query = text.parse().unwrap();
             assert_eq!(parsed.to_string().parse::<Query>().as_ref(), Ok(&parsed));

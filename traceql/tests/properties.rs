@@ -6,7 +6,7 @@
 mod common;
 
 use common::oracle::metrics::Range;
-use common::{Spans, oracle, query, random};
+use common::{Spans, evaluate, oracle, pipeline, query, random};
 use meshlake_traceql::*;
 use proptest::prelude::*;
 
@@ -15,13 +15,6 @@ const RANGE: Range = Range { start: 1_002, end: 1_010, step: 3 };
 
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
-}
-
-fn pipeline(query: &Query) -> &Pipeline {
-    match &query.body {
-        Body::Search(pipeline) => pipeline,
-        Body::Metrics(_) => panic!("{query} is no search"),
-    }
 }
 
 fn series_expr(query: &Query) -> &SeriesExpr {

@@ -6,7 +6,7 @@ mod common;
 
 use std::borrow::Cow;
 
-use common::{Spans, ids, query, search, span, trace};
+use common::{Spans, evaluate, ids, query, search, span, trace};
 use meshlake_traceql::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -35,7 +35,10 @@ fn instant() -> Grid {
 }
 
 fn error(text: &str) -> Error {
-    text.parse::<Query>().map_err(Box::new).map(|query| query.to_string()).expect_err(text).as_ref().clone()
+    match text.parse::<Query>() {
+        Ok(query) => panic!("{query} is valid"),
+        Err(error) => error,
+    }
 }
 
 /// A root with two children, the first of which has a child:  1 -> (2 -> 4, 3).
@@ -341,7 +344,7 @@ fn row_14_grid() {
         (6.0 * 3_600.0, 60.0),
         (24.0 * 3_600.0, 300.0),
         (7.0 * 86_400.0, 2_400.0),
-        (30.0 * 86_400.0, 3.0 * 3_600.0 - 3_600.0),
+        (30.0 * 86_400.0, 3.0 * 3_600.0),
     ] {
         let end = SECOND * 1_000_000 + (range * SECOND as f64) as u64;
         assert_eq!(Grid::range(SECOND * 1_000_000, end, None).unwrap().step_seconds(), step, "{range}");
@@ -653,7 +656,7 @@ fn huge_traces_are_answered() {
         ] {
             let start = std::time::Instant::now();
             evaluate(&query(text), &huge).unwrap();
-            assert!(start.elapsed().as_secs() < 10, "{text} {:?}", start.elapsed());
+            assert!(start.elapsed().as_secs() < 60, "{text} {:?}", start.elapsed());
         }
     }
 }

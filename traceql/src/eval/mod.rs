@@ -17,5 +17,5 @@ mod view;
 pub(crate) use arithmetic::{arithmetic, floats};
 pub(crate) use compare::{compare, matches};
 pub use error::EvalError;
-pub use pipeline::{Spanset, evaluate};
+pub use pipeline::Spanset;
 pub use view::View;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::structure::structural;
 use super::view::View;
 use super::{EvalError, compare};
-use crate::ast::{Body, FieldExpr, Pipeline, Query, ScalarFilter, SpansetExpr, SpansetOp, Stage};
+use crate::ast::{FieldExpr, Pipeline, ScalarFilter, SpansetExpr, SpansetOp, Stage};
 use crate::trace::Trace;
 use crate::value::Value;
 
@@ -18,20 +18,11 @@ pub struct Spanset<'t> {
     pub attributes: Vec<(String, Value<'t>)>,
 }
 
-/// The spansets of a trace that a search leaves; none if it does not match. The pipeline of a metrics query, [`crate::Accumulator`] asks
-/// for.
-///
-/// # Errors
-/// What fails the whole query: see [`EvalError`].
-pub fn evaluate<'t, T: Trace + ?Sized>(query: &Query, trace: &'t T) -> Result<Vec<Spanset<'t>>, EvalError> {
-    match &query.body {
-        Body::Search(pipeline) => View::new(trace).pipeline(pipeline),
-        Body::Metrics(_) => Ok(Vec::new()),
-    }
-}
-
 impl<'t, T: Trace + ?Sized> View<'t, T> {
-    /// The spansets that a pipeline leaves of the whole trace.
+    /// The spansets that a pipeline leaves of the whole trace; none if it does not match.
+    ///
+    /// # Errors
+    /// What fails the whole query: see [`EvalError`].
     pub fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Spanset<'t>>, EvalError> {
         let all = Spanset { spans: self.order().to_vec(), attributes: Vec::new() };
         if all.spans.is_empty() { Ok(Vec::new()) } else { self.stages(&pipeline.stages, vec![all]) }

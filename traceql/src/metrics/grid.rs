@@ -59,7 +59,7 @@ impl Grid {
         }
         let first = start - start % step;
         let last = end.checked_next_multiple_of(step).unwrap_or(end);
-        let first = if first > step { first - step } else { first };
+        let first = if first >= step { first - step } else { first };
         let intervals = (last - first).div_ceil(step);
         if intervals > INTERVALS_MAX {
             return Err(GridError::Intervals { intervals });

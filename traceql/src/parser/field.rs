@@ -80,7 +80,7 @@ impl Parser<'_> {
         if typed.ty != Type::Nil {
             return Ok(typed);
         }
-        Err(self.error(typed.at, ErrorKind::Type, "expected `nil` only beside `=` or `!=`".to_owned()))
+        Err(self.error(typed.at, ErrorKind::Syntax, "expected `nil` only beside `=` or `!=`".to_owned()))
     }
 
     /// An expression of operators that bind at least as tightly as this.
@@ -107,12 +107,14 @@ impl Parser<'_> {
     }
 
     fn combine(&mut self, operator: Operator, left: Typed, right: Typed, at: usize) -> Parsed<(FieldExpr, Type)> {
+        if let Operator::Compare(op @ (Comparison::Eq | Comparison::Ne)) = operator
+            && (left.ty == Type::Nil || right.ty == Type::Nil)
+        {
+            return self.nil_comparison(op, left, right);
+        }
+        let (left, right) = (self.not_nil(left)?, self.not_nil(right)?);
         match operator {
-            Operator::Compare(op @ (Comparison::Eq | Comparison::Ne)) if left.ty == Type::Nil || right.ty == Type::Nil => {
-                self.nil_comparison(op, left, right)
-            }
             Operator::Compare(op) => {
-                let (left, right) = (self.not_nil(left)?, self.not_nil(right)?);
                 Type::check_comparison(op, left.ty, right.ty).map_err(|what| self.error(left.at, ErrorKind::Type, what))?;
                 Ok((FieldExpr::Compare { op, left: Box::new(left.expr), right: Box::new(right.expr) }, Type::Bool))
             }

@@ -35,7 +35,13 @@ pub(crate) fn parse(text: &str) -> Result<Query, Error> {
         parser.hints(&mut hints)?;
     }
     if *parser.peek() != TokenKind::End {
-        let what = if hints.is_empty() { "`|`, an operator, `with(…)` or the end" } else { "the end" };
+        let what = match &body {
+            _ if !hints.is_empty() => "the end",
+            Body::Search(_) => "`|`, an operator, `with(…)` or the end",
+            Body::Metrics(_) => {
+                "`|`, a comparison, `with(…)` or the end after a metrics query, which is computed with in brackets only"
+            }
+        };
         return Err(parser.expected(what));
     }
     Ok(Query { body, hints, attributes: parser.attributes })

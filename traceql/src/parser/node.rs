@@ -45,7 +45,7 @@ impl Node {
             Node::Stage(_) => "`select(…)`",
             Node::Number(_) => "a number",
             Node::Aggregate(_) => "an aggregate without a comparison",
-            Node::Computed => "a computed number without a comparison",
+            Node::Computed => "a number without a comparison",
             Node::Function(..) => "a metrics function",
             Node::SeriesStage(_) => "`topk(…)` or `bottomk(…)`",
             Node::Series(_) => "a metrics query",

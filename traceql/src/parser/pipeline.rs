@@ -76,7 +76,7 @@ impl Parser<'_> {
             (all, Node::Function(function, by)) => Node::series(self.as_pipeline(all, at)?, function, by),
             (all, Node::Aggregate(_)) => {
                 self.as_pipeline(all, at)?;
-                Node::Computed
+                return Ok(Located { node: Node::Computed, at: wrong, height });
             }
             (all, stage) => {
                 let mut pipeline = self.as_pipeline(all, at)?;

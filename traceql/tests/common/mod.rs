@@ -7,7 +7,9 @@ pub mod random;
 
 use std::borrow::Cow;
 
-use meshlake_traceql::{Event, Kind, Link, Named, Owner, Query, Scope, SpanFacts, Status, Trace, Value, evaluate};
+use meshlake_traceql::{
+    Body, EvalError, Event, Kind, Link, Named, Owner, Pipeline, Query, Scope, SpanFacts, Spanset, Status, Trace, Value, View,
+};
 
 pub type Attributes = Vec<(String, Value<'static>)>;
 
@@ -134,6 +136,19 @@ pub fn trace(spans: Vec<Span>) -> Spans {
 
 pub fn query(text: &str) -> Query {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The pipeline of a search.
+pub fn pipeline(query: &Query) -> &Pipeline {
+    match &query.body {
+        Body::Search(pipeline) => pipeline,
+        Body::Metrics(_) => panic!("{query} is no search"),
+    }
+}
+
+/// What a search leaves of a trace.
+pub fn evaluate<'t, T: Trace>(query: &Query, trace: &'t T) -> Result<Vec<Spanset<'t>>, EvalError> {
+    View::new(trace).pipeline(pipeline(query))
 }
 
 /// The ids of the spans of each spanset that a search leaves, or why it fails.

@@ -13,7 +13,7 @@ const NAMES: [&str; 4] = ["a", "b", "c", "service.name"];
 const TEXTS: [&str; 4] = ["x", "y", "xy", ""];
 
 fn value() -> impl Strategy<Value = Value<'static>> {
-    let text = || select(&TEXTS[..]).prop_map(|text| Cow::Borrowed(text));
+    let text = || select(&TEXTS[..]).prop_map(Cow::Borrowed);
     prop_oneof![
         12 => (-1i64..4).prop_map(Value::Int),
         8 => text().prop_map(Value::Text),
