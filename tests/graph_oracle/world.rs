@@ -33,6 +33,12 @@ pub struct World {
 impl World {
     /// An empty store; it compacts at once, into files so small that traces lie in several.
     pub async fn new(chance: &mut Chance) -> World {
+        let file_size = chance.pick(&[20_000, 60_000, 1_000_000]);
+        World::with_files_of(file_size, chance).await
+    }
+
+    /// The same with lake files of so many bytes. Those of a quarter and more are not merged again.
+    pub async fn with_files_of(file_size: u64, chance: &mut Chance) -> World {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         config.ingest.decode_threads = 2;
@@ -42,7 +48,7 @@ impl World {
         config.live.window = chance.pick(&[Duration::from_mins(10), Duration::from_hours(1)]);
         config.compaction.interval = Duration::from_millis(1);
         config.compaction.settle = Duration::ZERO;
-        config.compaction.file_size = ByteSize::bytes(chance.pick(&[20_000, 60_000, 1_000_000]));
+        config.compaction.file_size = ByteSize::bytes(file_size);
         config.retention.age = YEARS;
         config.retention.delete_delay = PATIENCE;
         config.query.threads = 2;
@@ -158,9 +164,15 @@ impl World {
         }
     }
 
+    /// Deletes some trace, if there is one.
+    pub async fn delete_any(&mut self, chance: &mut Chance) {
+        if let Some(trace) = self.present.keys().nth(chance.below(self.present.len() as u64 + 1) as usize).copied() {
+            self.delete(trace).await;
+        }
+    }
+
     /// Deletes the spans of a trace that were sent so far, and waits until nobody sees them.
-    pub async fn delete(&mut self, chance: &mut Chance) {
-        let Some(trace) = self.present.keys().nth(chance.below(self.present.len() as u64 + 1) as usize).copied() else { return };
+    pub async fn delete(&mut self, trace: TraceId) {
         self.store().compaction().resume();
         let (deletions, tenant) = (self.engine().deletions().clone(), Tenant::default());
         let selection = Selection::Trace(format!("{:032x}", u128::from_be_bytes(trace)));
