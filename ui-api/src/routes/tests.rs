@@ -181,7 +181,7 @@ async fn the_graph_is_nodes_and_edges() {
     let node = json!({"id": "workload///reviews", "title": "reviews", "subtitle": "workload", "mainstat": "0.00 req/s",
         "secondarystat": "100.00 % errors", "arc__success": 0.0, "arc__errors": 1.0});
     let edge = json!({"id": "workload///productpage workload///reviews", "source": "workload///productpage",
-        "target": "workload///reviews", "mainstat": "0.00 req/s", "secondarystat": "p95 10.00 ms"});
+        "target": "workload///reviews", "mainstat": "0.00 req/s", "secondarystat": "p95 10.08 ms"});
     assert_eq!((&frames["nodes"][1], &frames["edges"]), (&node, &json!([edge])));
 
     let dot = get(&format!("{path}=dot"), &[]).await;
