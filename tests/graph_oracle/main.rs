@@ -29,7 +29,7 @@ use meshlake_query::{GraphDirection, GraphQuery, Level, Proxies, TimeRange};
 use world::World;
 
 /// Stores in the normal run.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 1;
 const TRACES: u64 = 50;
 /// Times that the larger requests hold all spans.
 const STEPS: usize = 8;

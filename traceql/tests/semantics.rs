@@ -572,7 +572,8 @@ fn exemplars() {
     assert_eq!(ids, [(1, 1.0, 0), (2, 1.0, 1), (3, 1.0, 2)]);
     assert_eq!(answer("{} | max_over_time(duration)", &traces, grid)[0].exemplars[2].value, 3.0);
     let quantiles = answer("{} | quantile_over_time(duration, 0, 1)", &traces, instant());
-    assert_eq!(quantiles.iter().map(|series| series.exemplars.len()).collect::<Vec<_>>(), [1, 0]);
+    // A quantile is the middle of its bucket, which the least span may be above.
+    assert_eq!(quantiles.iter().map(|series| series.exemplars.len()).collect::<Vec<_>>(), [0, 1]);
     let query = query("{} | rate()");
     let Body::Metrics(expr) = &query.body else { panic!() };
     let mut limited = Accumulator::new(expr, grid, MetricsLimits { series: 100, exemplars: 2 });
