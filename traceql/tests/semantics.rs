@@ -592,6 +592,44 @@ fn too_many_series() {
     assert_eq!((answer.series.len(), answer.truncated), (3, true));
 }
 
+/// Scenario: what a scan may skip. Guarantee: tests of one attribute with a constant, joined as the filter is, and nothing that does not
+/// follow; other spans matter where positions or the trace are asked for.
+#[test]
+fn conditions() {
+    let needs = |text: &str| query(text).conditions();
+    for (text, whole_trace) in [
+        ("{ .a = 1 }", false),
+        ("{ .a } && { .b } || { .c }", false),
+        ("{ .a } | by(name) | count() > 1 | rate() by(status)", false),
+        ("{ .a } >> { .b }", true),
+        ("({ .a } !~ { .b } | by(name)) || {}", true),
+        ("{ rootName = \"x\" }", true),
+        ("{ .a } | by(childCount)", true),
+        ("{ .a } | select(nestedSetLeft)", true),
+        ("{ .a } | max(traceDuration) > 1s", true),
+        ("{ .a } | rate() by(rootServiceName)", true),
+        ("{ .a } | compare({ .b })", true),
+    ] {
+        assert_eq!(needs(text).whole_trace, whole_trace, "{text}");
+    }
+    let Predicate::All(all) = needs("{ .a = 1 && (name =~ \"x\" || 5 < .b) && !(.c = 1) }").span else { panic!() };
+    assert!(matches!(&all[..], [Predicate::Test(_, Test::Compare(Comparison::Eq, Literal::Int(1))), Predicate::Any(_)]), "{all:?}");
+    let Predicate::Any(any) = &all[1] else { panic!() };
+    let [Predicate::Test(_, Test::Match(_, false)), Predicate::Test(_, Test::Compare(op, Literal::Int(5)))] = &any[..] else {
+        panic!()
+    };
+    assert_eq!(*op, Comparison::Gt);
+    assert_eq!(needs("{ .a } && {}").span, Predicate::ANY_SPAN);
+    assert!(matches!(needs("{ .a } && {}").trace, TracePredicate::All(all) if all.len() == 2));
+    assert_eq!(needs("{ false }").span, Predicate::Any(Vec::new()));
+    assert_eq!(needs("by(.a) | { .b = 1 }").span, Predicate::ANY_SPAN);
+    assert_eq!(
+        needs("{ name = \"x\" && duration > 1 } | by(status)").intrinsics,
+        [Intrinsic::Duration, Intrinsic::Name, Intrinsic::Status]
+    );
+    assert!(needs("{} | compare({ .b })").all_attributes);
+}
+
 /// Scenario: a huge trace in shapes that tempt to look at all pairs, and many groups. Guarantee: an answer in time.
 #[test]
 fn huge_traces_are_answered() {
