@@ -4,11 +4,12 @@
 
 pub mod oracle;
 pub mod random;
+pub mod series;
 
 use std::borrow::Cow;
 
 use meshlake_traceql::{
-    Body, EvalError, Event, Kind, Link, Named, Owner, Pipeline, Query, Scope, SpanFacts, Spanset, Status, Trace, Value, View,
+    Body, Error, EvalError, Event, Kind, Link, Named, Owner, Pipeline, Query, Scope, SpanFacts, Spanset, Status, Trace, Value, View,
 };
 
 pub type Attributes = Vec<(String, Value<'static>)>;
@@ -136,6 +137,14 @@ pub fn trace(spans: Vec<Span>) -> Spans {
 
 pub fn query(text: &str) -> Query {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// What is wrong with a text.
+pub fn error(text: &str) -> Error {
+    match text.parse::<Query>() {
+        Ok(query) => panic!("{query} is valid"),
+        Err(error) => error,
+    }
 }
 
 /// The pipeline of a search.
