@@ -96,7 +96,8 @@ fn server(folder: &FilePath) -> Config {
     let mut config = eager(folder);
     config.compaction.enabled = false;
     config.compaction.interval = Duration::from_millis(5);
-    config.retention.delete_delay = Duration::ZERO;
+    // Longer than it takes the tests to read what a snapshot names.
+    config.retention.delete_delay = Duration::from_secs(1);
     config
 }
 

@@ -68,6 +68,10 @@ pub(crate) struct Unseen {
 impl Unseen {
     /// Whether a file of a later version may hold spans of the traces.
     fn is_concerned(&self, add: &[(LakeFile, Option<String>)], state: &LakeState) -> bool {
+        // Mostly nobody committed meanwhile, and a table may have very many files.
+        if state.next <= self.from {
+            return false;
+        }
         let later: Vec<&LakeFile> =
             state.files.values().filter(|file| file.file.version.is_some_and(|version| version >= self.from)).collect();
         add.iter().zip(&self.traces).any(|((added, _), traces)| {
