@@ -24,7 +24,7 @@ pub struct Key {
     pub direction: Direction,
 }
 
-/// Why a side calls a request failed. Their order is part of file formats: append only.
+/// Why a side calls a request failed. Their order and number are part of the file format of rollups: another one is another version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorClass {
     /// It did not fail.

@@ -65,6 +65,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 #[cfg(test)]
+mod hops_tests;
+#[cfg(test)]
 mod openapi_tests;
 #[cfg(test)]
 mod tests;

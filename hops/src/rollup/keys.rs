@@ -78,6 +78,8 @@ struct StoredKey {
 pub(crate) struct Keys {
     texts: Vec<Box<str>>,
     text_numbers: HashMap<Box<str>, u32>,
+    /// The length of all texts.
+    letters: usize,
     ends: Numbered<End>,
     keys: Numbered<StoredKey>,
 }
@@ -98,7 +100,7 @@ impl Keys {
 
     /// Bytes of memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        let texts: usize = self.texts.iter().map(|text| text.len() + 40).sum();
+        let texts = self.letters + self.texts.len() * 40;
         2 * texts + 2 * self.ends.values.len() * size_of::<End>() + 2 * self.keys.values.len() * size_of::<StoredKey>()
     }
 
@@ -107,6 +109,7 @@ impl Keys {
             return *number;
         }
         let number = self.texts.len() as u32;
+        self.letters += text.len();
         self.texts.push(text.into());
         self.text_numbers.insert(text.into(), number);
         number

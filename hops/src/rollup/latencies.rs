@@ -61,10 +61,6 @@ impl Latencies {
         self.buckets.is_empty() && self.sum == 0
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<(u16, i64)>()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.buckets.clear();
         self.sum = 0;

@@ -9,7 +9,7 @@ use crate::flags::Flags;
 use crate::hop::{ErrorClass, Hop, Report};
 use crate::varint;
 
-/// A count of [`Measures`]. Their numbers are part of the file format: append only.
+/// A count of [`Measures`]. Their order and number are part of the file format: another one is another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Hops.
@@ -94,8 +94,8 @@ impl SideMeasures {
     }
 
     fn merge(&mut self, other: &SideMeasures) {
-        self.reports += other.reports;
-        self.errors.iter_mut().zip(other.errors).for_each(|(count, more)| *count += more);
+        self.reports = self.reports.wrapping_add(other.reports);
+        self.errors.iter_mut().zip(other.errors).for_each(|(count, more)| *count = count.wrapping_add(more));
         self.latency.merge(&other.latency);
     }
 
@@ -229,13 +229,6 @@ impl Measures {
             && self.network.is_zero()
             && (self.weight, self.variance) == (0, 0)
             && self.retracted.is_empty()
-    }
-
-    /// Bytes of memory, about.
-    pub fn bytes(&self) -> usize {
-        size_of::<Measures>()
-            + self.retracted.len() * 16
-            + [&self.caller.latency, &self.callee.latency, &self.network].map(Latencies::bytes).iter().sum::<usize>()
     }
 
     /// Zeroes it, and keeps its memory.

@@ -16,7 +16,7 @@ mod totals;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
-use crate::rollups::{Detail, Summary, pieces};
+use crate::rollups::{Detail, RangeSums, pieces};
 use crate::view::View;
 use builder::Builder;
 
@@ -41,7 +41,7 @@ async fn build<'q>(view: &View, query: &'q GraphQuery) -> Result<(Builder<'q>, M
     let pieces = pieces(view, query.range, Detail::Totals).await?;
     let reserve = |bytes| memory.try_resize(bytes);
     let kept = view.summed.rollups.kept.get(&pieces, reserve).await?;
-    let mut passing = Summary::of(pieces.iter().filter(|piece| !piece.lasts), reserve).await?;
+    let mut passing = RangeSums::of(pieces.iter().filter(|piece| !piece.lasts), reserve).await?;
     let taken = passing.sums.take(&kept.sums);
     let mut builder = Builder::new(query);
     builder.add(kept.sums.rows_without(&taken), kept.sums.ends());

@@ -18,7 +18,7 @@ mod resident;
 mod table;
 mod writer;
 
-pub(crate) use kept::Summary;
+pub(crate) use kept::RangeSums;
 pub(crate) use pieces::{Detail, Piece, Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
 pub(crate) use table::{Grouping, RollupTable, STEPS};

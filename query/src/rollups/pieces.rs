@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::{StreamExt, stream};
 use meshlake_config::Tenant;
 use meshlake_hops::rollup::{Block, FormatError, LeftOut, MINUTE, Measures, Part, Rollup, RollupBuilder};
@@ -121,11 +122,12 @@ pub(crate) async fn pieces(view: &View, range: TimeRange, detail: Detail) -> Res
 
 /// The hops of a range from whole traces.
 pub(crate) async fn on_the_fly(view: &View, range: TimeRange, mut builder: RollupBuilder) -> Result<Vec<Piece>> {
+    let memory = MemoryConsumer::new("hops: sums").register(&view.lookups.runtime.memory_pool);
     view.each_trace(range, |id, hops, summary| {
         let within: Vec<Hop<'_>> = hops.iter().filter(|hop| range.holds(hop.time)).copied().collect();
         let summary = if range.holds(summary.start) { summary } else { Summary::default() };
         builder.add_trace(id.0, &within, summary);
-        Ok(())
+        memory.try_resize(builder.bytes())
     })
     .await?;
     Ok(Piece::all(Arc::new(builder.finish())).collect())
@@ -239,10 +241,11 @@ impl Collector<'_> {
         let Summed { snapshot, tenant, .. } = self.summed;
         let rows = Lookups::live(snapshot, tenant, SPAN_COLUMNS)?;
         let (mut builder, mut ids) = (RollupBuilder::new(), Vec::new());
+        let memory = MemoryConsumer::new("hops: live sums").register(&self.places.lookups.runtime.memory_pool);
         hops_of(rows.iter(), &mut TraceHops::new(), |id, hops, summary| {
             builder.add_trace(id.0, hops, summary);
             ids.push(id);
-            Ok(())
+            memory.try_resize(builder.bytes())
         })?;
         let near = snapshot.files.between(range.start.saturating_sub(2 * TRACE_MAX), range.end.saturating_add(2 * TRACE_MAX));
         let near: Vec<Arc<SpanFile>> = near.filter(|file| may_hold(file, tenant)).cloned().collect();

@@ -75,12 +75,14 @@ pub(crate) struct Made {
 }
 
 impl FileRollups {
-    /// With at most so many bytes for what is kept beside files.
+    /// With at most so many bytes for what is kept beside files, and for sums of it. Minutes are most of it: those of one large file are some ten
+    /// million bytes.
     pub(crate) fn new(store: &Arc<dyn ObjectStore>, limit: usize) -> FileRollups {
+        let eighth = limit / 8;
         FileRollups {
-            heads: FileSummaries::new(store.clone(), limit / 4),
-            whole: FileSummaries::new(store.clone(), limit / 4),
-            kept: KeptSums::new(limit / 2),
+            heads: FileSummaries::new(store.clone(), eighth),
+            whole: FileSummaries::new(store.clone(), 5 * eighth),
+            kept: KeptSums::new(2 * eighth),
             made: Mutex::default(),
             paths: parking_lot::Mutex::default(),
         }

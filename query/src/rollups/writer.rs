@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use meshlake_config::{Config, Tenant};
 use meshlake_hops::rollup::{Rollup, RollupBuilder};
 use meshlake_hops::{SPANS_MAX, TraceHops};
@@ -42,11 +42,7 @@ impl HopRollups {
     /// If the memory can't be limited.
     pub fn new(store: Arc<dyn ObjectStore>, config: &Config) -> Result<HopRollups, RollupError> {
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(config.compaction.memory_limit.as_usize(), 1.0).build()?;
-        Ok(HopRollups::with(store, Arc::new(runtime)))
-    }
-
-    fn with(store: Arc<dyn ObjectStore>, runtime: Arc<RuntimeEnv>) -> HopRollups {
-        HopRollups { lookups: Arc::new(Lookups { store, fences: Fences::new(FENCES_BYTES), runtime }) }
+        Ok(HopRollups { lookups: Arc::new(Lookups { store, fences: Fences::new(FENCES_BYTES), runtime: Arc::new(runtime) }) })
     }
 }
 
@@ -65,6 +61,8 @@ pub(crate) struct TraceSums {
     worker: TraceHops,
     /// Of the last trace, of which more may come.
     held: Vec<RecordBatch>,
+    /// Rows of it past [`HELD_MAX`].
+    passed_over: usize,
 }
 
 fn trace_at(rows: &RecordBatch, row: usize) -> Result<TraceId> {
@@ -88,14 +86,18 @@ impl TraceSums {
         }
         if self.held.iter().map(RecordBatch::num_rows).sum::<usize>() < HELD_MAX {
             self.held.push(rows.slice(whole, rows.num_rows() - whole));
+        } else {
+            self.passed_over += rows.num_rows() - whole;
         }
         Ok(())
     }
 
     /// Sums what is held.
     pub(crate) fn sum(&mut self) -> Result<()> {
-        let TraceSums { builder, ids, worker, held } = self;
-        hops_of(held.iter(), worker, |id, hops, summary| {
+        let TraceSums { builder, ids, worker, held, passed_over } = self;
+        hops_of(held.iter(), worker, |id, hops, mut summary| {
+            // Of the trace that was held, which is the first.
+            summary.left_out += std::mem::take(passed_over);
             builder.add_trace(id.0, hops, summary);
             ids.push(id);
             Ok(())
@@ -154,4 +156,28 @@ pub(crate) fn shared(ids: &[TraceId], files: &[Arc<SpanFile>]) -> (Vec<Arc<SpanF
 fn bounds(rollup: &Rollup) -> [u64; 2] {
     let parts = || rollup.parts.iter().filter(|part| part.last > 0);
     [parts().map(|part| part.first).min().unwrap_or(0), parts().map(|part| part.last).max().unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlake_hops::rollup::{LeftOut, Measures};
+
+    use super::*;
+    use crate::testing::{START, SpanRow, batch};
+
+    /// Scenario: a trace of more rows than are held, which come in several batches, and another after it. Guarantee: what was passed over is counted as
+    /// left out of the first, and nothing of the second.
+    #[test]
+    fn what_is_not_held_is_left_out() {
+        let row = |trace, span| SpanRow { trace, span, start: START + span, kind: Some("server"), ..SpanRow::default() };
+        let large = batch(&(1..=SPANS_MAX as u64).map(|span| row(1, span)).collect::<Vec<_>>());
+        let mut sums = TraceSums::default();
+        for rows in [&large, &large, &large, &batch(&[row(2, 1)])] {
+            sums.add(rows).unwrap();
+        }
+        sums.sum().unwrap();
+        let rollup = sums.builder.finish();
+        let left_out = rollup.total(&rollup.parts[0]).read(&mut Measures::default(), |_, _| ()).unwrap();
+        assert_eq!((sums.ids.len(), left_out), (2, LeftOut { unnamed: 0, spans: SPANS_MAX as i64 }));
+    }
 }
