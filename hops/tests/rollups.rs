@@ -7,7 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::random::trace;
-use meshlake_hops::rollup::{Count, LeftOut, Measures, Numbers, Part, Rollup, RollupBuilder, Sums, minute};
+use meshlake_hops::rollup::{
+    Count, Keys, LeftOut, Measures, Numbers, Outline, Rollup, RollupBuilder, Sums, Total, minute, read_rows, read_totals,
+};
 use meshlake_hops::{Flags, Histogram, Hop, Report, Span, Summary, Tally, TraceHops};
 use proptest::prelude::*;
 
@@ -43,7 +45,7 @@ fn of(trace: &Scattered, files: std::ops::Range<usize>) -> Vec<Span<'static>> {
 
 const NAMES: [&str; FILES] = ["a", "b", "c", "d"];
 
-/// The rollups of the files, written and read back.
+/// The rollups of the files.
 fn rollups(traces: &[Scattered]) -> Vec<Rollup> {
     let of_file = |file: usize| {
         let mut builder = RollupBuilder::new();
@@ -60,11 +62,7 @@ fn rollups(traces: &[Scattered]) -> Vec<Rollup> {
                 builder.correct(&earlier, id(number), all, [before, own]);
             }
         }
-        let (head, minutes) = builder.finish().encode();
-        let mut rollup = Rollup::decode(&head).unwrap();
-        rollup.decode_minutes(&minutes).unwrap();
-        assert_eq!(rollup.encode(), (head, minutes));
-        rollup
+        builder.finish()
     };
     (0..FILES).map(of_file).collect()
 }
@@ -124,24 +122,42 @@ fn expected(traces: &[Scattered], minutes: std::ops::RangeInclusive<u64>) -> BTr
     said
 }
 
-/// What the parts say that hold, and what they left out.
-fn summed(rollups: &[Rollup], minutes: Option<std::ops::RangeInclusive<u64>>) -> (Sums, LeftOut) {
+/// What the parts say, from their encodings, and what they left out.
+fn summed(rollups: &[Rollup], minutes: Option<std::ops::RangeInclusive<u64>>) -> (Total, LeftOut) {
     let (mut sums, mut left_out, mut scratch) = (Sums::new(), LeftOut::default(), Measures::default());
-    for rollup in rollups {
-        for part in &rollup.parts {
-            let mut numbers = Numbers::default();
-            let mut add = |key: u32, measures: &Measures| sums.add(rollup, &mut numbers, key, measures);
-            let blocks: Vec<_> = match &minutes {
-                None => vec![rollup.total(part)],
-                Some(minutes) => rollup.minutes(part, minutes.clone()).map(|block| block.unwrap().1).collect(),
+    for sections in rollups.iter().map(Rollup::encode) {
+        let (outline, keys) = (Outline::decode(&sections[0]).unwrap(), Keys::decode(&sections[1]).unwrap());
+        let mut numbers = Numbers::default();
+        for part in &outline.parts {
+            left_out.add(part.left_out(minutes.as_ref().unwrap_or(&(0..=u64::MAX))), 1);
+            let mut add = |key, measures: &Measures| sums.add(&keys, &mut numbers, key, measures);
+            let Some(minutes) = &minutes else {
+                read_totals(&sections[part.totals], keys.len(), &mut scratch, add).unwrap();
+                continue;
             };
-            blocks.into_iter().for_each(|block| left_out.add(block.read(&mut scratch, &mut add).unwrap(), 1));
+            for section in part.rows_of(None) {
+                let add = |_, key, measures: &Measures| add(key, measures);
+                read_rows(&sections[section], keys.len(), (minutes, |_| true), &mut scratch, add).unwrap();
+            }
         }
     }
-    (sums, left_out)
+    (sums.finish(), left_out)
 }
 
-fn check(sums: &Sums, expected: &BTreeMap<String, Said>) {
+/// The keys that have hops, and their sums.
+fn rows(total: &Total) -> Vec<(String, Measures)> {
+    let mut rows = Vec::new();
+    total.read(&mut Measures::default(), |key, measures| {
+        let key = total.keys.key(key);
+        let name = format!("{:?}", (key.caller, key.callee, key.via, key.operation, key.protocol));
+        if measures.count(Count::Requests) > 0 {
+            rows.push((name, measures.clone()));
+        }
+    });
+    rows
+}
+
+fn check(total: &Total, expected: &BTreeMap<String, Said>) {
     let counts = [
         Count::Requests,
         Count::Errors,
@@ -154,10 +170,8 @@ fn check(sums: &Sums, expected: &BTreeMap<String, Said>) {
         Count::ResponseBytes,
     ];
     let mut keys = 0;
-    for (key, ends, measures) in sums.rows() {
+    for (name, measures) in rows(total) {
         keys += 1;
-        assert!(ends.iter().all(|end| *end < sums.ends()));
-        let name = format!("{:?}", (key.caller, key.callee, key.via, key.operation, key.protocol));
         let said = expected.get(&name).unwrap_or_else(|| panic!("{name} is not there: {measures:?}"));
         assert_eq!(counts.map(|count| measures.count(count)).to_vec(), said.counts, "{name}");
         let latencies = [&measures.caller.latency, &measures.callee.latency, &measures.network];
@@ -206,12 +220,16 @@ proptest! {
     #[test]
     fn files_add_up(traces in prop::collection::vec(scattered(), 1..4), first in 0..4u64, length in 0..8u64) {
         let rollups = rollups(&traces);
-        let (sums, left_out) = summed(&rollups, None);
-        check(&sums, &expected(&traces, 0..=u64::MAX));
-        let edge = |(key, _, measures): (meshlake_hops::rollup::RollupKey<'_>, _, &Measures)| {
-            (format!("{:?}", (key.caller, key.callee, key.via)), measures.tally())
-        };
-        prop_assert_eq!(tallies(sums.rows().map(edge)), expected_tallies(&traces));
+        let (total, left_out) = summed(&rollups, None);
+        check(&total, &expected(&traces, 0..=u64::MAX));
+        let mut edges = Vec::new();
+        total.read(&mut Measures::default(), |key, measures| {
+            let key = total.keys.key(key);
+            if measures.count(Count::Requests) > 0 {
+                edges.push((format!("{:?}", (key.caller, key.callee, key.via)), measures.tally()));
+            }
+        });
+        prop_assert_eq!(tallies(edges.into_iter()), expected_tallies(&traces));
         let unnamed: usize = traces.iter().enumerate().map(|(number, trace)| h(number, &of(trace, 0..FILES)).1.unnamed).sum();
         prop_assert_eq!(left_out, LeftOut { unnamed: unnamed as i64, spans: 0 });
         let minutes = first..=first + length;
@@ -221,52 +239,79 @@ proptest! {
     /// Scenario: the same. Guarantee: an exemplar of an edge is a trace that has a hop on it.
     #[test]
     fn exemplars_are_on_their_edge(traces in prop::collection::vec(scattered(), 1..4)) {
-        let (sums, _) = summed(&rollups(&traces), None);
+        let (total, _) = summed(&rollups(&traces), None);
         let hops: Vec<Vec<String>> = traces.iter().enumerate().map(|(number, trace)| {
             let spans = of(trace, 0..FILES);
             h(number, &spans).0.iter().map(|hop| format!("{:?}", (hop.caller, hop.callee, hop.via, hop.operation, hop.protocol))).collect()
         }).collect();
-        for (key, _, measures) in sums.rows() {
-            let name = format!("{:?}", (key.caller, key.callee, key.via, key.operation, key.protocol));
+        for (name, measures) in rows(&total) {
             for (_, id) in [measures.slowest, measures.latest_error].into_iter().flatten() {
                 prop_assert!(hops[usize::from(id.0[0]) - 1].contains(&name), "{} {:?}", name, id);
             }
         }
     }
 
+    /// Scenario: the sections of some of the keys. Guarantee: they have all rows of these, and no more is read of others.
+    #[test]
+    fn wanted_keys_are_whole(traces in prop::collection::vec(scattered(), 1..4), wanted in prop::collection::vec(any::<bool>(), 1..40)) {
+        let rollup = &rollups(&traces)[FILES - 1];
+        let wanted: Vec<bool> = wanted.iter().copied().cycle().take(rollup.keys.len()).collect();
+        let read = |part: &meshlake_hops::rollup::Part, asked: Option<&[bool]>| {
+            let (mut rows, minutes) = (Vec::new(), 0..=u64::MAX);
+            for section in part.rows_of(asked) {
+                let is_wanted = |key: u32| asked.is_none_or(|asked| asked[key as usize]);
+                let add = |minute, key, measures: &Measures| rows.push((minute, key, measures.clone()));
+                let section = rollup.section(section).unwrap();
+                read_rows(section, rollup.keys.len(), (&minutes, is_wanted), &mut Measures::default(), add).unwrap();
+            }
+            rows
+        };
+        for part in &rollup.outline.parts {
+            let mut all = read(part, None);
+            all.retain(|(_, key, _)| wanted[*key as usize]);
+            prop_assert_eq!(all, read(part, Some(&wanted)));
+        }
+        let Some(last) = rollup.keys.len().checked_sub(1).map(|number| rollup.keys.key(number as u32)) else { return Ok(()) };
+        let of_last = rollup.keys.of_callees(Some(last.operation), |callee| *callee == last.callee);
+        for (number, is_asked) in (0..).zip(of_last) {
+            let key = rollup.keys.key(number);
+            prop_assert_eq!(is_asked, (key.operation, key.callee) == (last.operation, last.callee));
+        }
+    }
+
     /// Scenario: an encoding with a byte changed, or cut anywhere. Guarantee: it is read as another or refused, and nothing breaks.
     #[test]
     fn damage_breaks_nothing(traces in prop::collection::vec(scattered(), 1..3), at in any::<prop::sample::Index>(), byte: u8) {
-        let (mut head, mut minutes) = rollups(&traces)[FILES - 1].encode();
-        for bytes in [&mut head, &mut minutes] {
+        let mut sections = rollups(&traces)[FILES - 1].encode();
+        for bytes in sections.iter_mut().filter(|bytes| !bytes.is_empty()) {
             let at = at.index(bytes.len());
             bytes[at] ^= byte;
         }
-        if let Ok(mut rollup) = Rollup::decode(&head) {
-            let _ = rollup.decode_minutes(&minutes);
-            let keys = rollup.keys() as u32;
-            let read = |block: meshlake_hops::rollup::Block<'_>| {
-                let _ = block.read(&mut Measures::default(), |key, _| assert!(key < keys));
-            };
-            for part in &rollup.parts {
-                read(rollup.total(part));
-                rollup.minutes(part, 0..=u64::MAX).flatten().for_each(|(_, block)| read(block));
-            }
+        let keys = Keys::decode(&sections[1]).map_or(3, |keys| keys.len());
+        let minutes = 0..=u64::MAX;
+        for section in &sections {
+            let _ = read_totals(section, keys, &mut Measures::default(), |key, _| assert!((key as usize) < keys));
+            let check = |_, key: u32, _: &Measures| assert!((key as usize) < keys);
+            let _ = read_rows(section, keys, (&minutes, |_| true), &mut Measures::default(), check);
         }
-        prop_assert!(Rollup::decode(&head[..at.index(head.len())]).is_err() || head.len() < 2);
+        let _ = Outline::decode(&sections[0]);
+        for section in &rollups(&traces)[FILES - 1].encode()[..2] {
+            let cut = &section[..at.index(section.len())];
+            prop_assert!(Outline::decode(cut).is_err() && (Keys::decode(cut).is_err() || cut.len() > 2));
+        }
     }
 }
 
-/// Scenario: the rollup of two traces, the second with a span in a file before. Guarantee: the bytes of version 1, for ever.
+/// Scenario: the rollup of two traces, the second with a span in a file before. Guarantee: the bytes of version 2, for ever.
 #[test]
 fn golden_rollup() {
     let spans = common::pair();
     let scattered: Vec<Scattered> =
         vec![spans.iter().map(|span| (*span, 1)).collect(), spans.iter().zip([0, 1]).map(|(span, file)| (*span, file)).collect()];
-    let (head, minutes) = rollups(&scattered)[1].encode();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let golden = include_str!("golden/rollup-v1.txt");
-    assert_eq!(format!("{}\n{}\n", hex(&head), hex(&minutes)), golden);
-    let parts: Vec<Part> = Rollup::decode(&head).unwrap().parts;
+    let sections = rollups(&scattered)[1].encode();
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    let golden = include_str!("golden/rollup-v2.txt");
+    assert_eq!(sections.iter().map(hex).collect::<String>(), golden);
+    let parts = Outline::decode(&sections[0]).unwrap().parts;
     assert_eq!(parts.iter().map(|part| part.before.len()).collect::<Vec<_>>(), [0, 1]);
 }

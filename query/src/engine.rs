@@ -27,7 +27,7 @@ use crate::critical_path::{self, CriticalPaths, PathQuery, TracePath};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
 use crate::file_summaries::FileSummaries;
-use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery};
+use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery, KeptGraphs};
 use crate::heatmap::{self, Heatmap, HeatmapQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
@@ -61,6 +61,7 @@ struct Inner {
     summaries: Arc<FileSummaries<Summary>>,
     attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     rollups: Arc<FileRollups>,
+    graphs: Arc<KeptGraphs>,
     attribute: Arc<ScalarUDF>,
     permits: Arc<Semaphore>,
     timeout: Duration,
@@ -108,7 +109,9 @@ impl Engine {
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
-        let rollups = Arc::new(FileRollups::new(&lookups.store, config.rollup_cache.as_usize()));
+        let eighth = config.rollup_cache.as_usize() / 8;
+        let rollups = Arc::new(FileRollups::new(&lookups.store, 5 * eighth));
+        let graphs = Arc::new(KeptGraphs::new(3 * eighth));
         let inner = Inner {
             source,
             sessions,
@@ -116,6 +119,7 @@ impl Engine {
             summaries,
             attribute_counts,
             rollups,
+            graphs,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
             permits: Arc::new(Semaphore::new(config.concurrency as usize)),
             timeout: config.timeout,
@@ -347,6 +351,7 @@ impl Inner {
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
             summed,
+            graphs: self.graphs.clone(),
             traces,
             max_rows: self.max_rows,
         })

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_hops::rollup::{Count, LeftOut, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
+use meshlake_hops::rollup::{Count, Keys, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
 use meshlake_hops::{Histogram, Node};
 
 use crate::error::QueryError;
-use crate::hops::HopCounts;
+use crate::hops::{HopCounts, SignedCounts};
 use crate::quantile::Quantile;
-use crate::rollups::{Detail, Piece, on_the_fly, pieces};
+use crate::rollups::{OpenPiece, Piece, on_the_fly, pieces};
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -133,7 +133,7 @@ impl LatencyQuery {
     /// The hops of the range, summed by minute or by step.
     async fn pieces(&self, view: &View) -> Result<Vec<Piece>> {
         if self.is_of_minutes() {
-            return pieces(view, self.range, Detail::Minutes).await;
+            return pieces(view, self.range).await;
         }
         let nanos = |micros: i64| u64::try_from(micros).unwrap_or(0).saturating_mul(1_000);
         let builder = RollupBuilder::stepped(nanos(self.range.start), nanos(self.step));
@@ -152,14 +152,16 @@ impl LatencyQuery {
         (begin, begin.saturating_add(self.step).min(self.range.end))
     }
 
-    fn asks_for(&self, key: &RollupKey<'_>) -> bool {
+    /// Which keys are asked for.
+    fn wanted(&self, keys: &Keys) -> Vec<bool> {
         let is = |asked: &Option<String>, part: &str| asked.as_deref().is_none_or(|asked| asked == part);
-        let Node { service, workload, namespace, cluster, .. } = key.callee;
-        is(&self.service, service)
-            && is(&self.operation, key.operation)
-            && is(&self.workload, workload)
-            && is(&self.namespace, namespace)
-            && is(&self.cluster, cluster)
+        keys.of_callees(self.operation.as_deref(), |callee| {
+            let Node { service, workload, namespace, cluster, .. } = *callee;
+            is(&self.service, service)
+                && is(&self.workload, workload)
+                && is(&self.namespace, namespace)
+                && is(&self.cluster, cluster)
+        })
     }
 
     fn group<'a>(&self, key: &RollupKey<'a>) -> &'a str {
@@ -260,7 +262,7 @@ struct Sums {
     numbers: HashMap<String, usize>,
     steps: Vec<BTreeMap<i64, Measures>>,
     points: usize,
-    left_out: LeftOut,
+    counts: SignedCounts,
 }
 
 impl Sums {
@@ -273,35 +275,27 @@ impl Sums {
         self.steps.len() - 1
     }
 
-    fn add(&mut self, query: &LatencyQuery, piece: &Piece, scratch: &mut Measures) -> Result<()> {
-        let keys = (0..piece.rollup.keys() as u32).map(|number| piece.rollup.key(number));
-        let groups: Vec<Option<usize>> = keys.map(|key| query.asks_for(&key).then(|| self.group(query.group(&key)))).collect();
-        let left_out = piece.minutes(scratch, |slot, key, measures| {
-            let Some(group) = groups[key as usize] else { return };
+    fn add(&mut self, query: &LatencyQuery, piece: &OpenPiece, scratch: &mut Measures) -> Result<()> {
+        let mut groups: HashMap<u32, usize> = HashMap::new();
+        piece.minutes(scratch, |slot, key, measures| {
+            let group = *groups.entry(key).or_insert_with(|| self.group(query.group(&piece.keys.key(key))));
             let points = &mut self.points;
             let sums = self.steps[group].entry(query.step_of(slot)).or_insert_with(|| {
                 *points += 1;
                 Measures::default()
             });
             sums.merge(measures);
-        })?;
-        self.left_out.add(left_out, 1);
-        Ok(())
+            self.counts.add(measures);
+        })
     }
 
     /// Those steps of each group that have hops.
     fn finish(mut self, query: &LatencyQuery, memory: MemoryReservation) -> Groups {
-        let mut groups = Groups { steps: BTreeMap::new(), counts: HopCounts::default(), memory };
-        groups.counts.leave_out(self.left_out);
+        let mut groups = Groups { steps: BTreeMap::new(), counts: self.counts.finish(), memory };
         for (name, number) in self.numbers {
             let steps = std::mem::take(&mut self.steps[number]).into_iter();
             let steps = steps.filter(|(_, sums)| sums.count(Count::Requests) > 0);
-            let steps: BTreeMap<i64, Totals> = steps
-                .map(|(step, sums)| {
-                    groups.counts.add(&sums);
-                    (step, Totals::of(&sums, query.side))
-                })
-                .collect();
+            let steps: BTreeMap<i64, Totals> = steps.map(|(step, sums)| (step, Totals::of(&sums, query.side))).collect();
             if !steps.is_empty() {
                 groups.steps.insert(name, steps);
             }
@@ -326,7 +320,9 @@ pub(crate) async fn groups(view: &View, query: &LatencyQuery) -> Result<Groups> 
     let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
     let (mut sums, mut scratch) = (Sums::default(), Measures::default());
     for piece in query.pieces(view).await? {
-        sums.add(query, &piece, &mut scratch)?;
+        let open = piece.rows(&view.summed, |keys| Some(query.wanted(keys))).await?;
+        sums.add(query, &open, &mut scratch)?;
+        sums.counts.leave_out(piece.left_out());
         memory.try_resize(sums.points * POINT_BYTES)?;
         tokio::task::yield_now().await;
     }

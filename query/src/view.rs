@@ -15,6 +15,7 @@ use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_summaries::FileSummaries;
+use crate::graph::KeptGraphs;
 use crate::hops::{TraceIds, Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
 use crate::rollups::Summed;
@@ -32,6 +33,7 @@ pub(crate) struct View {
     pub(crate) summaries: Arc<FileSummaries<Summary>>,
     pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     pub(crate) summed: Summed,
+    pub(crate) graphs: Arc<KeptGraphs>,
     pub(crate) traces: Traces,
     pub(crate) max_rows: u64,
 }

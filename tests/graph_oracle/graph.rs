@@ -235,7 +235,7 @@ pub async fn check(engine: &Engine, known: &Known, query: &GraphQuery, context: 
 fn check_edges(graph: &Graph, whole: &Whole, asked: &BTreeSet<&(End, End)>, query: &GraphQuery, context: &str) {
     let ends: BTreeMap<&str, End> = graph.nodes.iter().map(|node| (node.id.as_str(), answered_end(node, query.level))).collect();
     let of = |edge: &GraphEdge| (ends[edge.source.as_str()].clone(), ends[edge.target.as_str()].clone());
-    let answered: BTreeMap<(End, End), &GraphEdge> = graph.edges.iter().map(|edge| (of(edge), edge)).collect();
+    let answered: BTreeMap<(End, End), &GraphEdge> = graph.edges.iter().map(|edge| (of(edge), &**edge)).collect();
     assert_eq!(answered.len(), graph.edges.len(), "an edge twice: {context}");
     assert_eq!(answered.keys().collect::<BTreeSet<_>>(), *asked, "{context}");
     let seconds = (query.range.end - query.range.start) as f64 / 1e6;

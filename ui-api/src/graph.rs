@@ -194,7 +194,7 @@ fn answer(graph: Graph, range: TimeRange) -> Answer {
         start: format_micros(range.start),
         end: format_micros(range.end),
         nodes: graph.nodes.into_iter().map(Node::from).collect(),
-        edges: graph.edges.into_iter().map(Edge::from).collect(),
+        edges: graph.edges.iter().map(|edge| Edge::from(&**edge)).collect(),
         truncated: graph.truncated,
         counts: graph.counts.into(),
     }
@@ -217,24 +217,24 @@ impl From<GraphNode> for Node {
     }
 }
 
-impl From<GraphEdge> for Edge {
-    fn from(edge: GraphEdge) -> Edge {
+impl From<&GraphEdge> for Edge {
+    fn from(edge: &GraphEdge) -> Edge {
         Edge {
             is_self: edge.source == edge.target,
-            source: edge.source,
-            target: edge.target,
+            source: edge.source.clone(),
+            target: edge.target.clone(),
             requests: edge.requests,
             calls: edge.calls,
             attempts: edge.attempts,
             messages: edge.messages,
             rate: edge.rate,
             errors: edge.errors,
-            caller: edge.caller.into(),
-            callee: edge.callee.into(),
+            caller: (&edge.caller).into(),
+            callee: (&edge.callee).into(),
             network_ns: edge.network.into(),
             request_bytes: edge.request_bytes,
             response_bytes: edge.response_bytes,
-            protocols: edge.protocols.into_iter().collect(),
+            protocols: edge.protocols.iter().cloned().collect(),
             sampling: if edge.estimate.is_some() { "known" } else { "unknown" },
             estimate: edge.estimate.map(|estimate| Estimate { value: estimate.value, low: estimate.low, high: estimate.high }),
             slowest: edge.slowest.map(|one| Slowest { trace_id: one.trace_id.to_string(), latency_ns: one.value }),
@@ -252,8 +252,8 @@ impl From<GraphEdge> for Edge {
     }
 }
 
-impl From<EdgeSide> for Side {
-    fn from(side: EdgeSide) -> Side {
-        Side { reports: side.reports, errors: side.errors.into_iter().collect(), latency_ns: side.latency.into() }
+impl From<&EdgeSide> for Side {
+    fn from(side: &EdgeSide) -> Side {
+        Side { reports: side.reports, errors: side.errors.iter().copied().collect(), latency_ns: side.latency.into() }
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::keys::{Keys, RollupKey};
+use super::keys::{KeyNumbers, RollupKey};
 use super::measures::Measures;
-use super::part::{LeftOut, Part, Rollup, write_block};
+use super::part::{LeftOut, Outline, Part, SECTIONS_BEFORE};
+use super::rows::{Row, write_rows, write_totals};
 use super::time::MINUTE;
+use super::whole::Rollup;
 use crate::hop::Hop;
 use crate::worker::Summary;
 
@@ -16,13 +18,10 @@ use crate::worker::Summary;
 pub struct RollupBuilder {
     /// Where the first step begins, and how long each is; nanoseconds.
     steps: (u64, u64),
-    keys: Keys,
+    keys: KeyNumbers,
     parts: Vec<PartBuilder>,
     marks: Vec<(u64, usize)>,
 }
-
-/// Sums of a minute and a key.
-type Row = ((u64, u32), Measures);
 
 #[derive(Debug, Default)]
 struct PartBuilder {
@@ -37,7 +36,7 @@ struct PartBuilder {
 
 impl Default for RollupBuilder {
     fn default() -> RollupBuilder {
-        RollupBuilder { steps: (0, MINUTE), keys: Keys::default(), parts: vec![PartBuilder::default()], marks: Vec::new() }
+        RollupBuilder { steps: (0, MINUTE), keys: KeyNumbers::default(), parts: vec![PartBuilder::default()], marks: Vec::new() }
     }
 }
 
@@ -145,57 +144,53 @@ impl RollupBuilder {
 
     /// The rollup: the same bytes for the same hops, in whatever order they came (P4).
     pub fn finish(self) -> Rollup {
-        let order = self.keys.sorted();
-        let (mut keys, mut numbers) = (Keys::default(), vec![0; order.len()]);
-        for number in order {
-            numbers[number as usize] = keys.number(&self.keys.key(number));
+        let old = self.keys.keys();
+        let (mut keys, mut numbers) = (KeyNumbers::default(), vec![0; old.len()]);
+        for number in old.sorted() {
+            numbers[number as usize] = keys.number(&old.key(number));
         }
-        let mut parts: Vec<Part> = self.parts.into_iter().map(|part| part.finish(&numbers)).collect();
+        let mut parts = self.parts;
         if let Some((_, corrections)) = parts.split_first_mut() {
             corrections.sort_by(|a, b| a.before.cmp(&b.before));
         }
-        Rollup::new(keys, parts)
+        let mut sections = Vec::new();
+        let parts = parts.into_iter().map(|part| part.finish(&numbers, &mut sections)).collect();
+        Rollup::new(Outline { parts }, keys.into_keys(), sections)
     }
 }
 
 impl PartBuilder {
-    fn finish(mut self, numbers: &[u32]) -> Part {
+    fn finish(mut self, numbers: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
         let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
-        let mut rows: Vec<Row> = rows.map(|((minute, key), measures)| ((minute, numbers[key as usize]), measures)).collect();
+        let mut rows: Vec<Row> = rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
         rows.sort_unstable_by_key(|(row, _)| *row);
         self.left_out.retain(|_, left_out| *left_out != LeftOut::default());
-        let mut totals = BTreeMap::<u32, Measures>::new();
-        rows.iter().for_each(|((_, key), measures)| totals.entry(*key).or_default().merge(measures));
-        let mut left_out = LeftOut::default();
-        self.left_out.values().for_each(|of_minute| left_out.add(*of_minute, 1));
-        let mut part = Part { before: self.before, traces: self.traces, ..Part::default() };
-        part.traces.sort_unstable();
-        part.traces.dedup();
-        write_block(&mut part.totals, left_out, totals.iter().map(|(key, measures)| (*key, measures)));
-        part.write_minutes(&rows, self.left_out);
-        if let Some((first, last)) = self.concerned {
-            part.first = if part.last == 0 { first } else { part.first.min(first) };
-            part.last = part.last.max(last);
+        self.traces.sort_unstable();
+        self.traces.dedup();
+        let minutes = || rows.iter().map(|((_, minute), _)| minute).chain(self.left_out.keys());
+        let (first, last) = (minutes().min().copied(), minutes().max().copied());
+        let concerned = self.concerned;
+        let mut part = Part {
+            first: first.into_iter().chain(concerned.map(|(first, _)| first)).min().unwrap_or(0),
+            last: last.into_iter().chain(concerned.map(|(_, last)| last)).max().unwrap_or(0),
+            before: self.before,
+            traces: self.traces,
+            left_out: self.left_out.into_iter().collect(),
+            totals: SECTIONS_BEFORE + sections.len(),
+            rows: Vec::new(),
+        };
+        let of_keys = rows.chunk_by(|a, b| a.0.0 == b.0.0).filter_map(|rows| {
+            let (((key, _), first), others) = rows.split_first()?;
+            let mut total = first.clone();
+            others.iter().for_each(|(_, measures)| total.merge(measures));
+            Some((*key, total))
+        });
+        let totals: Vec<(u32, Measures)> = of_keys.collect();
+        sections.push(write_totals(totals.iter().map(|(key, measures)| (*key, measures))));
+        for (first, section) in write_rows(&rows) {
+            part.rows.push((first, SECTIONS_BEFORE + sections.len()));
+            sections.push(section);
         }
         part
-    }
-}
-
-impl Part {
-    fn write_minutes(&mut self, rows: &[Row], mut left_out: BTreeMap<u64, LeftOut>) {
-        let mut minutes: BTreeMap<u64, &[Row]> = left_out.keys().map(|minute| (*minute, &[][..])).collect();
-        minutes.extend(rows.chunk_by(|a, b| a.0.0 == b.0.0).filter_map(|rows| Some((rows.first()?.0.0, rows))));
-        let (mut before, mut block) = (0, Vec::new());
-        self.first = minutes.keys().next().copied().unwrap_or(0);
-        self.last = minutes.keys().next_back().copied().unwrap_or(0);
-        for (minute, rows) in minutes {
-            block.clear();
-            let rows = rows.iter().map(|((_, key), measures)| (*key, measures));
-            write_block(&mut block, left_out.remove(&minute).unwrap_or_default(), rows);
-            crate::varint::write(&mut self.minutes, (minute - before).into());
-            crate::varint::write(&mut self.minutes, block.len() as u128);
-            self.minutes.extend_from_slice(&block);
-            before = minute;
-        }
     }
 }

@@ -9,17 +9,18 @@ use crate::hop::{Hop, Via};
 use crate::node::{Node, NodeKind};
 use crate::varint;
 
-/// What the hops of one row have in common.
+/// What the hops of one row have in common. Keys are kept in this order, so that what is asked for together, an operation of a callee, stands
+/// together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RollupKey<'a> {
-    /// Who asked.
-    pub caller: Node<'a>,
     /// Who was asked.
     pub callee: Node<'a>,
-    /// The waypoint between them.
-    pub via: Option<Via<'a>>,
     /// The name of the key span.
     pub operation: &'a str,
+    /// Who asked.
+    pub caller: Node<'a>,
+    /// The waypoint between them.
+    pub via: Option<Via<'a>>,
     /// The protocol.
     pub protocol: &'a str,
 }
@@ -32,28 +33,6 @@ impl<'a> RollupKey<'a> {
     /// The edge that it is of.
     pub(crate) fn edge(&self) -> (Node<'a>, Node<'a>, Option<Via<'a>>) {
         (self.caller, self.callee, self.via)
-    }
-}
-
-/// Values by number, each once.
-#[derive(Clone, Debug)]
-struct Numbered<T> {
-    values: Vec<T>,
-    numbers: HashMap<T, u32>,
-}
-
-impl<T> Default for Numbered<T> {
-    fn default() -> Numbered<T> {
-        Numbered { values: Vec::new(), numbers: HashMap::new() }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Numbered<T> {
-    fn number(&mut self, value: T) -> u32 {
-        *self.numbers.entry(value).or_insert_with_key(|value| {
-            self.values.push(value.clone());
-            self.values.len() as u32 - 1
-        })
     }
 }
 
@@ -74,100 +53,77 @@ struct StoredKey {
 }
 
 /// The keys of a rollup, by number.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Keys {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
     texts: Vec<Box<str>>,
-    text_numbers: HashMap<Box<str>, u32>,
     /// The length of all texts.
     letters: usize,
-    ends: Numbered<End>,
-    keys: Numbered<StoredKey>,
+    ends: Vec<End>,
+    keys: Vec<StoredKey>,
 }
 
 impl Keys {
-    pub(crate) fn len(&self) -> usize {
-        self.keys.values.len()
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.keys.len()
     }
 
-    pub(crate) fn ends(&self) -> usize {
-        self.ends.values.len()
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
-    /// The numbers of the caller and the callee of a key.
-    pub(crate) fn ends_of(&self, number: u32) -> [usize; 2] {
-        self.keys.values[number as usize].ends.map(|end| end as usize)
+    /// How many different ends they have.
+    pub fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The numbers of the caller and the callee of a key among the ends.
+    pub fn ends_of(&self, number: u32) -> [usize; 2] {
+        self.keys[number as usize].ends.map(|end| end as usize)
+    }
+
+    /// The end with a number below [`Keys::ends`].
+    pub fn end(&self, number: usize) -> Node<'_> {
+        self.node(number as u32)
     }
 
     /// Bytes of memory, about.
-    pub(crate) fn bytes(&self) -> usize {
-        let texts = self.letters + self.texts.len() * 40;
-        2 * texts + 2 * self.ends.values.len() * size_of::<End>() + 2 * self.keys.values.len() * size_of::<StoredKey>()
-    }
-
-    fn text(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.text_numbers.get(text) {
-            return *number;
-        }
-        let number = self.texts.len() as u32;
-        self.letters += text.len();
-        self.texts.push(text.into());
-        self.text_numbers.insert(text.into(), number);
-        number
-    }
-
-    fn end(&mut self, node: &Node<'_>) -> u32 {
-        let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
-        let texts = [cluster, namespace, workload, service, version, zone].map(|text| self.text(text));
-        self.ends.number(End { kind, port, texts })
-    }
-
-    /// The number of a key.
-    pub(crate) fn number(&mut self, key: &RollupKey<'_>) -> u32 {
-        let ends = [self.end(&key.caller), self.end(&key.callee)];
-        let via = key.via.map(|Via { cluster, namespace, workload }| [cluster, namespace, workload].map(|text| self.text(text)));
-        let texts = [self.text(key.operation), self.text(key.protocol)];
-        self.keys.number(StoredKey { ends, via, texts })
-    }
-
-    /// The number of a key, if it has one.
-    pub(crate) fn find(&self, key: &RollupKey<'_>) -> Option<u32> {
-        let text = |text: &str| self.text_numbers.get(text).copied();
-        let end = |node: &Node<'_>| {
-            let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
-            let mut texts = [0; 6];
-            for (number, part) in texts.iter_mut().zip([cluster, namespace, workload, service, version, zone]) {
-                *number = text(part)?;
-            }
-            self.ends.numbers.get(&End { kind, port, texts }).copied()
-        };
-        let via = match key.via {
-            Some(Via { cluster, namespace, workload }) => Some([text(cluster)?, text(namespace)?, text(workload)?]),
-            None => None,
-        };
-        let stored =
-            StoredKey { ends: [end(&key.caller)?, end(&key.callee)?], via, texts: [text(key.operation)?, text(key.protocol)?] };
-        self.keys.numbers.get(&stored).copied()
+    pub fn bytes(&self) -> usize {
+        let texts = self.letters + self.texts.len() * size_of::<Box<str>>();
+        texts + self.ends.len() * size_of::<End>() + self.keys.len() * size_of::<StoredKey>()
     }
 
     /// The key with a number below [`Keys::len`].
-    pub(crate) fn key(&self, number: u32) -> RollupKey<'_> {
-        let stored = &self.keys.values[number as usize];
+    pub fn key(&self, number: u32) -> RollupKey<'_> {
+        let stored = &self.keys[number as usize];
         let [caller, callee] = stored.ends.map(|end| self.node(end));
         let via = stored.via.map(|texts| {
-            let [cluster, namespace, workload] = texts.map(|text| self.text_at(text));
+            let [cluster, namespace, workload] = texts.map(|text| self.text(text));
             Via { cluster, namespace, workload }
         });
-        let [operation, protocol] = stored.texts.map(|text| self.text_at(text));
-        RollupKey { caller, callee, via, operation, protocol }
+        let [operation, protocol] = stored.texts.map(|text| self.text(text));
+        RollupKey { callee, operation, caller, via, protocol }
     }
 
-    fn text_at(&self, number: u32) -> &str {
+    /// Which keys are of a callee that `asks` takes, and of one operation if one is named.
+    pub fn of_callees(&self, operation: Option<&str>, asks: impl Fn(&Node<'_>) -> bool) -> Vec<bool> {
+        let asked: Vec<bool> = (0..self.ends.len() as u32).map(|end| asks(&self.node(end))).collect();
+        let operation = operation.map(|name| self.texts.iter().position(|text| **text == *name));
+        let is_asked = |key: &StoredKey| {
+            let of_operation = operation.is_none_or(|text| text == Some(key.texts[0] as usize));
+            of_operation && asked[key.ends[1] as usize]
+        };
+        self.keys.iter().map(is_asked).collect()
+    }
+
+    fn text(&self, number: u32) -> &str {
         &self.texts[number as usize]
     }
 
     fn node(&self, number: u32) -> Node<'_> {
-        let End { kind, port, texts } = self.ends.values[number as usize];
-        let [cluster, namespace, workload, service, version, zone] = texts.map(|text| self.text_at(text));
+        let End { kind, port, texts } = self.ends[number as usize];
+        let [cluster, namespace, workload, service, version, zone] = texts.map(|text| self.text(text));
         Node { kind, cluster, namespace, workload, service, version, zone, port }
     }
 
@@ -184,24 +140,31 @@ impl Keys {
             varint::write(bytes, text.len() as u128);
             bytes.extend_from_slice(text.as_bytes());
         }
-        varint::write(bytes, self.ends.values.len() as u128);
-        for End { kind, port, texts } in &self.ends.values {
+        varint::write(bytes, self.ends.len() as u128);
+        for End { kind, port, texts } in &self.ends {
             bytes.push(*kind as u8);
             varint::write(bytes, port.map_or(0, |port| u128::from(port) + 1));
             texts.iter().for_each(|text| varint::write(bytes, (*text).into()));
         }
         varint::write(bytes, self.len() as u128);
-        for StoredKey { ends, via, texts } in &self.keys.values {
+        for StoredKey { ends, via, texts } in &self.keys {
             ends.iter().chain(texts).for_each(|number| varint::write(bytes, (*number).into()));
             bytes.push(via.is_some().into());
             via.iter().flatten().for_each(|number| varint::write(bytes, (*number).into()));
         }
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Keys, FormatError> {
+    /// Reads the section of a rollup that has them.
+    ///
+    /// # Errors
+    /// Bytes that no version 2 writes.
+    pub fn decode(section: &[u8]) -> Result<Keys, FormatError> {
+        let mut reader = Reader::new(section);
         let mut keys = Keys::default();
         for _ in 0..reader.length()? {
-            keys.text(reader.text()?);
+            let text = reader.text()?;
+            keys.letters += text.len();
+            keys.texts.push(text.into());
         }
         let texts = keys.texts.len();
         for _ in 0..reader.length()? {
@@ -210,10 +173,9 @@ impl Keys {
                 0 => None,
                 port => Some(u16::try_from(port - 1).map_err(|_| FormatError)?),
             };
-            let texts = reader.numbers(texts)?;
-            keys.ends.number(End { kind, port, texts });
+            keys.ends.push(End { kind, port, texts: reader.numbers(texts)? });
         }
-        let ends = keys.ends.values.len();
+        let ends = keys.ends.len();
         for _ in 0..reader.length()? {
             let (ends, operation) = (reader.numbers(ends)?, reader.numbers(texts)?);
             let via = match reader.byte() {
@@ -221,8 +183,65 @@ impl Keys {
                 Some(1) => Some(reader.numbers(texts)?),
                 _ => return Err(FormatError),
             };
-            keys.keys.number(StoredKey { ends, via, texts: operation });
+            keys.keys.push(StoredKey { ends, via, texts: operation });
         }
-        Ok(keys)
+        if reader.bytes.is_empty() { Ok(keys) } else { Err(FormatError) }
     }
+}
+
+/// Keys in the making: the numbers that texts, ends and keys have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyNumbers {
+    keys: Keys,
+    texts: HashMap<Box<str>, u32>,
+    ends: HashMap<End, u32>,
+    numbers: HashMap<StoredKey, u32>,
+}
+
+impl KeyNumbers {
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(crate) fn into_keys(self) -> Keys {
+        self.keys
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        2 * self.keys.bytes()
+    }
+
+    fn text(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.texts.get(text) {
+            return *number;
+        }
+        let number = self.keys.texts.len() as u32;
+        self.keys.letters += text.len();
+        self.keys.texts.push(text.into());
+        self.texts.insert(text.into(), number);
+        number
+    }
+
+    fn end(&mut self, node: &Node<'_>) -> u32 {
+        let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
+        let texts = [cluster, namespace, workload, service, version, zone].map(|text| self.text(text));
+        numbered(&mut self.keys.ends, &mut self.ends, End { kind, port, texts })
+    }
+
+    /// The number of a key.
+    pub(crate) fn number(&mut self, key: &RollupKey<'_>) -> u32 {
+        let ends = [self.end(&key.caller), self.end(&key.callee)];
+        let via = key.via.map(|Via { cluster, namespace, workload }| [cluster, namespace, workload].map(|text| self.text(text)));
+        let texts = [self.text(key.operation), self.text(key.protocol)];
+        numbered(&mut self.keys.keys, &mut self.numbers, StoredKey { ends, via, texts })
+    }
+}
+
+/// The place of a value among those that are there each once.
+fn numbered<T: Copy + Eq + Hash>(values: &mut Vec<T>, numbers: &mut HashMap<T, u32>, value: T) -> u32 {
+    *numbers.entry(value).or_insert_with(|| {
+        values.push(value);
+        values.len() as u32 - 1
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::format::Reader;
+use super::format::{FormatError, Reader};
 use super::latencies::Latencies;
 use crate::estimate::Tally;
 use crate::flags::Flags;
@@ -107,7 +107,12 @@ impl SideMeasures {
 
     /// Those that count as errors.
     pub fn errors(&self) -> u64 {
-        self.classes().filter(|(class, _)| class.is_error()).map(|(_, count)| count).sum()
+        u64::try_from(self.signed_errors()).unwrap_or(0)
+    }
+
+    fn signed_errors(&self) -> i64 {
+        let classes = ErrorClass::ALL.into_iter().skip(1).zip(self.errors);
+        classes.filter(|(class, _)| class.is_error()).map(|(_, count)| count).sum()
     }
 
     fn clear(&mut self) {
@@ -125,6 +130,11 @@ impl Measures {
     /// A count of something that is whole: it is not negative.
     pub fn count(&self, count: Count) -> u64 {
         u64::try_from(self.counts[count as usize]).unwrap_or(0)
+    }
+
+    /// The same of what may be a difference.
+    pub fn signed(&self, count: Count) -> i64 {
+        self.counts[count as usize]
     }
 
     fn add_count(&mut self, count: Count, more: i64) {
@@ -199,14 +209,14 @@ impl Measures {
     /// What the hops of an edge through a waypoint are on the way to it: the callers' side.
     pub fn to_waypoint(&self) -> Measures {
         let mut measures = Measures { callee: SideMeasures::default(), network: Latencies::default(), ..self.clone() };
-        measures.counts[Count::Errors as usize] = self.caller.errors() as i64;
+        measures.counts[Count::Errors as usize] = self.caller.signed_errors();
         measures
     }
 
     /// And from it: the callees' side.
     pub fn from_waypoint(&self) -> Measures {
         let mut measures = Measures { caller: SideMeasures::default(), network: Latencies::default(), ..self.clone() };
-        measures.counts[Count::Errors as usize] = self.callee.errors() as i64;
+        measures.counts[Count::Errors as usize] = self.callee.signed_errors();
         measures
     }
 
@@ -242,8 +252,9 @@ impl Measures {
         self.retracted.clear();
     }
 
-    /// The numbers that are mostly zero together stand behind one bit each.
-    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+    /// Appends the encoding that [`Measures::read`] reads.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        // The numbers that are mostly zero together stand behind one bit each.
         let numbers = self.counts.iter().chain(&self.caller.errors).chain(&self.callee.errors);
         let numbers = numbers.chain([&self.caller.reports, &self.callee.reports]);
         let mask = numbers.clone().enumerate().fold(0u128, |mask, (bit, number)| mask | u128::from(*number != 0) << bit);
@@ -272,6 +283,14 @@ impl Measures {
     }
 
     /// Reads an encoding in place of what it is.
+    ///
+    /// # Errors
+    /// Bytes that are none, or go on.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        let mut reader = Reader::new(bytes);
+        self.decode(&mut reader).filter(|()| reader.bytes.is_empty()).ok_or(FormatError)
+    }
+
     pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         self.clear();
         let mut mask = reader.small()?;

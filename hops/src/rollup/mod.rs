@@ -6,6 +6,9 @@
 //! together, less what either gives alone. The corrections stand in parts of their own, for each set of files before, and hold as long as that
 //! set is there. Everything that is summed is an integer, so the order of summing does not matter (P4), and taking out is exact.
 //!
+//! It consists of sections, each of which can be read alone: the [`Outline`] first, the [`Keys`], and for each part its totals and its rows, which stand by
+//! key: a question about a day asks for few keys, and for all their minutes.
+//!
 //! What cannot be taken out of a maximum are exemplars: a trace that a correction took off an edge is no exemplar of it any more,
 //! and the next best is that of another minute or file.
 
@@ -15,14 +18,18 @@ mod keys;
 mod latencies;
 mod measures;
 mod part;
+mod rows;
 mod sums;
 mod time;
+mod whole;
 
 pub use builder::RollupBuilder;
 pub use format::FormatError;
-pub use keys::RollupKey;
+pub use keys::{Keys, RollupKey};
 pub use latencies::Latencies;
 pub use measures::{Best, Count, Measures, SideMeasures};
-pub use part::{Block, LeftOut, Part, Rollup};
-pub use sums::{Numbers, StepSums, Sums, Taken};
+pub use part::{LeftOut, Outline, Part};
+pub use rows::{read_rows, read_totals};
+pub use sums::{Numbers, StepSums, Sums, Total};
 pub use time::{MINUTE, minute};
+pub use whole::Rollup;

@@ -1,16 +1,24 @@
 //! The sums of many rollups.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
-use super::keys::{Keys, RollupKey};
+use super::keys::{KeyNumbers, Keys, RollupKey};
 use super::measures::{Count, Measures};
-use super::part::Rollup;
+use super::rows::{read_totals, write_totals};
 
-/// Sums by key.
+/// Sums by key, in the making.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
-    keys: Keys,
+    keys: KeyNumbers,
     measures: Vec<Measures>,
+}
+
+/// Sums by key, as small as they are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// What it has sums of.
+    pub keys: Keys,
+    section: Vec<u8>,
 }
 
 /// The numbers that keys of a rollup have in some [`Sums`].
@@ -23,22 +31,14 @@ impl Sums {
         Sums::default()
     }
 
-    /// Adds the sums of a key of a rollup. `numbers` is of that rollup and of these sums alone, and begins empty.
-    pub fn add(&mut self, rollup: &Rollup, numbers: &mut Numbers, key: u32, measures: &Measures) {
-        if numbers.0.is_empty() {
-            numbers.0.resize(rollup.keys(), None);
-        }
-        let number = *numbers.0[key as usize].get_or_insert_with(|| self.keys.number(&rollup.key(key)));
+    /// Adds the sums of one of these keys. `numbers` is of these keys and of these sums alone, and begins empty.
+    pub fn add(&mut self, keys: &Keys, numbers: &mut Numbers, key: u32, measures: &Measures) {
+        let number = numbers.of(key, keys.len(), || self.keys.number(&keys.key(key)));
         match self.measures.get_mut(number as usize) {
             Some(sums) => sums.merge(measures),
             // Numbers are given in order.
             None => self.measures.push(measures.clone()),
         }
-    }
-
-    /// How many different ends the keys have.
-    pub fn ends(&self) -> usize {
-        self.keys.ends()
     }
 
     /// Bytes of memory, about.
@@ -47,44 +47,40 @@ impl Sums {
         self.keys.bytes() + self.measures.len() * 4 * size_of::<Measures>()
     }
 
-    /// Each key that has hops, with the numbers of its caller and its callee among the ends, and its sums.
-    pub fn rows(&self) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
-        self.rows_where(|_| true)
-    }
-
-    /// The same without keys that are [`taken`](Sums::take).
-    pub fn rows_without(&self, taken: &Taken) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
-        self.rows_where(|number| !taken.0.contains(&number))
-    }
-
-    fn rows_where(&self, keep: impl Fn(u32) -> bool) -> impl Iterator<Item = (RollupKey<'_>, [usize; 2], &Measures)> {
-        let rows = (0..).zip(&self.measures).filter(move |(number, _)| keep(*number));
-        let rows = rows.filter(|(_, measures)| measures.count(Count::Requests) > 0);
-        rows.map(|(number, measures)| (self.keys.key(number), self.keys.ends_of(number), measures))
-    }
-
-    /// Adds to these sums those that `other` has of the same keys, which are taken from then on: so that few sums are added to very many, which stay as
-    /// they are.
-    pub fn take(&mut self, other: &Sums) -> Taken {
-        let mut taken = Taken::default();
-        for (number, measures) in self.measures.iter_mut().enumerate() {
-            if let Some(known) = other.keys.find(&self.keys.key(number as u32)) {
-                measures.merge(&other.measures[known as usize]);
-                taken.0.insert(known);
-            }
-        }
-        taken
+    /// The sums.
+    pub fn finish(self) -> Total {
+        let rows = (0..).zip(&self.measures).filter(|(_, measures)| !measures.is_zero());
+        Total { section: write_totals(rows), keys: self.keys.into_keys() }
     }
 }
 
-/// Keys of some [`Sums`] that others have.
-#[derive(Clone, Debug, Default)]
-pub struct Taken(HashSet<u32>);
+impl Total {
+    /// Gives `each` the number of each key and its sums. `scratch` is where they are read to.
+    pub fn read(&self, scratch: &mut Measures, each: impl FnMut(u32, &Measures)) {
+        // It was written by this program, and has not left it.
+        let read = read_totals(&self.section, self.keys.len(), scratch, each);
+        debug_assert!(read.is_ok());
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.section.len()
+    }
+}
+
+impl Numbers {
+    fn of(&mut self, key: u32, keys: usize, number: impl FnOnce() -> u32) -> u32 {
+        if self.0.is_empty() {
+            self.0.resize(keys, None);
+        }
+        *self.0[key as usize].get_or_insert_with(number)
+    }
+}
 
 /// Sums by step and key.
 #[derive(Clone, Debug, Default)]
 pub struct StepSums {
-    keys: Keys,
+    keys: KeyNumbers,
     rows: HashMap<(u64, u32), Measures>,
 }
 
@@ -94,20 +90,17 @@ impl StepSums {
         StepSums::default()
     }
 
-    /// Adds the sums of a key of a rollup to those of a step, as if they were of the key that `of` makes of it. `numbers` is of that rollup and of
+    /// Adds the sums of one of these keys to those of a step, as if they were of the key that `of` makes of it. `numbers` is of these keys and of
     /// these sums alone, and begins empty.
     pub fn add(
         &mut self,
         step: u64,
-        (rollup, numbers): (&Rollup, &mut Numbers),
+        (keys, numbers): (&Keys, &mut Numbers),
         key: u32,
         measures: &Measures,
         of: impl for<'a> Fn(RollupKey<'a>) -> RollupKey<'a>,
     ) {
-        if numbers.0.is_empty() {
-            numbers.0.resize(rollup.keys(), None);
-        }
-        let number = *numbers.0[key as usize].get_or_insert_with(|| self.keys.number(&of(rollup.key(key))));
+        let number = numbers.of(key, keys.len(), || self.keys.number(&of(keys.key(key))));
         self.rows.entry((step, number)).or_default().merge(measures);
     }
 
@@ -120,7 +113,7 @@ impl StepSums {
     /// Each step and key that has hops, by step and key.
     pub fn rows(&self) -> Vec<(u64, RollupKey<'_>, &Measures)> {
         let whole = self.rows.iter().filter(|(_, measures)| measures.count(Count::Requests) > 0);
-        let mut rows: Vec<_> = whole.map(|((step, key), measures)| (*step, self.keys.key(*key), measures)).collect();
+        let mut rows: Vec<_> = whole.map(|((step, key), measures)| (*step, self.keys.keys().key(*key), measures)).collect();
         rows.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         rows
     }

@@ -1,5 +1,7 @@
 //! What the graph answers. Latencies are integer nanoseconds, wrong by 1.1 % at most (see [`meshlake_hops::Histogram`]).
 
+use std::sync::Arc;
+
 use meshlake_hops::{Estimate, Histogram};
 
 use crate::hops::HopCounts;
@@ -11,7 +13,7 @@ pub struct Graph {
     /// The ends of the edges, by id.
     pub nodes: Vec<GraphNode>,
     /// Most requests first, then by source and target.
-    pub edges: Vec<GraphEdge>,
+    pub edges: Vec<Arc<GraphEdge>>,
     /// Whether there are edges that the limit left out.
     pub truncated: bool,
     /// The hops in the range, of edges that are answered or not.

@@ -9,26 +9,73 @@ use meshlake_hops::{Histogram, Tally};
 use super::answer::{EdgeSide, Exemplar, GraphEdge, MutualTls, Quantiles};
 use crate::trace_id::TraceId;
 
-/// Sums that do not depend on the order of hops (P4).
-#[derive(Debug, Default)]
+/// Sums that do not depend on the order of hops (P4). Until all are added, each may be less than nothing.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EdgeTotals {
     measures: Measures,
-    protocols: BTreeMap<String, u64>,
-    cross_zone: u64,
-    cross_cluster: u64,
+    crossing: Crossing,
+}
+
+/// Hops by what they go over.
+#[derive(Clone, Debug, Default)]
+struct Crossing {
+    protocols: BTreeMap<Box<str>, i64>,
+    zones: i64,
+    clusters: i64,
+}
+
+/// The same, as small as it is kept.
+pub(crate) struct PackedTotals {
+    measures: Box<[u8]>,
+    crossing: Crossing,
+}
+
+impl PackedTotals {
+    pub(crate) fn unpack(&self) -> EdgeTotals {
+        let mut measures = Measures::default();
+        // It was packed by this program, and has not left it.
+        let read = measures.read(&self.measures);
+        debug_assert!(read.is_ok());
+        EdgeTotals { measures, crossing: self.crossing.clone() }
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<PackedTotals>() + self.measures.len() + self.crossing.protocols.len() * 64
+    }
+}
+
+impl Crossing {
+    fn add(&mut self, protocol: &str, requests: i64) {
+        match self.protocols.get_mut(protocol) {
+            Some(count) => *count += requests,
+            None => _ = self.protocols.insert(protocol.into(), requests),
+        }
+    }
 }
 
 impl EdgeTotals {
     pub(crate) fn add(&mut self, key: &RollupKey<'_>, measures: &Measures) {
-        let requests = measures.count(Count::Requests);
+        let requests = measures.signed(Count::Requests);
         self.measures.merge(measures);
-        if let Some(count) = self.protocols.get_mut(key.protocol) {
-            *count += requests;
-        } else if !key.protocol.is_empty() {
-            self.protocols.insert(key.protocol.to_owned(), requests);
+        if !key.protocol.is_empty() {
+            self.crossing.add(key.protocol, requests);
         }
-        self.cross_zone += requests * u64::from(differ(key.caller.zone, key.callee.zone));
-        self.cross_cluster += requests * u64::from(differ(key.caller.cluster, key.callee.cluster));
+        self.crossing.zones += requests * i64::from(differ(key.caller.zone, key.callee.zone));
+        self.crossing.clusters += requests * i64::from(differ(key.caller.cluster, key.callee.cluster));
+    }
+
+    pub(crate) fn merge(&mut self, other: &EdgeTotals) {
+        self.measures.merge(&other.measures);
+        other.crossing.protocols.iter().for_each(|(protocol, requests)| self.crossing.add(protocol, *requests));
+        self.crossing.zones += other.crossing.zones;
+        self.crossing.clusters += other.crossing.clusters;
+    }
+
+    pub(crate) fn pack(&self) -> PackedTotals {
+        let mut measures = Vec::new();
+        self.measures.encode(&mut measures);
+        PackedTotals { measures: measures.into(), crossing: self.crossing.clone() }
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -50,8 +97,10 @@ impl EdgeTotals {
     }
 
     /// The edge, in a range of so many seconds.
-    pub(crate) fn edge(self, source: String, target: String, seconds: f64) -> GraphEdge {
-        let EdgeTotals { measures, protocols, cross_zone, cross_cluster } = self;
+    pub(crate) fn edge(&self, source: String, target: String, seconds: f64) -> GraphEdge {
+        let EdgeTotals { measures, crossing } = self;
+        let whole = |count: i64| u64::try_from(count).unwrap_or(0);
+        let protocols = crossing.protocols.iter().filter(|(_, requests)| **requests > 0);
         let exemplar = |best: Best| best.map(|(value, Reverse(id))| Exemplar { trace_id: TraceId(id), value });
         let requests = measures.count(Count::Requests);
         let (yes, no) = (measures.count(Count::MutualTls), measures.count(Count::PlainText));
@@ -69,12 +118,12 @@ impl EdgeTotals {
             network: Quantiles::of(&measures.network.histogram()),
             request_bytes: measures.count(Count::RequestBytes),
             response_bytes: measures.count(Count::ResponseBytes),
-            protocols: protocols.into_iter().collect(),
+            protocols: protocols.map(|(protocol, requests)| (protocol.to_string(), whole(*requests))).collect(),
             estimate: measures.tally().estimate(),
             slowest: exemplar(measures.slowest),
             latest_error: exemplar(measures.latest_error),
-            cross_zone,
-            cross_cluster,
+            cross_zone: whole(crossing.zones),
+            cross_cluster: whole(crossing.clusters),
             mtls: MutualTls { yes, no, unknown: requests - yes - no },
             unresolved: measures.count(Count::Unresolved),
             assumed: measures.count(Count::Assumed),

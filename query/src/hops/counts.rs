@@ -17,17 +17,40 @@ pub struct HopCounts {
     pub left_out: u64,
 }
 
-impl HopCounts {
+/// The same in the making: sums of which each may be less than nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SignedCounts {
+    requests: i64,
+    unresolved: i64,
+    assumed: i64,
+    left_out: LeftOut,
+}
+
+impl SignedCounts {
     /// Adds the hops of a key.
     pub(crate) fn add(&mut self, measures: &Measures) {
-        self.requests += measures.count(Count::Requests);
-        self.unresolved += measures.count(Count::Unresolved);
-        self.assumed += measures.count(Count::Assumed);
+        self.requests += measures.signed(Count::Requests);
+        self.unresolved += measures.signed(Count::Unresolved);
+        self.assumed += measures.signed(Count::Assumed);
     }
 
     /// Adds what H left out.
     pub(crate) fn leave_out(&mut self, left_out: LeftOut) {
-        self.unnamed += u64::try_from(left_out.unnamed).unwrap_or(0);
-        self.left_out += u64::try_from(left_out.spans).unwrap_or(0);
+        self.left_out.add(left_out, 1);
+    }
+
+    pub(crate) fn merge(&mut self, other: &SignedCounts) {
+        self.requests += other.requests;
+        self.unresolved += other.unresolved;
+        self.assumed += other.assumed;
+        self.left_out.add(other.left_out, 1);
+    }
+
+    /// What is known of all of them together.
+    pub(crate) fn finish(&self) -> HopCounts {
+        let SignedCounts { requests, unresolved, assumed, left_out } = *self;
+        let [requests, unresolved, assumed, unnamed, left_out] =
+            [requests, unresolved, assumed, left_out.unnamed, left_out.spans].map(|count| u64::try_from(count).unwrap_or(0));
+        HopCounts { requests, unresolved, assumed, unnamed, left_out }
     }
 }

@@ -17,5 +17,6 @@ mod traces;
 
 pub(crate) use columns::SPAN_COLUMNS;
 pub use counts::HopCounts;
+pub(crate) use counts::SignedCounts;
 pub(crate) use table::HopsTable;
 pub(crate) use traces::{TRACES_AT_ONCE, TraceIds, TraceRows, Traces, hops_of, ids};

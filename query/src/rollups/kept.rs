@@ -1,78 +1,80 @@
-//! The sums of ranges that were asked for, while they may be asked for again.
+//! The sums of lake files that were asked for together, while they may be asked for again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use meshlake_hops::rollup::{LeftOut, Measures, Numbers, Sums};
+use meshlake_hops::rollup::{LeftOut, Measures, Numbers, Sums, Total};
 use parking_lot::Mutex;
 
-use super::pieces::{Piece, PieceId};
+use super::piece::{Piece, PieceId};
+use super::pieces::Summed;
 
 /// Sums by key, and what H left out.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct RangeSums {
-    pub(crate) sums: Sums,
+    pub(crate) total: Total,
     pub(crate) left_out: LeftOut,
 }
 
 impl RangeSums {
-    fn add(&mut self, piece: &Piece, scratch: &mut Measures) -> Result<()> {
-        let (sums, mut numbers) = (&mut self.sums, Numbers::default());
-        let left_out = piece.sums(scratch, |key, measures| sums.add(&piece.rollup, &mut numbers, key, measures))?;
-        self.left_out.add(left_out, 1);
-        Ok(())
-    }
-
     /// The sum of pieces. `reserve` is told how many bytes it takes so far.
-    pub(crate) async fn of<'p>(
-        pieces: impl Iterator<Item = &'p Piece>,
-        reserve: impl Fn(usize) -> Result<()>,
-    ) -> Result<RangeSums> {
-        let (mut range, mut scratch) = (RangeSums::default(), Measures::default());
+    async fn of(summed: &Summed, pieces: &[&Piece], reserve: impl Fn(usize) -> Result<()>) -> Result<RangeSums> {
+        let (mut sums, mut scratch, mut left_out) = (Sums::new(), Measures::default(), LeftOut::default());
         for piece in pieces {
-            range.add(piece, &mut scratch)?;
-            reserve(range.sums.bytes())?;
+            let (open, mut numbers) = (piece.totals(summed).await?, Numbers::default());
+            open.sums(&mut scratch, |key, measures| sums.add(&open.keys, &mut numbers, key, measures))?;
+            left_out.add(piece.left_out(), 1);
+            reserve(sums.bytes())?;
             tokio::task::yield_now().await;
         }
-        Ok(range)
+        Ok(RangeSums { total: sums.finish(), left_out })
     }
 }
 
-/// Sums of files, and of which pieces; the least recently used go first.
-pub(crate) struct KeptSums {
+/// Values that are made of pieces, by what they are made of; the least recently used go first.
+pub(crate) struct Kept<K, T> {
     limit: usize,
-    kept: Mutex<VecDeque<(Vec<PieceId>, Arc<RangeSums>)>>,
+    /// With the bytes of each.
+    kept: Mutex<VecDeque<(K, Arc<T>, usize)>>,
 }
 
-impl KeptSums {
+impl<K: PartialEq, T> Kept<K, T> {
     /// At most so many bytes.
-    pub(crate) fn new(limit: usize) -> KeptSums {
-        KeptSums { limit, kept: Mutex::default() }
+    pub(crate) fn new(limit: usize) -> Kept<K, T> {
+        Kept { limit, kept: Mutex::default() }
     }
 
-    /// The sum of those pieces that last.
-    pub(crate) async fn get(&self, pieces: &[Piece], reserve: impl Fn(usize) -> Result<()>) -> Result<Arc<RangeSums>> {
-        let lasting = || pieces.iter().filter(|piece| piece.lasts);
-        let ids: Vec<PieceId> = lasting().map(Piece::id).collect();
-        if let Some(range) = self.find(&ids) {
-            return Ok(range);
-        }
-        let range = Arc::new(RangeSums::of(lasting(), reserve).await?);
+    pub(crate) fn find(&self, of: &K) -> Option<Arc<T>> {
         let mut kept = self.kept.lock();
-        kept.push_front((ids, range.clone()));
-        while kept.iter().map(|(_, range)| range.sums.bytes()).sum::<usize>() > self.limit {
+        let place = kept.iter().position(|(known, ..)| known == of)?;
+        let found = kept.remove(place)?;
+        let value = found.1.clone();
+        kept.push_front(found);
+        Some(value)
+    }
+
+    pub(crate) fn keep(&self, of: K, value: T, bytes: usize) -> Arc<T> {
+        let value = Arc::new(value);
+        let mut kept = self.kept.lock();
+        kept.push_front((of, value.clone(), bytes));
+        while kept.iter().map(|(.., bytes)| bytes).sum::<usize>() > self.limit {
             kept.pop_back();
         }
-        Ok(range)
+        value
     }
+}
 
-    fn find(&self, ids: &[PieceId]) -> Option<Arc<RangeSums>> {
-        let mut kept = self.kept.lock();
-        let place = kept.iter().position(|(of, _)| of == ids)?;
-        let found = kept.remove(place)?;
-        let range = found.1.clone();
-        kept.push_front(found);
-        Some(range)
+/// Sums of pieces.
+pub(crate) type KeptSums = Kept<Vec<PieceId>, RangeSums>;
+
+/// The sum of pieces that last, from memory if it is there. `reserve` is told how many bytes it takes to make it.
+pub(crate) async fn kept_sums(summed: &Summed, pieces: &[&Piece], reserve: impl Fn(usize) -> Result<()>) -> Result<Arc<RangeSums>> {
+    let ids: Vec<PieceId> = pieces.iter().map(|piece| piece.id()).collect();
+    if let Some(range) = summed.rollups.kept.find(&ids) {
+        return Ok(range);
     }
+    let range = RangeSums::of(summed, pieces, reserve).await?;
+    let bytes = range.total.bytes() + ids.len() * size_of::<PieceId>();
+    Ok(summed.rollups.kept.keep(ids, range, bytes))
 }

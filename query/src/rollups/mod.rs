@@ -13,13 +13,16 @@
 
 mod correct;
 mod kept;
+mod piece;
 mod pieces;
 mod resident;
+mod sections;
 mod table;
 mod writer;
 
-pub(crate) use kept::RangeSums;
-pub(crate) use pieces::{Detail, Piece, Summed, on_the_fly, pieces};
+pub(crate) use kept::{Kept, kept_sums};
+pub(crate) use piece::{OpenPiece, Piece, PieceId};
+pub(crate) use pieces::{Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
 pub(crate) use table::{Grouping, RollupTable, STEPS};
 pub use writer::HopRollups;

@@ -4,16 +4,17 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::{StreamExt, stream};
 use meshlake_config::Tenant;
-use meshlake_hops::rollup::{Block, FormatError, LeftOut, MINUTE, Measures, Part, Rollup, RollupBuilder};
+use meshlake_hops::rollup::{MINUTE, Part, Rollup, RollupBuilder};
 use meshlake_hops::{Hop, Summary, TraceHops};
 use meshlake_storage::{Snapshot, SpanFile, TRACE_MAX};
 
 use super::correct::Places;
-use super::resident::FileRollups;
+use super::piece::{Piece, Source};
+use super::resident::{FileRollups, Opened};
 use super::writer::shared;
 use crate::hops::{SPAN_COLUMNS, hops_of};
 use crate::lookup::Lookups;
@@ -21,75 +22,10 @@ use crate::spans::may_hold;
 use crate::types::TimeRange;
 use crate::view::View;
 
-/// Rollups that are read at once.
+/// Rollups that are opened at once.
 const READS: usize = 16;
 /// Microseconds of a minute.
 const MICROS: i64 = (MINUTE / 1_000) as i64;
-
-/// Sums of hops that count for a range.
-pub(crate) struct Piece {
-    pub(crate) rollup: Arc<Rollup>,
-    part: usize,
-    /// Only these minutes of it; all of them without.
-    minutes: Option<RangeInclusive<u64>>,
-    /// Whether it is of files alone, and so may be asked for again.
-    pub(crate) lasts: bool,
-}
-
-/// What tells a piece from all others.
-pub(crate) type PieceId = (u64, usize, Option<RangeInclusive<u64>>);
-
-impl Piece {
-    fn all(rollup: Arc<Rollup>) -> impl Iterator<Item = Piece> {
-        (0..rollup.parts.len()).map(move |part| Piece { rollup: rollup.clone(), part, minutes: None, lasts: false })
-    }
-
-    /// A part, cut down to some minutes.
-    fn of(rollup: &Arc<Rollup>, part: usize, minutes: &RangeInclusive<u64>, lasts: bool) -> Piece {
-        let whole = is_within(&rollup.parts[part], minutes);
-        Piece { rollup: rollup.clone(), part, minutes: (!whole).then(|| minutes.clone()), lasts }
-    }
-
-    pub(crate) fn id(&self) -> PieceId {
-        (self.rollup.serial(), self.part, self.minutes.clone())
-    }
-
-    /// Gives `each` the sums of every key, and returns what H left out.
-    pub(crate) fn sums(&self, scratch: &mut Measures, mut each: impl FnMut(u32, &Measures)) -> Result<LeftOut> {
-        let part = &self.rollup.parts[self.part];
-        match &self.minutes {
-            None => self.rollup.total(part).read(scratch, each).map_err(damaged),
-            Some(minutes) => self.read_minutes(minutes.clone(), scratch, |_, key, measures| each(key, measures)),
-        }
-    }
-
-    /// Gives `each` the sums of every minute and key, and returns what H left out.
-    pub(crate) fn minutes(&self, scratch: &mut Measures, each: impl FnMut(u64, u32, &Measures)) -> Result<LeftOut> {
-        self.read_minutes(self.minutes.clone().unwrap_or(0..=u64::MAX), scratch, each)
-    }
-
-    fn read_minutes(
-        &self,
-        minutes: RangeInclusive<u64>,
-        scratch: &mut Measures,
-        mut each: impl FnMut(u64, u32, &Measures),
-    ) -> Result<LeftOut> {
-        let mut left_out = LeftOut::default();
-        for block in self.rollup.minutes(&self.rollup.parts[self.part], minutes) {
-            let (minute, block): (u64, Block<'_>) = block.map_err(damaged)?;
-            left_out.add(block.read(scratch, |key, measures| each(minute, key, measures)).map_err(damaged)?, 1);
-        }
-        Ok(left_out)
-    }
-}
-
-fn damaged(error: FormatError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-fn is_within(part: &Part, minutes: &RangeInclusive<u64>) -> bool {
-    minutes.contains(&part.first) && minutes.contains(&part.last)
-}
 
 /// The minutes that lie within a range.
 fn whole_minutes(range: TimeRange) -> Option<RangeInclusive<u64>> {
@@ -98,20 +34,13 @@ fn whole_minutes(range: TimeRange) -> Option<RangeInclusive<u64>> {
     (first <= last).then_some(first..=last)
 }
 
-/// Whether minutes are asked for one by one, so that pieces must have them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Detail {
-    Totals,
-    Minutes,
-}
-
 /// The pieces of a range.
-pub(crate) async fn pieces(view: &View, range: TimeRange, detail: Detail) -> Result<Vec<Piece>> {
+pub(crate) async fn pieces(view: &View, range: TimeRange) -> Result<Vec<Piece>> {
     let Some(minutes) = whole_minutes(range) else {
         return on_the_fly(view, range, RollupBuilder::new()).await;
     };
     let (begin, end) = ((*minutes.start() as i64 - 1) * MICROS, *minutes.end() as i64 * MICROS);
-    let mut pieces = view.summed.minutes(minutes, detail).await?;
+    let mut pieces = view.summed.minutes(minutes).await?;
     for rest in [TimeRange { start: range.start, end: begin }, TimeRange { start: end, end: range.end }] {
         if rest.start < rest.end {
             pieces.extend(on_the_fly(view, rest, RollupBuilder::new()).await?);
@@ -130,7 +59,7 @@ pub(crate) async fn on_the_fly(view: &View, range: TimeRange, mut builder: Rollu
         memory.try_resize(builder.bytes())
     })
     .await?;
-    Ok(Piece::all(Arc::new(builder.finish())).collect())
+    Ok(Piece::all(&Arc::new(builder.finish())).collect())
 }
 
 /// What sums of one tenant in one snapshot are made of (P8).
@@ -144,22 +73,37 @@ pub(crate) struct Summed {
 
 impl Summed {
     /// The pieces of some minutes.
-    pub(crate) async fn minutes(&self, minutes: RangeInclusive<u64>, detail: Detail) -> Result<Vec<Piece>> {
+    pub(crate) async fn minutes(&self, minutes: RangeInclusive<u64>) -> Result<Vec<Piece>> {
         let micros = |minute: u64| i64::try_from(minute).unwrap_or(i64::MAX).saturating_mul(MICROS);
         let range = TimeRange { start: micros(minutes.start().saturating_sub(1)), end: micros(*minutes.end()) };
-        let Summed { tenant, lookups, snapshot, .. } = self;
-        let places = Places { lookups: lookups.clone(), tenant: tenant.clone(), promotions: snapshot.promotions.clone() };
-        let mut collector = Collector { summed: self, minutes, detail, places, pieces: Vec::new() };
+        let mut collector = Collector { summed: self, minutes, places: self.places(), pieces: Vec::new() };
         collector.files(range).await?;
         collector.live(range).await?;
         Ok(collector.pieces)
+    }
+
+    fn places(&self) -> Places {
+        let Summed { tenant, lookups, snapshot, .. } = self;
+        Places { lookups: lookups.clone(), tenant: tenant.clone(), promotions: snapshot.promotions.clone() }
+    }
+
+    /// What takes the place of a part of the rollup beside a file that can't be read.
+    pub(super) async fn made_again(&self, file: &Arc<SpanFile>, number: usize, part: &Part) -> Result<Arc<Rollup>> {
+        let near = self.snapshot.files.between(file.start_min.saturating_sub(TRACE_MAX), file.start_max.saturating_add(TRACE_MAX));
+        let mut ordered: Vec<Arc<SpanFile>> = near.filter(|file| may_hold(file, &self.tenant)).cloned().collect();
+        ordered.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        let (places, before) = (self.places(), before(file, &ordered));
+        if number > 0 {
+            return self.rollups.of_part(&places, file, (number, &part.traces), &before).await;
+        }
+        let [alone, _] = self.rollups.of_file(&places, file, &before).await?;
+        Ok(alone)
     }
 }
 
 struct Collector<'s> {
     summed: &'s Summed,
     minutes: RangeInclusive<u64>,
-    detail: Detail,
     places: Places,
     pieces: Vec<Piece>,
 }
@@ -182,53 +126,47 @@ impl Collector<'_> {
             file.rollup.is_some_and(|[first, last]| first <= *self.minutes.end() && last >= *self.minutes.start() && last > 0)
         };
         let stored: Vec<Arc<SpanFile>> = near(TRACE_MAX).filter(is_stored).filter(concerns).cloned().collect();
-        let heads = stream::iter(stored).map(async |file| (rollups.heads.get(&file).await, file));
-        let heads: Vec<_> = heads.buffered(READS).collect().await;
+        let opened = stream::iter(stored).map(async |file| (rollups.opened.get(&file).await, file));
+        let opened: Vec<_> = opened.buffered(READS).collect().await;
         let mut ordered: Vec<Arc<SpanFile>> = near(2 * TRACE_MAX).cloned().collect();
         ordered.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         let paths = rollups.paths(&snapshot.files);
         rollups.forget(&paths).await;
         let mut without: HashSet<String> =
             near(TRACE_MAX).filter(|file| file.rollup.is_none()).map(|file| file.path.clone()).collect();
-        for (head, file) in heads {
-            match head {
-                Some(head) if self.stored(&file, &head.0, &paths, &ordered).await? => {}
-                _ => _ = without.insert(file.path.clone()),
+        for (opened, file) in opened {
+            match opened {
+                Some(opened) => self.stored(&file, opened, &paths, &ordered).await?,
+                None => _ = without.insert(file.path.clone()),
             }
         }
         for file in ordered.iter().filter(|file| without.contains(&file.path)) {
             for rollup in rollups.of_file(&self.places, file, &before(file, &ordered)).await? {
-                self.add(&rollup, true);
+                self.add(&rollup);
             }
         }
         Ok(())
     }
 
-    /// The rollup that is kept beside a file; whether it can be read.
+    /// The rollup that is kept beside a file.
     async fn stored(
         &mut self,
         file: &Arc<SpanFile>,
-        head: &Arc<Rollup>,
+        opened: Arc<Opened>,
         paths: &HashSet<String>,
         ordered: &[Arc<SpanFile>],
-    ) -> Result<bool> {
-        let Summed { rollups, .. } = self.summed;
-        let is_enough = |part: &Part| self.detail == Detail::Totals && is_within(part, &self.minutes);
-        let rollup = if head.parts.iter().all(|part| is_enough(part) || !self.concerns(part)) {
-            head.clone()
-        } else {
-            let Some(whole) = rollups.whole.get(file).await else { return Ok(false) };
-            whole.0.clone()
-        };
-        for (number, part) in rollup.parts.iter().enumerate() {
+    ) -> Result<()> {
+        for (number, part) in opened.outline.parts.iter().enumerate() {
             if part.before.iter().any(|path| !paths.contains(path.as_ref())) {
-                let made = rollups.of_part(&self.places, file, (number, &part.traces), &before(file, ordered)).await?;
-                self.add(&made, true);
+                let before = before(file, ordered);
+                let made = self.summed.rollups.of_part(&self.places, file, (number, &part.traces), &before).await?;
+                self.add(&made);
             } else if self.concerns(part) {
-                self.pieces.push(Piece::of(&rollup, number, &self.minutes, true));
+                let source = Source::Stored { file: file.clone(), opened: opened.clone() };
+                self.pieces.push(Piece::of(source, number, &self.minutes));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a part says anything about the minutes.
@@ -252,13 +190,13 @@ impl Collector<'_> {
         let (files, ids) = shared(&ids, &near);
         let live = Snapshot { files: Arc::default(), ..(**snapshot).clone() };
         self.places.correct(&mut builder, &self.places.files(files), &live, &ids).await?;
-        self.add(&Arc::new(builder.finish()), false);
+        self.add(&Arc::new(builder.finish()));
         Ok(())
     }
 
-    fn add(&mut self, rollup: &Arc<Rollup>, lasts: bool) {
-        let parts = rollup.parts.iter().enumerate().filter(|(_, part)| self.concerns(part));
-        let pieces: Vec<Piece> = parts.map(|(number, _)| Piece::of(rollup, number, &self.minutes, lasts)).collect();
+    fn add(&mut self, rollup: &Arc<Rollup>) {
+        let parts = rollup.outline.parts.iter().enumerate().filter(|(_, part)| self.concerns(part));
+        let pieces: Vec<Piece> = parts.map(|(number, _)| Piece::of(Source::Made(rollup.clone()), number, &self.minutes)).collect();
         self.pieces.extend(pieces);
     }
 }

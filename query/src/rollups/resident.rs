@@ -5,45 +5,33 @@ use std::sync::Arc;
 
 use datafusion::error::Result;
 use meshlake_config::Tenant;
-use meshlake_hops::rollup::{Rollup, RollupBuilder};
-use meshlake_storage::{Files, Snapshot, SpanFile, StoredRollup};
+use meshlake_hops::rollup::{Outline, Rollup, RollupBuilder};
+use meshlake_storage::{Files, RollupSections, Snapshot, SpanFile};
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
 use super::correct::Places;
 use super::kept::KeptSums;
+use super::sections::Sections;
 use super::writer::{TraceSums, shared};
 use crate::file_summaries::{Beside, FileSummaries};
 use crate::hops::SPAN_COLUMNS;
 use crate::trace_id::TraceId;
 
-/// A rollup without its minutes.
-pub(crate) struct Head(pub(crate) Arc<Rollup>);
-
-/// A rollup with its minutes.
-pub(crate) struct Whole(pub(crate) Arc<Rollup>);
-
-impl Beside for Head {
-    async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
-        let head = StoredRollup::read_head(store, file).await?;
-        Some(Head(Arc::new(Rollup::decode(&head).ok()?)))
-    }
-
-    fn size(&self) -> usize {
-        self.0.bytes()
-    }
+/// A rollup that is kept beside a file: its parts, and where the rest is.
+pub(crate) struct Opened {
+    pub(crate) outline: Outline,
+    pub(crate) sections: RollupSections,
 }
 
-impl Beside for Whole {
+impl Beside for Opened {
     async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
-        let Head(mut rollup) = Head::read(store, file).await?;
-        let minutes = StoredRollup::read_minutes(store, file).await?;
-        Arc::make_mut(&mut rollup).decode_minutes(&minutes).ok()?;
-        Some(Whole(rollup))
+        let (sections, outline) = RollupSections::open(store, file).await?;
+        Some(Opened { outline: Outline::decode(&outline).ok()?, sections })
     }
 
     fn size(&self) -> usize {
-        self.0.bytes()
+        self.outline.bytes() + self.sections.bytes()
     }
 }
 
@@ -52,8 +40,8 @@ type Of = (Tenant, String, Option<usize>);
 
 /// The sums of files.
 pub(crate) struct FileRollups {
-    pub(crate) heads: FileSummaries<Head>,
-    pub(crate) whole: FileSummaries<Whole>,
+    pub(crate) opened: FileSummaries<Opened>,
+    pub(crate) sections: Sections,
     pub(crate) kept: KeptSums,
     made: Mutex<HashMap<Of, Arc<Mutex<Made>>>>,
     paths: parking_lot::Mutex<(Arc<Files>, Arc<HashSet<String>>)>,
@@ -75,13 +63,12 @@ pub(crate) struct Made {
 }
 
 impl FileRollups {
-    /// With at most so many bytes for what is kept beside files, and for sums of it. Minutes are most of it: those of one large file are some ten
-    /// million bytes.
+    /// With at most so many bytes for what is kept beside files, and for sums of it.
     pub(crate) fn new(store: &Arc<dyn ObjectStore>, limit: usize) -> FileRollups {
         let eighth = limit / 8;
         FileRollups {
-            heads: FileSummaries::new(store.clone(), eighth),
-            whole: FileSummaries::new(store.clone(), 5 * eighth),
+            opened: FileSummaries::new(store.clone(), eighth),
+            sections: Sections::new(store.clone(), 5 * eighth),
             kept: KeptSums::new(2 * eighth),
             made: Mutex::default(),
             paths: parking_lot::Mutex::default(),

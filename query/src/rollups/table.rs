@@ -24,7 +24,7 @@ use meshlake_hops::rollup::{Count, Latencies, Measures, Numbers, RollupKey, Step
 use meshlake_storage::{text_type, time_type};
 use tokio::sync::mpsc::Sender;
 
-use super::pieces::{Detail, Summed};
+use super::pieces::Summed;
 
 /// The steps of tables: the end of their names, and minutes.
 pub(crate) const STEPS: [(&str, u64); 3] = [("1m", 1), ("1h", 60), ("1d", 1_440)];
@@ -239,11 +239,10 @@ async fn run(scan: RollupScan, context: Arc<TaskContext>, out: Sender<Result<Rec
     let RollupScan { schema, summed, grouping, step, minutes } = scan;
     let memory = MemoryConsumer::new("rollups").register(context.memory_pool());
     let (mut sums, mut scratch) = (StepSums::new(), Measures::default());
-    for piece in summed.minutes(minutes, Detail::Minutes).await? {
-        let mut numbers = Numbers::default();
-        piece.minutes(&mut scratch, |minute, key, measures| {
-            let place = (&*piece.rollup, &mut numbers);
-            sums.add(minute.div_ceil(step), place, key, measures, |key| grouping.of(key));
+    for piece in summed.minutes(minutes).await? {
+        let (open, mut numbers) = (piece.rows(&summed, |_| None).await?, Numbers::default());
+        open.minutes(&mut scratch, |minute, key, measures| {
+            sums.add(minute.div_ceil(step), (&open.keys, &mut numbers), key, measures, |key| grouping.of(key));
         })?;
         memory.try_resize(sums.bytes())?;
         tokio::task::yield_now().await;

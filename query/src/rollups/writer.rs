@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use meshlake_config::{Config, Tenant};
-use meshlake_hops::rollup::{Rollup, RollupBuilder};
+use meshlake_hops::rollup::{Outline, RollupBuilder};
 use meshlake_hops::{SPANS_MAX, TraceHops};
 use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup, trace_key};
 use object_store::ObjectStore;
@@ -131,8 +131,7 @@ impl FileRollup for HopRollup {
             places.correct(&mut builder, &places.files(files), &places.files([file.clone()]), &shared).await?;
         }
         let rollup = builder.finish();
-        let (head, minutes) = rollup.encode();
-        Ok(StoredRollup { head, minutes, bounds: bounds(&rollup) })
+        Ok(StoredRollup { sections: rollup.encode(), bounds: bounds(&rollup.outline) })
     }
 }
 
@@ -153,14 +152,14 @@ pub(crate) fn shared(ids: &[TraceId], files: &[Arc<SpanFile>]) -> (Vec<Arc<SpanF
 }
 
 /// The minutes that a rollup says anything about.
-fn bounds(rollup: &Rollup) -> [u64; 2] {
-    let parts = || rollup.parts.iter().filter(|part| part.last > 0);
+fn bounds(outline: &Outline) -> [u64; 2] {
+    let parts = || outline.parts.iter().filter(|part| part.last > 0);
     [parts().map(|part| part.first).min().unwrap_or(0), parts().map(|part| part.last).max().unwrap_or(0)]
 }
 
 #[cfg(test)]
 mod tests {
-    use meshlake_hops::rollup::{LeftOut, Measures};
+    use meshlake_hops::rollup::LeftOut;
 
     use super::*;
     use crate::testing::{START, SpanRow, batch};
@@ -177,7 +176,7 @@ mod tests {
         }
         sums.sum().unwrap();
         let rollup = sums.builder.finish();
-        let left_out = rollup.total(&rollup.parts[0]).read(&mut Measures::default(), |_, _| ()).unwrap();
+        let left_out = rollup.outline.parts[0].left_out(&(0..=u64::MAX));
         assert_eq!((sums.ids.len(), left_out), (2, LeftOut { unnamed: 0, spans: SPANS_MAX as i64 }));
     }
 }

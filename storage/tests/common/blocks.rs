@@ -95,7 +95,7 @@ impl FileRollup for Rows {
 
     async fn finish(self: Box<Self>, file: &Arc<SpanFile>, _: Vec<Arc<SpanFile>>) -> Result<StoredRollup, RollupError> {
         assert_eq!(self.0, file.rows);
-        Ok(StoredRollup { head: self.0.to_le_bytes().to_vec(), minutes: Vec::new(), bounds: [1, self.0] })
+        Ok(StoredRollup { sections: vec![self.0.to_le_bytes().to_vec()], bounds: [1, self.0] })
     }
 }
 

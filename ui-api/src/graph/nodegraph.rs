@@ -38,7 +38,7 @@ struct Edge {
 pub(super) fn frames(graph: &Graph, range: TimeRange) -> Frames {
     let seconds = (range.end - range.start) as f64 / 1e6;
     let node = |node| self::node(node, seconds);
-    Frames { nodes: graph.nodes.iter().map(node).collect(), edges: graph.edges.iter().map(edge).collect() }
+    Frames { nodes: graph.nodes.iter().map(node).collect(), edges: graph.edges.iter().map(|one| edge(one)).collect() }
 }
 
 fn node(node: &GraphNode, seconds: f64) -> Node {

@@ -40,9 +40,10 @@ pub(crate) async fn diff(view: &View, query: &GraphDiffQuery) -> Result<GraphDif
     let baseline = GraphQuery { range: query.baseline, ..query.graph.clone() };
     let (before, _memory) = build(view, &baseline).await?;
     let (after, _more_memory) = build(view, &query.graph).await?;
-    let counts = (before.counts, after.counts);
+    let counts = (before.counts.finish(), after.counts.finish());
     let Union { nodes, mut node_totals, mut edges } = Union::of(before, after);
-    let reached = reached(&nodes, edges.keys().copied().collect(), &query.graph);
+    let chosen: Vec<bool> = nodes.iter().map(|node| node.is_chosen(&query.graph)).collect();
+    let reached = reached(&chosen, edges.keys().copied().collect(), &query.graph);
     edges
         .retain(|edge, [before, after]| reached.contains(edge) && before.requests() + after.requests() >= query.graph.min_requests);
 
@@ -81,7 +82,7 @@ pub(crate) async fn diff(view: &View, query: &GraphDiffQuery) -> Result<GraphDif
     let changed = compared_nodes.iter().filter(|node| is_change(node.change()) && !answered.contains(&node.number));
     let changed: HashSet<usize> = changed.take(query.graph.limit).map(|node| node.number).collect();
     compared_nodes.retain(|node| answered.contains(&node.number) || changed.contains(&node.number));
-    diff.nodes = compared_nodes.iter().map(|node| node.diff(&nodes[node.number].node, seconds)).collect();
+    diff.nodes = compared_nodes.iter().map(|node| node.diff(&nodes[node.number].answer(query.graph.level), seconds)).collect();
     diff.nodes.sort_by(|a, b| a.node.id.cmp(&b.node.id));
     Ok(diff)
 }

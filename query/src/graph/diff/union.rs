@@ -25,7 +25,7 @@ pub(crate) struct NodeTotals {
 }
 
 impl Union {
-    pub(crate) fn of(before: Builder<'_>, after: Builder<'_>) -> Union {
+    pub(crate) fn of(before: Builder, after: Builder) -> Union {
         let mut union = Union { nodes: Vec::new(), node_totals: Vec::new(), edges: HashMap::new() };
         let mut numbers = HashMap::new();
         union.add(0, before, &mut numbers);
@@ -33,10 +33,12 @@ impl Union {
         union
     }
 
-    fn add(&mut self, range: usize, builder: Builder<'_>, numbers: &mut HashMap<String, usize>) {
-        let renumbered: Vec<usize> = builder.nodes.into_iter().map(|built| self.number(range, built, numbers)).collect();
+    fn add(&mut self, range: usize, builder: Builder, numbers: &mut HashMap<String, usize>) {
+        let renumbered: Vec<usize> = builder.nodes.into_iter().map(|built| self.number(built, numbers)).collect();
         for ((source, target), totals) in builder.edges {
+            self.node_totals[renumbered[source]][range].is_there = true;
             let node = &mut self.node_totals[renumbered[target]][range];
+            node.is_there = true;
             node.requests += totals.requests();
             node.errors += totals.errors();
             node.tally.merge(&totals.tally());
@@ -44,14 +46,10 @@ impl Union {
         }
     }
 
-    fn number(&mut self, range: usize, built: BuiltNode, numbers: &mut HashMap<String, usize>) -> usize {
-        let number = match numbers.get(&built.node.id) {
+    fn number(&mut self, built: BuiltNode, numbers: &mut HashMap<String, usize>) -> usize {
+        match numbers.get(&built.node.id) {
             Some(number) => {
-                let known = &mut self.nodes[*number];
-                known.chosen |= built.chosen;
-                // Of several services the first by name, as in a graph.
-                let services = [known.node.service.take(), built.node.service];
-                known.node.service = services.into_iter().flatten().min();
+                self.nodes[*number].add_names(built);
                 *number
             }
             None => {
@@ -60,8 +58,6 @@ impl Union {
                 self.node_totals.push(Default::default());
                 self.nodes.len() - 1
             }
-        };
-        self.node_totals[number][range].is_there = true;
-        number
+        }
     }
 }

@@ -1,0 +1,125 @@
+//! Sections: the sums of keys, over all minutes or minute by minute.
+//!
+//! Of the first kind: for each key that has sums the distance from the key before, and the sums. Of the second kind: the same distance, the length of
+//! its rows, and for each row the distance from the minute before, its length and the sums; so that what is not asked for is passed over.
+
+use std::ops::RangeInclusive;
+
+use super::format::{FormatError, Reader};
+use super::measures::Measures;
+use crate::varint;
+
+/// Bytes at which a section of rows ends, with the key before: as few as are asked for together, and enough to be compressed.
+const SECTION_BYTES: usize = 64 << 10;
+
+/// Sums of a minute and a key.
+pub(crate) type Row = ((u32, u64), Measures);
+
+/// Writes the sums of keys, which ascend.
+pub(crate) fn write_totals<'m>(totals: impl Iterator<Item = (u32, &'m Measures)>) -> Vec<u8> {
+    let (mut bytes, mut before) = (Vec::new(), 0);
+    for (key, measures) in totals {
+        varint::write(&mut bytes, (key - before).into());
+        measures.encode(&mut bytes);
+        before = key;
+    }
+    bytes
+}
+
+/// Gives `each` the keys of a section of totals and their sums. `scratch` is where they are read to.
+///
+/// # Errors
+/// Bytes that no version 2 writes for so many keys.
+pub fn read_totals(
+    section: &[u8],
+    keys: usize,
+    scratch: &mut Measures,
+    mut each: impl FnMut(u32, &Measures),
+) -> Result<(), FormatError> {
+    let (mut reader, mut before) = (Reader::new(section), 0);
+    while !reader.bytes.is_empty() {
+        before = next_key(&mut reader, before, keys)?;
+        scratch.decode(&mut reader).ok_or(FormatError)?;
+        each(before, scratch);
+    }
+    Ok(())
+}
+
+fn next_key(reader: &mut Reader<'_>, before: u32, keys: usize) -> Result<u32, FormatError> {
+    let key = reader.small().and_then(|step| step.checked_add(before.into())).filter(|key| *key < keys as u64);
+    key.map(|key| key as u32).ok_or(FormatError)
+}
+
+/// Writes rows, which are sorted, as sections: the first key of each, and its bytes.
+pub(crate) fn write_rows(rows: &[Row]) -> Vec<(u32, Vec<u8>)> {
+    let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
+    let (mut before, mut of_key, mut of_row) = (0, Vec::new(), Vec::new());
+    for rows in rows.chunk_by(|a, b| a.0.0 == b.0.0) {
+        of_key.clear();
+        let mut minute_before = 0;
+        for ((_, minute), measures) in rows {
+            of_row.clear();
+            measures.encode(&mut of_row);
+            varint::write(&mut of_key, (minute - minute_before).into());
+            varint::write(&mut of_key, of_row.len() as u128);
+            of_key.extend_from_slice(&of_row);
+            minute_before = *minute;
+        }
+        let Some(((key, _), _)) = rows.first() else { continue };
+        if sections.last().is_none_or(|(_, section)| section.len() + of_key.len() > SECTION_BYTES) {
+            sections.push((*key, Vec::new()));
+            before = 0;
+        }
+        let Some((_, section)) = sections.last_mut() else { continue };
+        varint::write(section, (key - before).into());
+        varint::write(section, of_key.len() as u128);
+        section.extend_from_slice(&of_key);
+        before = *key;
+    }
+    sections
+}
+
+/// Gives `each` the minutes, keys and sums of a section of rows, as far as they are of these minutes and the key is wanted.
+///
+/// # Errors
+/// Bytes that no version 2 writes for so many keys, as far as they are looked at.
+pub fn read_rows(
+    section: &[u8],
+    keys: usize,
+    (minutes, wanted): (&RangeInclusive<u64>, impl Fn(u32) -> bool),
+    scratch: &mut Measures,
+    mut each: impl FnMut(u64, u32, &Measures),
+) -> Result<(), FormatError> {
+    let (mut reader, mut key) = (Reader::new(section), 0);
+    while !reader.bytes.is_empty() {
+        key = next_key(&mut reader, key, keys)?;
+        let length = reader.length()?;
+        let rows = reader.slice(length)?;
+        if wanted(key) {
+            read_key(rows, minutes, scratch, |minute, measures| each(minute, key, measures))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_key(
+    rows: &[u8],
+    minutes: &RangeInclusive<u64>,
+    scratch: &mut Measures,
+    mut each: impl FnMut(u64, &Measures),
+) -> Result<(), FormatError> {
+    let (mut reader, mut minute) = (Reader::new(rows), 0u64);
+    while !reader.bytes.is_empty() {
+        minute = reader.small().and_then(|step| minute.checked_add(step)).ok_or(FormatError)?;
+        let length = reader.length()?;
+        let row = reader.slice(length)?;
+        if minute > *minutes.end() {
+            break;
+        }
+        if minute >= *minutes.start() {
+            scratch.decode(&mut Reader::new(row)).ok_or(FormatError)?;
+            each(minute, scratch);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The sections of rollups that were read, while they may be asked for again.
+
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::execution::cache::default_cache::DefaultCache;
+use datafusion::execution::cache::{Cache, CacheKey, CacheValue};
+use meshlake_hops::rollup::Keys;
+use meshlake_storage::SpanFile;
+use object_store::ObjectStore;
+
+use super::resident::Opened;
+
+/// The section that has the keys.
+const KEYS: usize = 1;
+
+/// A file, and a section of its rollup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Id(Arc<str>, usize);
+
+impl CacheKey for Id {
+    fn size(&self) -> usize {
+        size_of::<Id>() + self.0.len()
+    }
+
+    fn table_ref(&self) -> Option<&TableReference> {
+        None
+    }
+}
+
+/// What a section has; nothing if it can't be read.
+#[derive(Clone)]
+enum Section {
+    Keys(Arc<Keys>),
+    Sums(Arc<Vec<u8>>),
+    Unreadable,
+}
+
+impl CacheValue for Section {
+    fn size(&self) -> usize {
+        match self {
+            Section::Keys(keys) => keys.bytes(),
+            Section::Sums(bytes) => bytes.len(),
+            Section::Unreadable => 0,
+        }
+    }
+}
+
+/// Sections; the least recently used go first.
+pub(crate) struct Sections {
+    store: Arc<dyn ObjectStore>,
+    cache: DefaultCache<Id, Section>,
+}
+
+impl Sections {
+    /// At most so many bytes.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, limit: usize) -> Sections {
+        Sections { store, cache: DefaultCache::new(limit) }
+    }
+
+    /// What a file's rollup has sums of; none if it can't be read.
+    pub(crate) async fn keys(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<Keys>> {
+        let decode = |bytes: Vec<u8>| Keys::decode(&bytes).map_or(Section::Unreadable, |keys| Section::Keys(Arc::new(keys)));
+        match self.get(file, opened, KEYS, decode).await {
+            Section::Keys(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// A section with sums; none if it can't be read.
+    pub(crate) async fn sums(&self, file: &SpanFile, opened: &Opened, number: usize) -> Option<Arc<Vec<u8>>> {
+        match self.get(file, opened, number, |bytes| Section::Sums(Arc::new(bytes))).await {
+            Section::Sums(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    async fn get(&self, file: &SpanFile, opened: &Opened, number: usize, decode: impl Fn(Vec<u8>) -> Section) -> Section {
+        let id = Id(file.path.as_str().into(), number);
+        if let Some(section) = self.cache.get(&id) {
+            return section;
+        }
+        let section = opened.sections.read(&self.store, number).await.map_or(Section::Unreadable, decode);
+        self.cache.put(&id, section.clone());
+        section
+    }
+}
