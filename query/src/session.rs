@@ -23,7 +23,7 @@ use object_store::ObjectStore;
 use crate::attribute::{self, AttributeFunction};
 use crate::histograms;
 use crate::hops::HopsTable;
-use crate::rollups::{Grouping, RollupTable, STEPS, Summed};
+use crate::rollups::{RollupTable, Rows, STEPS, Summed};
 use crate::spans::SpansTable;
 use crate::yielding::GiveWay;
 
@@ -67,9 +67,9 @@ impl Sessions {
         let schema = MemorySchemaProvider::new();
         schema.register_table(SPANS.to_owned(), spans)?;
         schema.register_table(HOPS.to_owned(), hops)?;
-        for (name, grouping) in Grouping::ALL {
+        for (name, rows) in Rows::ALL {
             for (end, step) in STEPS {
-                let table = RollupTable::new(summed.clone(), grouping, step);
+                let table = RollupTable::new(summed.clone(), rows, step);
                 schema.register_table(format!("{name}_{end}"), Arc::new(table))?;
             }
         }

@@ -37,9 +37,13 @@ impl<'a> TextColumn<'a> {
         Some(TextColumn { rows, values: rows.values().as_string_opt()? })
     }
 
+    /// The place of a row's text among those of the column; none where it has none.
+    pub(crate) fn key(&self, row: usize) -> Option<usize> {
+        self.rows.key(row).filter(|key| self.values.is_valid(*key))
+    }
+
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
-        let key = self.rows.key(row)?;
-        self.values.is_valid(key).then(|| self.values.value(key))
+        self.key(row).map(|key| self.values.value(key))
     }
 }
 

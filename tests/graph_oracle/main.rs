@@ -147,6 +147,7 @@ async fn check(chance: &mut Chance, world: &World, seed: u64, context: &str) {
             let step = chance.pick(&[("1m", 1), ("1m", 1), ("1h", 60), ("1d", 1_440)]);
             let table = chance.pick(&[sql::Table::Edges, sql::Table::Operations]);
             sql::check_sums(engine, known, table, step, range, context).await;
+            sql::check_spans(engine, step, range, context).await;
         }
     }
 }

@@ -172,3 +172,31 @@ pub async fn check_sums(engine: &Engine, known: &Known, table: Table, (name, ste
     answered.sort();
     assert_eq!(answered, expected, "{context}, {query}");
 }
+
+/// Guarantee: each row of a table of sums of spans is of the rows of `spans` of its step, in a range of whole minutes (P3).
+pub async fn check_spans(engine: &Engine, (name, step): (&str, u64), range: TimeRange, context: &str) {
+    let columns = "service_name, name, kind, status";
+    let (start, end) = (moment(range.start), moment(range.end));
+    let sums = format!(
+        "SELECT cast(time AS bigint), {columns}, spans, histogram_quantile(duration, 0.9) FROM spans_{name} WHERE time > {start} AND time <= {end}"
+    );
+    let counts = format!("SELECT cast(time AS bigint), {columns}, spans FROM spans_{name} WHERE time > {start} AND time <= {end}");
+    // Steps are right-closed, to the nanosecond.
+    let micros = "(cast(start_time AS bigint) + CASE WHEN start_nanos > 0 THEN 1 ELSE 0 END)";
+    let length = step * MINUTE / 1_000;
+    let of_step = format!("(({micros} + {length} - 1) / {length} * {length})");
+    let scan = format!(
+        "SELECT {of_step}, {columns}, count(*), histogram_quantile(histogram_build(greatest(duration, 0)), 0.9) FROM spans \
+         WHERE {of_step} > {} AND {of_step} <= {} GROUP BY {of_step}, {columns}",
+        range.start, range.end
+    );
+    let sorted = async |query: &str| {
+        let mut rows = rows(engine, query).await;
+        rows.sort();
+        rows
+    };
+    let (mut expected, answered) = (sorted(&scan).await, sorted(&sums).await);
+    assert_eq!(answered, expected, "{context}, {sums}");
+    expected.iter_mut().for_each(|row| _ = row.pop());
+    assert_eq!(sorted(&counts).await, expected, "{context}, {counts}");
+}

@@ -162,7 +162,8 @@ impl RollupBuilder {
 impl PartBuilder {
     fn finish(mut self, numbers: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
         let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
-        let mut rows: Vec<Row> = rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
+        let mut rows: Vec<Row<Measures>> =
+            rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
         rows.sort_unstable_by_key(|(row, _)| *row);
         self.left_out.retain(|_, left_out| *left_out != LeftOut::default());
         self.traces.sort_unstable();

@@ -1,6 +1,7 @@
 //! A histogram with signed counts.
 
 use super::format::Reader;
+use super::rows::Sum;
 use crate::histogram::{Histogram, number};
 use crate::varint;
 
@@ -72,7 +73,14 @@ impl Latencies {
         Histogram::of_buckets(counts.filter(|(_, count)| *count > 0).collect(), u128::try_from(self.sum).unwrap_or(0))
     }
 
-    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+    /// How many it counts.
+    pub fn count(&self) -> i64 {
+        self.buckets.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Sum for Latencies {
+    fn encode(&self, bytes: &mut Vec<u8>) {
         varint::write(bytes, self.buckets.len() as u128);
         varint::write(bytes, varint::zigzag(self.sum));
         let mut before = 0;
@@ -83,9 +91,9 @@ impl Latencies {
         }
     }
 
-    /// Reads an encoding in place of what it counts.
-    pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+    fn decode(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.clear();
+        let mut reader = Reader::new(bytes);
         let buckets = reader.small()?;
         self.sum = varint::unzigzag(reader.large()?);
         let mut number = 0u64;
@@ -93,6 +101,7 @@ impl Latencies {
             number = number.checked_add(reader.small()?)?;
             self.buckets.push((u16::try_from(number).ok()?, reader.signed()?));
         }
+        *bytes = reader.bytes;
         Some(())
     }
 }

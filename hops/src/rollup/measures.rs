@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::format::{FormatError, Reader};
+use super::format::Reader;
 use super::latencies::Latencies;
+use super::rows::Sum;
 use crate::estimate::Tally;
 use crate::flags::Flags;
 use crate::hop::{ErrorClass, Hop, Report};
@@ -251,9 +252,10 @@ impl Measures {
         (self.slowest, self.latest_error) = (None, None);
         self.retracted.clear();
     }
+}
 
-    /// Appends the encoding that [`Measures::read`] reads.
-    pub fn encode(&self, bytes: &mut Vec<u8>) {
+impl Sum for Measures {
+    fn encode(&self, bytes: &mut Vec<u8>) {
         // The numbers that are mostly zero together stand behind one bit each.
         let numbers = self.counts.iter().chain(&self.caller.errors).chain(&self.callee.errors);
         let numbers = numbers.chain([&self.caller.reports, &self.callee.reports]);
@@ -282,17 +284,9 @@ impl Measures {
         }
     }
 
-    /// Reads an encoding in place of what it is.
-    ///
-    /// # Errors
-    /// Bytes that are none, or go on.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
-        let mut reader = Reader::new(bytes);
-        self.decode(&mut reader).filter(|()| reader.bytes.is_empty()).ok_or(FormatError)
-    }
-
-    pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+    fn decode(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.clear();
+        let reader = &mut Reader::new(bytes);
         let mut mask = reader.small()?;
         let numbers = self.counts.iter_mut().chain(&mut self.caller.errors).chain(&mut self.callee.errors);
         for number in numbers.chain([&mut self.caller.reports, &mut self.callee.reports]) {
@@ -304,7 +298,7 @@ impl Measures {
         let flags = reader.byte()?;
         for (bit, latency) in [&mut self.caller.latency, &mut self.callee.latency, &mut self.network].into_iter().enumerate() {
             if flags & 1 << bit != 0 {
-                latency.decode(reader)?;
+                latency.decode(&mut reader.bytes)?;
             }
         }
         if flags & 1 << 3 != 0 {
@@ -321,6 +315,7 @@ impl Measures {
                 self.retracted.push(reader.id()?);
             }
         }
+        *bytes = reader.bytes;
         Some(())
     }
 }

@@ -13,12 +13,12 @@
 //! and the next best is that of another minute or file.
 
 mod builder;
-mod format;
+pub(crate) mod format;
 mod keys;
 mod latencies;
 mod measures;
 mod part;
-mod rows;
+pub(crate) mod rows;
 mod sums;
 mod time;
 mod whole;
@@ -29,7 +29,7 @@ pub use keys::{Keys, RollupKey};
 pub use latencies::Latencies;
 pub use measures::{Best, Count, Measures, SideMeasures};
 pub use part::{LeftOut, Outline, Part};
-pub use rows::{read_rows, read_totals};
+pub use rows::{Sum, read_rows, read_totals};
 pub use sums::{Numbers, StepSums, Sums, Total};
 pub use time::{MINUTE, minute};
 pub use whole::Rollup;

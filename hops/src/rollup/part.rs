@@ -127,6 +127,11 @@ impl Part {
 }
 
 impl Outline {
+    /// How many sections there are, with those before the first part.
+    pub fn sections(&self) -> usize {
+        SECTIONS_BEFORE + self.parts.iter().map(|part| 1 + part.rows.len()).sum::<usize>()
+    }
+
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(Part::bytes).sum()

@@ -6,21 +6,29 @@
 use std::ops::RangeInclusive;
 
 use super::format::{FormatError, Reader};
-use super::measures::Measures;
 use crate::varint;
 
 /// Bytes at which a section of rows ends, with the key before: as few as are asked for together, and enough to be compressed.
 const SECTION_BYTES: usize = 64 << 10;
 
-/// Sums of a minute and a key.
-pub(crate) type Row = ((u32, u64), Measures);
+/// Something that is summed by key.
+pub trait Sum: Default {
+    /// Appends the encoding.
+    fn encode(&self, bytes: &mut Vec<u8>);
+
+    /// Takes an encoding from the front, in place of what it is; none if there is no such.
+    fn decode(&mut self, bytes: &mut &[u8]) -> Option<()>;
+}
+
+/// Sums of a key and a minute.
+pub(crate) type Row<S> = ((u32, u64), S);
 
 /// Writes the sums of keys, which ascend.
-pub(crate) fn write_totals<'m>(totals: impl Iterator<Item = (u32, &'m Measures)>) -> Vec<u8> {
+pub(crate) fn write_totals<'m, S: Sum + 'm>(totals: impl Iterator<Item = (u32, &'m S)>) -> Vec<u8> {
     let (mut bytes, mut before) = (Vec::new(), 0);
-    for (key, measures) in totals {
+    for (key, sum) in totals {
         varint::write(&mut bytes, (key - before).into());
-        measures.encode(&mut bytes);
+        sum.encode(&mut bytes);
         before = key;
     }
     bytes
@@ -30,16 +38,11 @@ pub(crate) fn write_totals<'m>(totals: impl Iterator<Item = (u32, &'m Measures)>
 ///
 /// # Errors
 /// Bytes that no version 2 writes for so many keys.
-pub fn read_totals(
-    section: &[u8],
-    keys: usize,
-    scratch: &mut Measures,
-    mut each: impl FnMut(u32, &Measures),
-) -> Result<(), FormatError> {
+pub fn read_totals<S: Sum>(section: &[u8], keys: usize, scratch: &mut S, mut each: impl FnMut(u32, &S)) -> Result<(), FormatError> {
     let (mut reader, mut before) = (Reader::new(section), 0);
     while !reader.bytes.is_empty() {
         before = next_key(&mut reader, before, keys)?;
-        scratch.decode(&mut reader).ok_or(FormatError)?;
+        scratch.decode(&mut reader.bytes).ok_or(FormatError)?;
         each(before, scratch);
     }
     Ok(())
@@ -51,15 +54,15 @@ fn next_key(reader: &mut Reader<'_>, before: u32, keys: usize) -> Result<u32, Fo
 }
 
 /// Writes rows, which are sorted, as sections: the first key of each, and its bytes.
-pub(crate) fn write_rows(rows: &[Row]) -> Vec<(u32, Vec<u8>)> {
+pub(crate) fn write_rows<S: Sum>(rows: &[Row<S>]) -> Vec<(u32, Vec<u8>)> {
     let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
     let (mut before, mut of_key, mut of_row) = (0, Vec::new(), Vec::new());
     for rows in rows.chunk_by(|a, b| a.0.0 == b.0.0) {
         of_key.clear();
         let mut minute_before = 0;
-        for ((_, minute), measures) in rows {
+        for ((_, minute), sum) in rows {
             of_row.clear();
-            measures.encode(&mut of_row);
+            sum.encode(&mut of_row);
             varint::write(&mut of_key, (minute - minute_before).into());
             varint::write(&mut of_key, of_row.len() as u128);
             of_key.extend_from_slice(&of_row);
@@ -83,12 +86,12 @@ pub(crate) fn write_rows(rows: &[Row]) -> Vec<(u32, Vec<u8>)> {
 ///
 /// # Errors
 /// Bytes that no version 2 writes for so many keys, as far as they are looked at.
-pub fn read_rows(
+pub fn read_rows<S: Sum>(
     section: &[u8],
     keys: usize,
     (minutes, wanted): (&RangeInclusive<u64>, impl Fn(u32) -> bool),
-    scratch: &mut Measures,
-    mut each: impl FnMut(u64, u32, &Measures),
+    scratch: &mut S,
+    mut each: impl FnMut(u64, u32, &S),
 ) -> Result<(), FormatError> {
     let (mut reader, mut key) = (Reader::new(section), 0);
     while !reader.bytes.is_empty() {
@@ -96,17 +99,17 @@ pub fn read_rows(
         let length = reader.length()?;
         let rows = reader.slice(length)?;
         if wanted(key) {
-            read_key(rows, minutes, scratch, |minute, measures| each(minute, key, measures))?;
+            read_key(rows, minutes, scratch, |minute, sum| each(minute, key, sum))?;
         }
     }
     Ok(())
 }
 
-fn read_key(
+fn read_key<S: Sum>(
     rows: &[u8],
     minutes: &RangeInclusive<u64>,
-    scratch: &mut Measures,
-    mut each: impl FnMut(u64, &Measures),
+    scratch: &mut S,
+    mut each: impl FnMut(u64, &S),
 ) -> Result<(), FormatError> {
     let (mut reader, mut minute) = (Reader::new(rows), 0u64);
     while !reader.bytes.is_empty() {
@@ -117,7 +120,7 @@ fn read_key(
             break;
         }
         if minute >= *minutes.start() {
-            scratch.decode(&mut Reader::new(row)).ok_or(FormatError)?;
+            scratch.decode(&mut &*row).ok_or(FormatError)?;
             each(minute, scratch);
         }
     }

@@ -4,6 +4,8 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use meshlake_hops::{Direction, Flags, Histogram, Hop, Link, Node, Report, Span, Tally, TraceHops};
 use meshlake_storage::{Promoted, Scope, ValueType};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use super::{GraphDirection, GraphNode, GraphQuery, Level, Proxies};
 use crate::source::SpanSource;
@@ -226,6 +228,27 @@ fn through_waypoints(rows: &[SpanRow], range: TimeRange) -> u64 {
 async fn edges_are_the_sums_of_hops() {
     let (rows, engine) = mesh(7).await;
     sums_are_right(&rows, &engine).await;
+}
+
+/// Scenario: sums beside two lake files, of which those of the second are damaged, in each part of the file. Guarantee: they are made again, and all is as if
+/// nothing was.
+#[tokio::test]
+async fn damaged_sums_are_made_again() {
+    let rows = mesh_rows(&mut Chance(9), "a", 60);
+    let (first, second): (Vec<SpanRow>, Vec<SpanRow>) = rows.iter().cloned().partition(|row| row.span % 2 == 0);
+    let mut source = TestSource::promoting(promoted());
+    source.add_summed_file(&first).await;
+    source.add_summed_file(&second).await;
+    let (store, snapshot, path) = (source.object_store().clone(), source.snapshot.clone(), Path::from("lake/_index/1.rollup"));
+    let bytes = store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+    for part in 0..8 {
+        let mut damaged = bytes.clone();
+        damaged[(bytes.len() - 1) * part / 7] ^= 1;
+        store.put(&path, damaged.into()).await.unwrap();
+        let mut source = TestSource::over(store.clone());
+        source.snapshot = snapshot.clone();
+        sums_are_right(&rows, &source.engine()).await;
+    }
 }
 
 /// Scenario: the same, with spans of one trace in lake files with sums beside them, in lake files without, in fresh files and live; then a file of

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use meshlake_hops::rollup::{Best, Count, Measures, RollupKey, SideMeasures};
+use meshlake_hops::rollup::{Best, Count, Measures, RollupKey, SideMeasures, Sum};
 use meshlake_hops::{Histogram, Tally};
 
 use super::answer::{EdgeSide, Exemplar, GraphEdge, MutualTls, Quantiles};
@@ -34,8 +34,8 @@ impl PackedTotals {
     pub(crate) fn unpack(&self) -> EdgeTotals {
         let mut measures = Measures::default();
         // It was packed by this program, and has not left it.
-        let read = measures.read(&self.measures);
-        debug_assert!(read.is_ok());
+        let read = measures.decode(&mut &*self.measures);
+        debug_assert!(read.is_some());
         EdgeTotals { measures, crossing: self.crossing.clone() }
     }
 

@@ -12,11 +12,15 @@
 //! The files of a tenant stand in one order: those of the lake by the version that added them, then fresh files, then live spans.
 
 mod correct;
+mod hop_table;
 mod kept;
 mod piece;
 mod pieces;
 mod resident;
 mod sections;
+mod span_pieces;
+mod span_table;
+mod span_writer;
 mod table;
 mod writer;
 
@@ -24,5 +28,5 @@ pub(crate) use kept::{Kept, kept_sums};
 pub(crate) use piece::{OpenPiece, Piece, PieceId};
 pub(crate) use pieces::{Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
-pub(crate) use table::{Grouping, RollupTable, STEPS};
+pub(crate) use table::{RollupTable, Rows, STEPS};
 pub use writer::HopRollups;

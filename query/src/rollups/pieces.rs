@@ -27,6 +27,11 @@ const READS: usize = 16;
 /// Microseconds of a minute.
 const MICROS: i64 = (MINUTE / 1_000) as i64;
 
+/// When a minute ends.
+pub(super) fn micros(minute: u64) -> i64 {
+    i64::try_from(minute).unwrap_or(i64::MAX).saturating_mul(MICROS)
+}
+
 /// The minutes that lie within a range.
 fn whole_minutes(range: TimeRange) -> Option<RangeInclusive<u64>> {
     let first = (range.start.max(0) as u64).div_ceil(MICROS as u64) + 1;
@@ -74,7 +79,6 @@ pub(crate) struct Summed {
 impl Summed {
     /// The pieces of some minutes.
     pub(crate) async fn minutes(&self, minutes: RangeInclusive<u64>) -> Result<Vec<Piece>> {
-        let micros = |minute: u64| i64::try_from(minute).unwrap_or(i64::MAX).saturating_mul(MICROS);
         let range = TimeRange { start: micros(minutes.start().saturating_sub(1)), end: micros(*minutes.end()) };
         let mut collector = Collector { summed: self, minutes, places: self.places(), pieces: Vec::new() };
         collector.files(range).await?;

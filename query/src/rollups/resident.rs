@@ -6,9 +6,10 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use meshlake_config::Tenant;
 use meshlake_hops::rollup::{Outline, Rollup, RollupBuilder};
+use meshlake_hops::span_rollup::SpanRollup;
 use meshlake_storage::{Files, RollupSections, Snapshot, SpanFile};
 use object_store::ObjectStore;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::correct::Places;
 use super::kept::KeptSums;
@@ -38,12 +39,16 @@ impl Beside for Opened {
 /// What sums are made of: a file of a tenant, and the part of its rollup that does not hold any more, if that is what is made.
 type Of = (Tenant, String, Option<usize>);
 
+/// The sums of a file's spans, made once.
+pub(crate) type MadeSpans = Arc<OnceCell<Arc<SpanRollup>>>;
+
 /// The sums of files.
 pub(crate) struct FileRollups {
     pub(crate) opened: FileSummaries<Opened>,
     pub(crate) sections: Sections,
     pub(crate) kept: KeptSums,
     made: Mutex<HashMap<Of, Arc<Mutex<Made>>>>,
+    spans: Mutex<HashMap<(Tenant, String), MadeSpans>>,
     paths: parking_lot::Mutex<(Arc<Files>, Arc<HashSet<String>>)>,
 }
 
@@ -71,6 +76,7 @@ impl FileRollups {
             sections: Sections::new(store.clone(), 5 * eighth),
             kept: KeptSums::new(2 * eighth),
             made: Mutex::default(),
+            spans: Mutex::default(),
             paths: parking_lot::Mutex::default(),
         }
     }
@@ -123,9 +129,15 @@ impl FileRollups {
         self.made.lock().await.entry(of).or_default().clone()
     }
 
+    /// Where the sums of a file's spans are, or come, that has none beside it.
+    pub(crate) async fn made_spans(&self, tenant: &Tenant, file: &SpanFile) -> MadeSpans {
+        self.spans.lock().await.entry((tenant.clone(), file.path.clone())).or_default().clone()
+    }
+
     /// Forgets what was made of files that are not there any more.
     pub(crate) async fn forget(&self, paths: &HashSet<String>) {
         self.made.lock().await.retain(|(_, path, _), _| paths.contains(path));
+        self.spans.lock().await.retain(|(_, path), _| paths.contains(path));
     }
 }
 

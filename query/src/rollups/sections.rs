@@ -6,12 +6,13 @@ use datafusion::common::TableReference;
 use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheKey, CacheValue};
 use meshlake_hops::rollup::Keys;
+use meshlake_hops::span_rollup::{SpanKeys, SpanOutline};
 use meshlake_storage::SpanFile;
 use object_store::ObjectStore;
 
 use super::resident::Opened;
 
-/// The section that has the keys.
+/// The section that has the keys, of hops; and of spans, behind those of hops.
 const KEYS: usize = 1;
 
 /// A file, and a section of its rollup.
@@ -32,6 +33,8 @@ impl CacheKey for Id {
 #[derive(Clone)]
 enum Section {
     Keys(Arc<Keys>),
+    SpanKeys(Arc<SpanKeys>),
+    SpanOutline(Arc<SpanOutline>),
     Sums(Arc<Vec<u8>>),
     Unreadable,
 }
@@ -40,6 +43,8 @@ impl CacheValue for Section {
     fn size(&self) -> usize {
         match self {
             Section::Keys(keys) => keys.bytes(),
+            Section::SpanKeys(keys) => keys.bytes(),
+            Section::SpanOutline(outline) => outline.bytes(),
             Section::Sums(bytes) => bytes.len(),
             Section::Unreadable => 0,
         }
@@ -63,6 +68,28 @@ impl Sections {
         let decode = |bytes: Vec<u8>| Keys::decode(&bytes).map_or(Section::Unreadable, |keys| Section::Keys(Arc::new(keys)));
         match self.get(file, opened, KEYS, decode).await {
             Section::Keys(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// The sections of its spans; none if that can't be read. They are numbered from [`meshlake_hops::rollup::Outline::sections`] on.
+    pub(crate) async fn span_outline(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<SpanOutline>> {
+        let decode = |bytes: Vec<u8>| {
+            let outline = SpanOutline::decode(&bytes);
+            outline.map_or(Section::Unreadable, |outline| Section::SpanOutline(Arc::new(outline)))
+        };
+        match self.get(file, opened, opened.outline.sections(), decode).await {
+            Section::SpanOutline(outline) => Some(outline),
+            _ => None,
+        }
+    }
+
+    /// What it has sums of spans of, alike.
+    pub(crate) async fn span_keys(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<SpanKeys>> {
+        let decode =
+            |bytes: Vec<u8>| SpanKeys::decode(&bytes).map_or(Section::Unreadable, |keys| Section::SpanKeys(Arc::new(keys)));
+        match self.get(file, opened, opened.outline.sections() + KEYS, decode).await {
+            Section::SpanKeys(keys) => Some(keys),
             _ => None,
         }
     }

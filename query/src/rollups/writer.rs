@@ -9,11 +9,13 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use meshlake_config::{Config, Tenant};
 use meshlake_hops::rollup::{Outline, RollupBuilder};
+use meshlake_hops::span_rollup::{SpanOutline, SpanRollupBuilder};
 use meshlake_hops::{SPANS_MAX, TraceHops};
 use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup, trace_key};
 use object_store::ObjectStore;
 
 use super::correct::Places;
+use super::span_writer;
 use crate::fences::Fences;
 use crate::hops::hops_of;
 use crate::lookup::Lookups;
@@ -48,7 +50,8 @@ impl HopRollups {
 
 impl Rollups for HopRollups {
     fn begin(&self, promoted: &Arc<Vec<Promoted>>) -> Box<dyn FileRollup> {
-        Box::new(HopRollup { lookups: self.lookups.clone(), promoted: promoted.clone(), sums: TraceSums::default() })
+        let (sums, spans) = (TraceSums::default(), SpanRollupBuilder::new());
+        Box::new(HopRollup { lookups: self.lookups.clone(), promoted: promoted.clone(), sums, spans })
     }
 }
 
@@ -111,17 +114,20 @@ struct HopRollup {
     lookups: Arc<Lookups>,
     promoted: Arc<Vec<Promoted>>,
     sums: TraceSums,
+    spans: SpanRollupBuilder,
 }
 
 #[async_trait]
 impl FileRollup for HopRollup {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), RollupError> {
+        span_writer::add(&mut self.spans, rows)?;
         Ok(self.sums.add(rows)?)
     }
 
     async fn finish(mut self: Box<Self>, file: &Arc<SpanFile>, before: Vec<Arc<SpanFile>>) -> Result<StoredRollup, RollupError> {
         self.sums.sum()?;
         let TraceSums { mut builder, ids, .. } = self.sums;
+        let spans = self.spans.finish();
         let tenant = file.tenants.first().and_then(|tenant| Tenant::parse(tenant).ok()).ok_or("a file of no tenant")?;
         let mut promotions = Promotions::default();
         promotions.list = self.promoted;
@@ -131,7 +137,9 @@ impl FileRollup for HopRollup {
             places.correct(&mut builder, &places.files(files), &places.files([file.clone()]), &shared).await?;
         }
         let rollup = builder.finish();
-        Ok(StoredRollup { sections: rollup.encode(), bounds: bounds(&rollup.outline) })
+        // Those of spans stand behind those of hops: see `Outline::sections`.
+        let sections = rollup.encode().into_iter().chain(spans.encode()).collect();
+        Ok(StoredRollup { sections, bounds: bounds(&rollup.outline, &spans.outline) })
     }
 }
 
@@ -151,10 +159,11 @@ pub(crate) fn shared(ids: &[TraceId], files: &[Arc<SpanFile>]) -> (Vec<Arc<SpanF
     (found, shared)
 }
 
-/// The minutes that a rollup says anything about.
-fn bounds(outline: &Outline) -> [u64; 2] {
-    let parts = || outline.parts.iter().filter(|part| part.last > 0);
-    [parts().map(|part| part.first).min().unwrap_or(0), parts().map(|part| part.last).max().unwrap_or(0)]
+/// The minutes that rollups say anything about.
+fn bounds(hops: &Outline, spans: &SpanOutline) -> [u64; 2] {
+    let parts = hops.parts.iter().map(|part| (part.first, part.last)).chain([(spans.first, spans.last)]);
+    let minutes: Vec<(u64, u64)> = parts.filter(|(_, last)| *last > 0).collect();
+    [minutes.iter().map(|(first, _)| *first).min().unwrap_or(0), minutes.iter().map(|(_, last)| *last).max().unwrap_or(0)]
 }
 
 #[cfg(test)]
