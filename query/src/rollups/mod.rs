@@ -14,6 +14,7 @@
 mod correct;
 mod hop_table;
 mod kept;
+mod made;
 mod piece;
 mod pieces;
 mod resident;

@@ -135,7 +135,7 @@ impl Collector<'_> {
         let mut ordered: Vec<Arc<SpanFile>> = near(2 * TRACE_MAX).cloned().collect();
         ordered.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         let paths = rollups.paths(&snapshot.files);
-        rollups.forget(&paths).await;
+        rollups.forget(&paths);
         let mut without: HashSet<String> =
             near(TRACE_MAX).filter(|file| file.rollup.is_none()).map(|file| file.path.clone()).collect();
         for (opened, file) in opened {

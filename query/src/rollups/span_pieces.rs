@@ -48,7 +48,7 @@ impl Summed {
         let mut pieces = Vec::new();
         let files = self.snapshot.files.between(begin, end.saturating_add(1)).filter(|file| may_hold(file, &self.tenant));
         let files: Vec<Arc<SpanFile>> = files.cloned().collect();
-        self.rollups.forget(&self.rollups.paths(&self.snapshot.files)).await;
+        self.rollups.forget(&self.rollups.paths(&self.snapshot.files));
         for file in files {
             let source = match self.stored_spans(&file).await {
                 Some((opened, outline)) => Source::Stored { file, opened, outline },
@@ -73,14 +73,13 @@ impl Summed {
 
     /// The sums of a file that has none beside it, or none that can be read.
     async fn spans_of(&self, file: &Arc<SpanFile>) -> Result<Arc<SpanRollup>> {
-        let made = self.rollups.made_spans(&self.tenant, file).await;
-        let rollup = made.get_or_try_init(async || {
+        let make = async {
             let mut builder = SpanRollupBuilder::new();
             let add = |rows| span_writer::add(&mut builder, &rows);
             self.lookups.scan(file, &self.tenant, &self.snapshot.promotions, COLUMNS, add).await?;
-            Ok::<_, DataFusionError>(Arc::new(builder.finish()))
-        });
-        Ok(rollup.await?.clone())
+            Ok(Arc::new(builder.finish()))
+        };
+        self.rollups.spans_of(&self.tenant, file, make).await
     }
 }
 
