@@ -33,6 +33,7 @@ mod conditions;
 mod dialect;
 mod error;
 mod eval;
+mod lenient;
 mod lexer;
 pub mod limits;
 mod metrics;
