@@ -89,7 +89,10 @@ mod tests {
             ("{ .a = 1", "{ .a = 1 }"),
             (".a = 1", "{ .a = 1 }"),
             ("{ .a = 1 && .b = \"}\" && name =~ \"&&.*\" }", "{ .a = 1 && .b = \"}\" && name =~ \"&&.*\" }"),
-            ("{ resource.service.name = \"shop\" && status = error } | select(name", "{ resource.service.name = \"shop\" && status = error }"),
+            (
+                "{ resource.service.name = \"shop\" && status = error } | select(name",
+                "{ resource.service.name = \"shop\" && status = error }",
+            ),
             ("{ (.a = 1 || .b != nil) && .c = ", "{ .a = 1 || .b != nil }"),
             ("{ .a = 1 || .b = 2 }", "{ .a = 1 || .b = 2 }"),
             ("{ nestedSetParent<0 && true && .c = }", "{ nestedSetParent < 0 }"),

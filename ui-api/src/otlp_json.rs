@@ -293,8 +293,7 @@ impl Serialize for Json<'_, AnyValue> {
             Some(Value::StringValue(text)) => map.serialize_entry("stringValue", text)?,
             Some(Value::BoolValue(value)) => map.serialize_entry("boolValue", value)?,
             Some(Value::IntValue(value)) => map.serialize_entry("intValue", &Quoted(value))?,
-            Some(Value::DoubleValue(value)) if value.is_finite() => map.serialize_entry("doubleValue", value)?,
-            Some(Value::DoubleValue(value)) => map.serialize_entry("doubleValue", not_finite(*value))?,
+            Some(Value::DoubleValue(value)) => map.serialize_entry("doubleValue", &Double(*value))?,
             Some(Value::ArrayValue(array)) => map.serialize_entry("arrayValue", &Values(&array.values, self.1))?,
             Some(Value::KvlistValue(list)) => map.serialize_entry("kvlistValue", &Values(&list.values, self.1))?,
             Some(Value::BytesValue(bytes)) => map.serialize_entry("bytesValue", &Base64(bytes))?,
@@ -304,13 +303,21 @@ impl Serialize for Json<'_, AnyValue> {
     }
 }
 
-fn not_finite(value: f64) -> &'static str {
-    if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
+struct Double(f64);
+
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        double(&self.0, serializer)
+    }
+}
+
+/// A number, which JSON may have to write as a text; for `serialize_with`.
+pub(crate) fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        value if value.is_finite() => serializer.serialize_f64(*value),
+        value if value.is_nan() => serializer.serialize_str("NaN"),
+        value if *value > 0.0 => serializer.serialize_str("Infinity"),
+        _ => serializer.serialize_str("-Infinity"),
     }
 }
 

@@ -50,7 +50,7 @@ impl Grid {
         if end <= start {
             return Err(GridError::Empty { start, end });
         }
-        let step = step.unwrap_or_else(|| Grid::default_step(start, end));
+        let step = step.unwrap_or_else(|| Grid::step(start, end));
         if step == 0 {
             return Err(GridError::Step);
         }
@@ -79,8 +79,8 @@ impl Grid {
     }
 
     /// The step of a range if none is asked for.
-    pub fn default_step(start: u64, end: u64) -> u64 {
-        let range = end.saturating_sub(start);
+    fn step(start: u64, end: u64) -> u64 {
+        let range = end - start;
         if range < MINUTE {
             return SECOND / 20;
         }

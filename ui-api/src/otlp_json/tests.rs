@@ -13,9 +13,8 @@ fn any(value: Value) -> AnyValue {
 
 #[test]
 fn every_kind_of_value_has_its_own_form() {
-    let array = ArrayValue {
-        values: vec![any(Value::IntValue(1)), AnyValue::default(), any(Value::ArrayValue(ArrayValue::default()))],
-    };
+    let array =
+        ArrayValue { values: vec![any(Value::IntValue(1)), AnyValue::default(), any(Value::ArrayValue(ArrayValue::default()))] };
     let list = KeyValueList {
         values: vec![
             KeyValue { key: "k".into(), value: Some(any(Value::BoolValue(false))), key_strindex: 0 },
@@ -65,12 +64,7 @@ fn full_span() -> Span {
         end_time_unix_nano: 1,
         attributes: attributes.clone(),
         dropped_attributes_count: 1,
-        events: vec![Event {
-            time_unix_nano: 5,
-            name: "e".into(),
-            attributes: attributes.clone(),
-            dropped_attributes_count: 2,
-        }],
+        events: vec![Event { time_unix_nano: 5, name: "e".into(), attributes: attributes.clone(), dropped_attributes_count: 2 }],
         dropped_events_count: 3,
         links: vec![Link {
             trace_id: vec![1; 16],
@@ -93,15 +87,10 @@ fn traces(span: Span) -> TracesData {
         description_keys: vec!["d".into()],
     };
     let resource = Resource { attributes: Vec::new(), dropped_attributes_count: 9, entity_refs: vec![entity] };
-    let scope =
-        InstrumentationScope { name: "n".into(), version: "v".into(), attributes: Vec::new(), dropped_attributes_count: 8 };
+    let scope = InstrumentationScope { name: "n".into(), version: "v".into(), attributes: Vec::new(), dropped_attributes_count: 8 };
     let scope_spans = ScopeSpans { scope: Some(scope), spans: vec![span], schema_url: "u".into() };
     TracesData {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(resource),
-            scope_spans: vec![scope_spans],
-            schema_url: "w".into(),
-        }],
+        resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans: vec![scope_spans], schema_url: "w".into() }],
     }
 }
 
@@ -159,7 +148,10 @@ fn protobuf_has_ids_in_base64_and_enums_by_name() {
     let span = document.pointer_mut("/0/scopeSpans/0/spans/0").unwrap();
     assert_eq!(span["traceId"], "AAECAwQFBgcICQoLDA0ODw==");
     assert_eq!((&span["spanId"], &span["parentSpanId"]), (&json!("q6urq6urq6s="), &json!("zc3Nzc3Nzc0=")));
-    assert_eq!((&span["kind"], &span["status"]), (&json!("SPAN_KIND_SERVER"), &json!({"message": "broken", "code": "STATUS_CODE_ERROR"})));
+    assert_eq!(
+        (&span["kind"], &span["status"]),
+        (&json!("SPAN_KIND_SERVER"), &json!({"message": "broken", "code": "STATUS_CODE_ERROR"}))
+    );
     assert_eq!(span["links"][0]["spanId"], "AgICAgICAgI=");
     let mut of_otlp: JsonValue = serde_json::from_slice(&to_json(&data).unwrap()).unwrap();
     let other = of_otlp.pointer_mut("/resourceSpans/0/scopeSpans/0/spans/0").unwrap();
@@ -171,5 +163,8 @@ fn protobuf_has_ids_in_base64_and_enums_by_name() {
     // A kind that has no name is its number; a status that is not set has no code.
     let odd = traces(Span { kind: 77, status: Some(Status::default()), ..Default::default() });
     let odd = serde_json::to_value(ProtobufSpans(&odd.resource_spans)).unwrap();
-    assert_eq!((&odd[0]["scopeSpans"][0]["spans"][0]["kind"], &odd[0]["scopeSpans"][0]["spans"][0]["status"]), (&json!(77), &json!({})));
+    assert_eq!(
+        (&odd[0]["scopeSpans"][0]["spans"][0]["kind"], &odd[0]["scopeSpans"][0]["spans"][0]["status"]),
+        (&json!(77), &json!({}))
+    );
 }
