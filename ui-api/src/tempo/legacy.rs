@@ -61,8 +61,11 @@ fn condition(key: &str, value: &str) -> String {
     };
     let escaped: String = value.chars().flat_map(|char| SPECIAL.contains(char).then_some('\\').into_iter().chain([char])).collect();
     let contains = format!("{field} =~ {}", Literal::Text(format!("(?i).*{escaped}.*")));
-    let is_literal = field.starts_with('.') && (value.parse::<i64>().is_ok() || value.parse::<bool>().is_ok());
-    if is_literal { format!("{contains} || {field} = {value}") } else { contains }
+    let number = value.parse().map(Literal::Int).ok();
+    match number.or_else(|| value.parse().map(Literal::Bool).ok()).filter(|_| field.starts_with('.')) {
+        Some(literal) => format!("{contains} || {field} = {literal}"),
+        None => contains,
+    }
 }
 
 #[cfg(test)]

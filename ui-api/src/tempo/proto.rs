@@ -74,10 +74,8 @@ pub(super) struct TraceSearchMetadata {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServiceStats {
     #[prost(uint32, tag = "1")]
-    #[serde(skip_serializing_if = "is_default")]
     pub span_count: u32,
     #[prost(uint32, tag = "2")]
-    #[serde(skip_serializing_if = "is_default")]
     pub error_count: u32,
 }
 

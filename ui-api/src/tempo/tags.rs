@@ -16,11 +16,11 @@ use super::reply::reply;
 use crate::api::Api;
 use crate::params::Params;
 
-/// What has no name in the lake: attributes of events and links are not counted.
+/// Scopes whose attributes are not counted.
 const UNCOUNTED: [&str; 2] = ["event", "link"];
 const INTRINSIC: &str = "intrinsic";
 /// What every span has, by the names that Tempo lists.
-const INTRINSICS: [&str; 27] = [
+const INTRINSICS: [&str; 25] = [
     "duration",
     "event:name",
     "event:timeSinceStart",
@@ -46,8 +46,6 @@ const INTRINSICS: [&str; 27] = [
     "trace:rootName",
     "trace:rootService",
     "traceDuration",
-    "nestedSetParent",
-    "span:childCount",
 ];
 
 /// `GET /api/v2/search/tags`
