@@ -1,4 +1,5 @@
 use opentelemetry_proto::tonic::common::v1::AnyValue;
+use prost::Message;
 
 use crate::search::TraceSummary;
 
@@ -48,4 +49,23 @@ pub struct FoundSpan {
     /// comparison holds; all others if the span has them. Durations, statuses and kinds are texts. Name, duration, span id and what
     /// is of the whole trace are not among them: they are fields.
     pub attributes: Vec<(String, AnyValue)>,
+}
+
+impl FoundTrace {
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let services: usize = self.summary.services.iter().map(|service| size_of_val(service) + service.service.len()).sum();
+        size_of::<FoundTrace>() + services + self.spansets.iter().map(FoundSpanset::bytes).sum::<usize>()
+    }
+}
+
+impl FoundSpanset {
+    fn bytes(&self) -> usize {
+        let span = |span: &FoundSpan| size_of::<FoundSpan>() + span.name.len() + attributes_bytes(&span.attributes);
+        size_of::<FoundSpanset>() + attributes_bytes(&self.attributes) + self.spans.iter().map(span).sum::<usize>()
+    }
+}
+
+fn attributes_bytes(attributes: &[(String, AnyValue)]) -> usize {
+    attributes.iter().map(|(key, value)| size_of::<(String, AnyValue)>() + key.len() + value.encoded_len()).sum()
 }

@@ -58,6 +58,24 @@ fn operands(expr: &SpansetExpr) -> Predicate {
     }
 }
 
+/// What a span has to be like to be left by a pipeline.
+pub(super) fn answer_of(pipeline: &Pipeline) -> Predicate {
+    let filters = pipeline.stages.iter().filter_map(|stage| match stage {
+        Stage::Spansets(expr) => Some(left_by(expr)),
+        _ => None,
+    });
+    Predicate::all(filters.collect())
+}
+
+fn left_by(expr: &SpansetExpr) -> Predicate {
+    match expr {
+        SpansetExpr::Filter(expr) => necessary(expr, true),
+        SpansetExpr::Pipeline(pipeline) => answer_of(pipeline),
+        SpansetExpr::Binary { op: SpansetOp::Structure(_, Form::Right | Form::Not), right, .. } => left_by(right),
+        SpansetExpr::Binary { left, right, .. } => Predicate::any(vec![left_by(left), left_by(right)]),
+    }
+}
+
 /// What spans a trace has to have for a pipeline to leave any.
 pub(super) fn trace_of(pipeline: &Pipeline) -> TracePredicate {
     let filters = pipeline.stages.iter().filter_map(|stage| match stage {

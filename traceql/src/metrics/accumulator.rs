@@ -73,6 +73,15 @@ impl<'q> Accumulator<'q> {
         Ok(())
     }
 
+    /// How much memory it takes, and its answer will, about.
+    pub fn bytes(&self) -> usize {
+        let of_part = |part: &Part<'q>| match part {
+            Part::Groups(groups) => groups.bytes(&self.grid),
+            Part::Compared(compared) => compared.bytes(&self.grid),
+        };
+        self.parts.iter().map(of_part).sum()
+    }
+
     /// Takes in what another of the same query and intervals has seen.
     pub fn merge(&mut self, other: Accumulator<'q>) {
         for parts in self.parts.iter_mut().zip(other.parts) {
