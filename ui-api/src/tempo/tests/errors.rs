@@ -26,7 +26,11 @@ async fn mistakes_are_named_in_plain_text() {
         ("/api/v2/search/tags?start=x".to_owned(), "`start`"),
     ] {
         let answer = grafana(&path).await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (400, "text/plain; charset=utf-8"), "{path} {answer:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (400, "text/plain; charset=utf-8"),
+            "{path} {answer:?}"
+        );
         assert!(answer.text().contains(told), "{path}: {}", answer.text());
     }
 }

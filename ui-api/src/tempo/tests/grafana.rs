@@ -78,7 +78,9 @@ async fn drilldown_gets_positions() {
 /// Scenario: the search of Grafana before TraceQL. Guarantee: it finds what has the tags.
 #[tokio::test]
 async fn legacy_searches_are_answered() {
-    for (tags, found) in [("service.name=review", 1), ("service.name=REVIEWS http.method=get", 1), ("service.name=none", 0), ("", 2)] {
+    for (tags, found) in
+        [("service.name=review", 1), ("service.name=REVIEWS http.method=get", 1), ("service.name=none", 0), ("", 2)]
+    {
         let answer = grafana(&format!("/api/search?tags={}&minDuration=1ms&limit=20&{RANGE}", escaped(tags))).await.json();
         check("SearchResponse", &answer);
         assert_eq!(answer["traces"].as_array().unwrap().len(), found, "{tags}");
