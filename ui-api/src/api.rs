@@ -135,18 +135,18 @@ impl<S: Sync> FromRequestParts<S> for ForTenant {
     }
 }
 
-/// The tenant that the header `X-Scope-OrgID` names, if there is one.
+/// The tenant that the header `X-Scope-OrgID` names, if there is one. It may say the same twice: Grafana's data source of Tempo does over
+/// gRPC.
 ///
 /// # Errors
 /// 400 for one that is no tenant's name, and for several.
 pub(crate) fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
     let mut values = headers.get_all(TENANT_HEADER).iter();
-    let (first, second) = (values.next(), values.next());
     let invalid = |detail: String| Problem::new(Kind::InvalidTenant, format!("header X-Scope-OrgID: {detail}"));
-    if second.is_some() {
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.any(|other| other != value) {
         return Err(invalid("given more than once".to_owned()));
     }
-    let Some(value) = first else { return Ok(None) };
     let text = value.to_str().map_err(|_| invalid("not text".to_owned()))?;
     Tenant::parse(text).map(Some).map_err(|error| invalid(error.to_string()))
 }

@@ -77,7 +77,7 @@ async fn drilldown_compares_and_paints() {
     assert!(label(&answer["series"][0], "__bucket").is_some_and(|bucket| bucket["doubleValue"].is_number()));
 }
 
-/// Scenario: one number for the whole range. Guarantee: as strict as a search, and nothing of a status in it.
+/// Scenario: one number for the whole range. Guarantee: of each series, and read as strictly as a search.
 #[tokio::test]
 async fn an_instant_is_one_number() {
     let query = escaped("{} | count_over_time() by(resource.service.name)");

@@ -68,7 +68,10 @@ const FIELDS: &[(&str, &[(&str, &str)])] = &[
     ("TimeSeries", &[("labels", "*KeyValue"), ("samples", "*Sample"), ("exemplars", "*Exemplar")]),
     ("Sample", &[("value", "double"), ("timestampMs", "int64")]),
     ("Exemplar", &[("labels", "*KeyValue"), ("value", "double"), ("timestampMs", "int64")]),
-    ("QueryInstantResponse", &[("series", "*InstantSeries"), ("metrics", "SearchMetrics")]),
+    (
+        "QueryInstantResponse",
+        &[("series", "*InstantSeries"), ("metrics", "SearchMetrics"), ("status", "PartialStatus"), ("message", "string")],
+    ),
     ("InstantSeries", &[("labels", "*KeyValue"), ("value", "double")]),
 ];
 
