@@ -22,6 +22,7 @@
 //! ```
 
 mod caller;
+mod columns;
 mod failure;
 mod grpc;
 mod legacy;

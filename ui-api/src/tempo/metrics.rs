@@ -4,10 +4,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
-use meshlake_query::meshlake_traceql::{self, Array, Grid, Literal, MetricsAnswer, Query, Series, Value};
+use meshlake_query::meshlake_traceql::{self, Grid, Literal, MetricsAnswer, Query, Series, Value};
 use meshlake_query::{TraceId, TraceQlMetrics};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 use super::caller::Caller;
 use super::failure::Failure;
@@ -147,18 +147,13 @@ fn key_value(key: String, value: Any) -> KeyValue {
     KeyValue { key, value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
 }
 
-/// What has no type in OTLP is its text.
+/// What has no type in OTLP, or none that Grafana can show as a label, is its text.
 fn any(value: Value<'_>) -> Any {
     match value {
         Value::Bool(value) => Any::BoolValue(value),
         Value::Int(value) => Any::IntValue(value),
         Value::Float(value) => Any::DoubleValue(value),
         Value::Text(text) => Any::StringValue(text.into_owned()),
-        Value::Array(array) => Any::ArrayValue(array_value(&array)),
         other => Any::StringValue(other.to_string()),
     }
-}
-
-fn array_value(array: &Array<'_>) -> ArrayValue {
-    ArrayValue { values: array.iter().map(|value| AnyValue { value: Some(any(value)) }).collect() }
 }

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::grpc::Messages;
 use super::proto::{SearchMetrics, SearchRequest, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata};
 use super::reply::reply;
-use super::{legacy, params};
+use super::{columns, legacy, params};
 use crate::api::Api;
 use crate::params::Params;
 
@@ -37,7 +37,8 @@ pub(super) async fn over_http(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let search = question(&read(&Params::any(&uri)?)?)?;
-    let found = api.engine()?.traceql_search(&tenant, &search).await?;
+    let mut found = api.engine()?.traceql_search(&tenant, &search).await?;
+    columns::align(&mut found.traces);
     let metrics = SearchMetrics {
         inspected_traces: saturated(found.inspected_traces),
         inspected_bytes: found.inspected_bytes,
@@ -132,8 +133,9 @@ impl Progress {
     async fn next(mut self) -> Result<Option<(SearchResponse, Progress)>, Failure> {
         let Some(range) = self.parts.pop() else { return Ok(None) };
         let search = TraceQlSearch { range, ..self.search.clone() };
-        let TraceQlFound { traces, inspected_traces, inspected_bytes } =
-            self.api.engine()?.traceql_search(&self.tenant, &search).await?;
+        let found = self.api.engine()?.traceql_search(&self.tenant, &search).await?;
+        let TraceQlFound { mut traces, inspected_traces, inspected_bytes } = found;
+        columns::align(&mut traces);
         let room = self.search.limit - self.sent.len();
         // The newest traces of a part may be those of the part before it; there are as many others as are missing.
         let fresh: Vec<_> = traces.into_iter().filter(|trace| !self.sent.contains(&trace.summary.trace_id)).take(room).collect();

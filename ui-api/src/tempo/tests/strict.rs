@@ -31,17 +31,7 @@ const FIELDS: &[(&str, &[(&str, &str)])] = &[
     ),
     ("ServiceStats", &[("spanCount", "uint32"), ("errorCount", "uint32")]),
     ("KeyValue", &[("key", "string"), ("value", "AnyValue")]),
-    (
-        "AnyValue",
-        &[
-            ("stringValue", "string"),
-            ("boolValue", "bool"),
-            ("intValue", "int64"),
-            ("doubleValue", "double"),
-            ("arrayValue", "ArrayValue"),
-        ],
-    ),
-    ("ArrayValue", &[("values", "*AnyValue")]),
+    ("AnyValue", &[("stringValue", "string"), ("boolValue", "bool"), ("intValue", "int64"), ("doubleValue", "double")]),
     (
         "SearchMetrics",
         &[
