@@ -9,7 +9,6 @@ use std::future::{Future, ready};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, header};
 use http_body::Frame;
@@ -19,9 +18,11 @@ use prost::Message;
 use tonic::Status;
 
 use super::failure::Failure;
+use super::reply::share;
 use super::{metrics, search, tags, values};
 use crate::api::{Api, tenant};
 use crate::body;
+use crate::budget::Share;
 use crate::problem::{Kind, Problem};
 
 const MEDIA_TYPE: &str = "application/grpc";
@@ -41,7 +42,7 @@ pub(super) async fn streaming_querier(State(api): State<Api>, Path(method): Path
         "SearchTagValuesV2" => call(api, request, |api, tenant, request| one(values::v2(api, tenant, request))).await,
         "MetricsQueryRange" => call(api, request, |api, tenant, request| one(metrics::range(api, tenant, request))).await,
         "MetricsQueryInstant" => call(api, request, |api, tenant, request| one(metrics::instant(api, tenant, request))).await,
-        _ => respond::<()>(failed(Problem::new(Kind::MethodNotAllowed, format!("there is no call {method} here")).into())),
+        _ => respond::<()>(api, failed(Problem::new(Kind::MethodNotAllowed, format!("there is no call {method} here")).into())),
     }
 }
 
@@ -62,8 +63,8 @@ async fn call<Q: Message + Default, M: Message + 'static>(
     request: Request,
     answer: impl FnOnce(Api, Tenant, Q) -> Result<Messages<M>, Failure>,
 ) -> Response {
-    let messages = read(&api, request).await.and_then(|(tenant, question)| answer(api, tenant, question));
-    respond(messages.unwrap_or_else(failed))
+    let messages = read(&api, request).await.and_then(|(tenant, question)| answer(api.clone(), tenant, question));
+    respond(api, messages.unwrap_or_else(failed))
 }
 
 /// The tenant and the one message of a call.
@@ -93,27 +94,36 @@ fn message<Q: Message + Default>(body: &[u8]) -> Result<Q, Failure> {
     Q::decode(message).map_err(|error| invalid(&format!("the request's message cannot be read: {error}")).into())
 }
 
-fn respond<M: Message + 'static>(messages: Messages<M>) -> Response {
-    let frames = stream::unfold(Some(messages), async |messages| {
-        let mut messages = messages?;
-        Some(match messages.next().await {
-            Some(Ok(message)) => (Frame::data(framed(&message)), Some(messages)),
-            Some(Err(failure)) => (trailers(&failure.status()), None),
-            None => (trailers(&Status::ok("")), None),
-        })
+fn respond<M: Message + 'static>(api: Api, messages: Messages<M>) -> Response {
+    let frames = stream::unfold(Some((messages, None::<Share>)), move |sending| {
+        let api = api.clone();
+        async move {
+            let (mut messages, sent) = sending?;
+            let next = messages.next().await;
+            // That the next is asked for says that the one before it has gone.
+            drop(sent);
+            let framed = next.map(|message| message.and_then(|message| framed(&api, &message)));
+            Some(match framed {
+                Some(Ok((frame, share))) => (Frame::data(frame), Some((messages, Some(share)))),
+                Some(Err(failure)) => (trailers(&failure.status()), None),
+                None => (trailers(&Status::ok("")), None),
+            })
+        }
     });
     let body = Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>)));
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
 }
 
-fn framed(message: &impl Message) -> Bytes {
+/// A message as it is sent, and its memory.
+fn framed(api: &Api, message: &impl Message) -> Result<(Bytes, Share), Failure> {
     let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(HEAD + length);
-    frame.put_u8(0);
+    let share = share(api, length)?;
+    let mut frame = Vec::with_capacity(HEAD + length);
+    frame.push(0);
     // Far below 4 GiB: answers have limits.
-    frame.put_u32(length as u32);
-    frame.put_slice(&message.encode_to_vec());
-    frame.freeze()
+    frame.extend_from_slice(&(length as u32).to_be_bytes());
+    frame.append(&mut message.encode_to_vec());
+    Ok((frame.into(), share))
 }
 
 fn trailers(status: &Status) -> Frame<Bytes> {

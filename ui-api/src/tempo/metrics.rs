@@ -16,7 +16,7 @@ use super::proto::{
     Exemplar, InstantSeries, PartialStatus, QueryInstantRequest, QueryInstantResponse, QueryRangeRequest, QueryRangeResponse,
     Sample, SearchMetrics, TimeSeries,
 };
-use super::reply::reply;
+use super::reply::{reply, share};
 use crate::api::Api;
 use crate::params::Params;
 
@@ -45,7 +45,7 @@ pub(super) async fn range_over_http(
         max_series: params::number(params, "maxSeries", 0..=u32::MAX)?,
         instant: None,
     };
-    reply(&headers, &range(api, tenant, request).await?)
+    reply(&api, &headers, &range(api.clone(), tenant, request).await?)
 }
 
 /// `GET /api/metrics/query`
@@ -57,7 +57,7 @@ pub(super) async fn instant_over_http(
 ) -> Result<Response, Failure> {
     let params = &Params::any(&uri)?;
     let (start, end) = (params::nanos(params, "start")?, params::nanos(params, "end")?);
-    reply(&headers, &instant(api, tenant, QueryInstantRequest { query: query_text(params), start, end }).await?)
+    reply(&api, &headers, &instant(api.clone(), tenant, QueryInstantRequest { query: query_text(params), start, end }).await?)
 }
 
 /// Prometheus' name of the parameter is taken, too, as Tempo does.
@@ -71,6 +71,7 @@ pub(super) async fn range(api: Api, tenant: Tenant, request: QueryRangeRequest) 
     let grid = question.grid()?;
     let answer = api.engine()?.traceql_metrics(&tenant, &question).await?;
     let (status, message) = completeness(&answer, question.max_series);
+    let _share = share(&api, answer.series.len() * grid.len() * size_of::<Sample>())?;
     let series = answer.series.into_iter().map(|series| time_series(series, &grid)).collect();
     Ok(QueryRangeResponse { series, metrics: DONE, status: status as i32, message })
 }

@@ -45,7 +45,7 @@ pub(super) async fn over_http(
         completed_jobs: 1,
         total_jobs: 1,
     };
-    reply(&headers, &SearchResponse { traces: found.traces.into_iter().map(metadata).collect(), metrics })
+    reply(&api, &headers, &SearchResponse { traces: found.traces.into_iter().map(metadata).collect(), metrics })
 }
 
 fn read(params: &Params) -> Result<SearchRequest, Failure> {

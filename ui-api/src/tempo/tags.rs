@@ -55,7 +55,7 @@ pub(super) async fn v2_over_http(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    reply(&headers, &v2(api, tenant, read(&Params::any(&uri)?)?).await?)
+    reply(&api, &headers, &v2(api.clone(), tenant, read(&Params::any(&uri)?)?).await?)
 }
 
 /// `GET /api/search/tags`
@@ -65,7 +65,7 @@ pub(super) async fn v1_over_http(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    reply(&headers, &v1(api, tenant, read(&Params::any(&uri)?)?).await?)
+    reply(&api, &headers, &v1(api.clone(), tenant, read(&Params::any(&uri)?)?).await?)
 }
 
 fn read(params: &Params) -> Result<SearchTagsRequest, Failure> {

@@ -9,6 +9,7 @@ use meshlake_query::TraceId;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
+use prost::Message;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::caller::Caller;
@@ -44,9 +45,9 @@ pub(super) async fn v2(State(api): State<Api>, Caller(tenant): Caller, id: Id, h
     }
     let trace = find(&api, &tenant, id).await?;
     if wants_protobuf(&headers) {
-        return Ok(protobuf(&TraceByIdResponse { trace }));
+        return protobuf(&api, &TraceByIdResponse { trace });
     }
-    json(&Document { trace: Spans { resource_spans: &trace.resource_spans } })
+    json(&api, &Document { trace: Spans { resource_spans: &trace.resource_spans } }, trace.encoded_len())
 }
 
 /// The bare trace, as Grafana until 2024 asks for it, and Kiali, who wants the list by its old name.
@@ -58,9 +59,9 @@ pub(super) async fn v1(State(api): State<Api>, Caller(tenant): Caller, id: Id, h
     }
     let trace = find(&api, &tenant, id).await?;
     if wants_protobuf(&headers) {
-        return Ok(protobuf(&trace));
+        return protobuf(&api, &trace);
     }
-    json(&Document { batches: &trace.resource_spans })
+    json(&api, &Document { batches: &trace.resource_spans }, trace.encoded_len())
 }
 
 fn spans<S: Serializer>(spans: &&[ResourceSpans], serializer: S) -> Result<S::Ok, S::Error> {

@@ -36,7 +36,7 @@ pub(super) async fn v2_over_http(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    reply(&headers, &v2(api, tenant, read(tag, &uri)?).await?)
+    reply(&api, &headers, &v2(api.clone(), tenant, read(tag, &uri)?).await?)
 }
 
 /// `GET /api/search/tag/{tag}/values`
@@ -47,7 +47,7 @@ pub(super) async fn v1_over_http(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    reply(&headers, &v1(api, tenant, read(tag, &uri)?).await?)
+    reply(&api, &headers, &v1(api.clone(), tenant, read(tag, &uri)?).await?)
 }
 
 fn read(tag: Tag, uri: &Uri) -> Result<SearchTagValuesRequest, Failure> {

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
-use meshlake_config::Config;
+use meshlake_config::{ByteSize, Config};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -165,6 +165,10 @@ async fn failures_are_statuses() {
         assert_eq!((called.status.as_str(), called.messages.len()), (status, 0), "{told}: {}", called.message);
         assert!(called.message.contains(told), "{}", called.message);
     }
+    let mut config = Config::default();
+    config.query.memory_limit = ByteSize::kib(1);
+    let called: Called<SearchResponse> = send(crate::router(api(&config)), "Search", &[], well()).await;
+    assert_eq!(called.status, "8", "{}", called.message);
     let starting = crate::router(starting(&Config::default(), Health { ready: false, ..healthy() }));
     let called: Called<SearchResponse> = send(starting, "Search", &[], well()).await;
     assert_eq!(called.status, "14");

@@ -1,9 +1,9 @@
 //! What clients are told where there is no answer.
 
-use meshlake_config::Config;
+use meshlake_config::{ByteSize, Config};
 
-use super::{escaped, grafana};
-use crate::fixture::{RANGE, api, send};
+use super::{RANGE, escaped, grafana};
+use crate::fixture::{api, send};
 use crate::router;
 
 /// Scenario: requests that are wrong. Guarantee: a text that names what is wrong, for Grafana shows it as it comes.
@@ -43,4 +43,16 @@ async fn too_large_a_trace_is_422() {
     let answer = send(&router(api(&config)), http::Method::GET, &format!("/tempo/api/v2/traces/a1?{RANGE}"), &[], "").await;
     assert_eq!(answer.status.as_u16(), 422);
     assert!(answer.text().contains("query.max_rows"));
+}
+
+/// Scenario: answers that take more memory than all of them may. Guarantee: 429, with which Tempo says that it has too much to do.
+#[tokio::test]
+async fn too_little_memory_is_429() {
+    let mut config = Config::default();
+    config.query.memory_limit = ByteSize::kib(1);
+    for path in ["/tempo/api/v2/traces/a1".to_owned(), format!("/tempo/api/search?{RANGE}")] {
+        let answer = send(&router(api(&config)), http::Method::GET, &path, &[], "").await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"), "{path} {answer:?}");
+        assert!(answer.text().contains("query.memory_limit"));
+    }
 }
