@@ -99,10 +99,9 @@ fn respond<M: Message + 'static>(api: Api, messages: Messages<M>) -> Response {
         let api = api.clone();
         async move {
             let (mut messages, sent) = sending?;
-            let next = messages.next().await;
             // That the next is asked for says that the one before it has gone.
             drop(sent);
-            let framed = next.map(|message| message.and_then(|message| framed(&api, &message)));
+            let framed = messages.next().await.map(|message| message.and_then(|message| framed(&api, &message)));
             Some(match framed {
                 Some(Ok((frame, share))) => (Frame::data(frame), Some((messages, Some(share)))),
                 Some(Err(failure)) => (trailers(&failure.status()), None),
