@@ -104,6 +104,14 @@ pub enum Attribute {
     Named(Named),
 }
 
+impl Intrinsic {
+    /// Whether it is what it is by other spans of the trace: positions, children, the root, times of the whole.
+    pub fn is_of_trace(self) -> bool {
+        use Intrinsic::*;
+        matches!(self, ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent)
+    }
+}
+
 impl Attribute {
     /// The key under which an answer carries it: without its scope.
     pub fn key(&self) -> &str {
