@@ -106,6 +106,14 @@ pub enum Attribute {
     Named(Named),
 }
 
+impl Intrinsic {
+    /// Whether it is what it is by other spans of the trace: positions, children, the root, times of the whole.
+    pub fn is_of_trace(self) -> bool {
+        use Intrinsic::*;
+        matches!(self, ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent)
+    }
+}
+
 impl Attribute {
     /// The attribute that a list of tags calls so: `name`, `span:id`, `resource.service.name`, `.x`, or `x` for `.x`. What a query would
     /// put in quotes may stand without them.

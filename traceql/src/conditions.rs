@@ -21,7 +21,8 @@ pub use shown::Shown;
 /// What a query needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
-    /// The intrinsics that it reads, each once. (The attributes are [`Query::attributes`].)
+    /// The intrinsics that it reads, each once. (The attributes are [`Query::attributes`].) Where `nestedSetParent` only tells roots from
+    /// other spans, it is the parent's id that is read.
     pub intrinsics: Vec<Intrinsic>,
     /// Whether it asks for every attribute of the spans that pass: `compare()`.
     pub all_attributes: bool,
@@ -36,6 +37,9 @@ pub struct Conditions {
     pub answer: Predicate,
     /// What spans a trace has to have to be in an answer.
     pub trace: TracePredicate,
+    /// What says most of the spans by which a trace is found: what is necessary for an answer, or where any span may be in it, as in
+    /// `{ .a } && {}`, what the first filter asks for that asks for anything.
+    pub found_by: Predicate,
 }
 
 /// What a span has to be like.
@@ -61,6 +65,16 @@ pub enum Test {
 }
 
 impl Test {
+    /// Whether of the numbers of parents it tells only -1, which roots have, from all others.
+    pub fn tells_roots(&self) -> bool {
+        use Comparison::*;
+        match self {
+            Test::Compare(Lt | Ge, Literal::Int(number)) => *number <= 0,
+            Test::Compare(Eq | Ne | Le | Gt, Literal::Int(number)) => *number < 0,
+            _ => false,
+        }
+    }
+
     /// Whether a value is so. One that cannot be compared passes.
     pub fn passes(&self, value: &Value<'_>) -> bool {
         match self {
@@ -99,24 +113,21 @@ impl Query {
             }
         };
         let pipelines = || pipelines.iter().copied();
+        let answer = Predicate::any(pipelines().map(answer_of).collect());
+        let trace = TracePredicate::any(pipelines().map(trace_of).collect());
         reads.intrinsics.sort_unstable();
         reads.intrinsics.dedup();
-        let positions = |intrinsic: &Intrinsic| {
-            use Intrinsic::*;
-            matches!(
-                intrinsic,
-                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent
-            )
-        };
-        let whole_trace = reads.structure || reads.all_attributes || reads.intrinsics.iter().any(positions);
+        let whole_trace =
+            reads.structure || reads.all_attributes || reads.intrinsics.iter().any(|intrinsic| intrinsic.is_of_trace());
         Conditions {
             intrinsics: reads.intrinsics,
             all_attributes: reads.all_attributes,
             whole_trace,
             each_span: !whole_trace && pipelines().all(Pipeline::is_of_each_span),
             span: Predicate::any(pipelines().map(spans_of).collect()),
-            answer: Predicate::any(pipelines().map(answer_of).collect()),
-            trace: TracePredicate::any(pipelines().map(trace_of).collect()),
+            found_by: if answer == Predicate::ANY_SPAN { trace.first() } else { answer.clone() },
+            answer,
+            trace,
         }
     }
 }

@@ -203,19 +203,14 @@ fn of_intrinsic(intrinsic: Intrinsic, test: &Test) -> Told {
         (Intrinsic::SpanId, Test::Compare(Comparison::Eq, Literal::Text(id))) => is_id::<8>("span_id", id),
         (Intrinsic::ParentId, Test::Compare(Comparison::Eq, Literal::Text(id))) => is_id::<8>("parent_span_id", id),
         (Intrinsic::ParentId, Test::Exists) => Told::exactly(col("parent_span_id").is_not_null()),
-        (Intrinsic::NestedSetParent, test) if is_of_roots(test) => {
-            Told { expr: Some(col("parent_span_id").is_null()), exact: false }
-        }
+        (Intrinsic::NestedSetParent, test) if test.tells_roots() => match [-1, 0].map(|parent| test.passes(&Value::Int(parent))) {
+            [true, true] => Told { expr: None, exact: true },
+            [true, false] => Told::exactly(col("parent_span_id").is_null()),
+            [false, true] => Told::exactly(col("parent_span_id").is_not_null()),
+            [false, false] => Told::exactly(lit(false)),
+        },
         _ => Told::NOTHING,
     }
-}
-
-/// Whether a parent's number that is so is -1: all others are 0 or more.
-fn is_of_roots(test: &Test) -> bool {
-    let ordered = matches!(test, Test::Compare(Comparison::Eq | Comparison::Lt | Comparison::Le, Literal::Int(_)));
-    // Those who pass with 5, but not with 0, ask for 5 alone.
-    let others = matches!(test, Test::Compare(Comparison::Eq, Literal::Int(number)) if *number > 0);
-    ordered && !others && !test.passes(&Value::Int(0))
 }
 
 /// A column of names, of which the first stands for all that are not among them, too.

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col};
-use meshlake_traceql::{Attribute, Intrinsic, Named, Predicate, View};
+use meshlake_traceql::{Attribute, Named, Predicate, View};
 
 use super::columns::{Columns, of_predicate};
 use super::trace::TraceRows;
@@ -52,19 +52,13 @@ impl Passes {
 
 /// What a span has to be like as far as it knows: without its trace it has no position, no children and no root.
 fn of_the_span(predicate: &Predicate) -> Predicate {
-    use Intrinsic::*;
     match predicate {
         Predicate::All(parts) => Predicate::All(parts.iter().map(of_the_span).collect()),
         Predicate::Any(parts) => {
             let parts: Vec<Predicate> = parts.iter().map(of_the_span).collect();
             if parts.contains(&Predicate::ANY_SPAN) { Predicate::ANY_SPAN } else { Predicate::Any(parts) }
         }
-        Predicate::Test(
-            Attribute::Intrinsic(
-                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent,
-            ),
-            _,
-        ) => Predicate::ANY_SPAN,
+        Predicate::Test(Attribute::Intrinsic(intrinsic), _) if intrinsic.is_of_trace() => Predicate::ANY_SPAN,
         test => test.clone(),
     }
 }

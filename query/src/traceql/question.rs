@@ -9,8 +9,9 @@ const TRACES_MAX: usize = 10_000;
 const SERIES_MAX: usize = 100_000;
 const EXEMPLARS_MAX: usize = 10_000;
 
-/// A search in TraceQL. A trace is found if ONE span of its spansets starts in the range, and the whole trace is as long as asked for. The
-/// query is evaluated on whole traces: its spansets may hold spans before and after the range.
+/// A search in TraceQL. A trace is found if ONE span of its spansets starts in the range, and the whole trace is as long as asked for. Where
+/// any span may be in a spanset, as in `{ .a = 1 } && {}`, one that the first filter lets through that asks for anything starts in the range,
+/// too. The query is evaluated on whole traces: its spansets may hold spans before and after the range.
 #[derive(Clone, Debug)]
 pub struct TraceQlSearch {
     /// What is searched for: a pipeline, no metrics.

@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::Expr;
-use meshlake_traceql::{Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
+use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
 
 use super::columns::{SHAPE, of_query};
 use super::filter::Filter;
@@ -36,13 +36,12 @@ const ROW_BYTES: usize = 64;
 /// The newest traces that match.
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
     let mut finder = Finder::new(view, search)?;
-    let predicate = search.query.conditions().answer;
-    let passes = Filter::new(view, &search.query.attributes).fine(&predicate);
+    let passes = Filter::new(view, &search.query.attributes).fine(&finder.conditions.found_by);
     let matching = passes.into_iter().fold(starts_in(search.range), Expr::and);
     let mut upper = search.range.end - 1;
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
     loop {
-        finder.rows.try_resize((rows_max + finder.seen.len()) * ROW_BYTES)?;
+        finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
         let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
@@ -50,7 +49,8 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
             return finder.finish();
         }
         // Of spans of one microsecond all have to be taken at once.
-        rows_max = if oldest == upper { rows_max * ROUND_GROWTH } else { rows_max.max((rows_max * ROUND_GROWTH).min(ROUND_MAX)) };
+        let more = rows_max.saturating_mul(ROUND_GROWTH);
+        rows_max = if oldest == upper { more } else { rows_max.max(more.min(ROUND_MAX)) };
         upper = oldest;
     }
 }
@@ -60,6 +60,7 @@ struct Finder<'a> {
     view: &'a View,
     search: &'a TraceQlSearch,
     pipeline: &'a Pipeline,
+    conditions: Conditions,
     shown: Vec<Shown>,
     columns: Vec<&'static str>,
     seen: HashSet<TraceId>,
@@ -76,7 +77,8 @@ struct Finder<'a> {
 impl<'a> Finder<'a> {
     fn new(view: &'a View, search: &'a TraceQlSearch) -> Result<Finder<'a>> {
         let pipeline = search.pipeline()?;
-        let mut columns = of_query(&search.query, &search.query.conditions());
+        let conditions = search.query.conditions();
+        let mut columns = of_query(&search.query, &conditions);
         columns.extend(SHAPE);
         columns.extend(SUMMARY_COLUMNS);
         let reservation = |name: &str| MemoryConsumer::new(name).register(&view.lookups.runtime.memory_pool);
@@ -84,6 +86,7 @@ impl<'a> Finder<'a> {
             view,
             search,
             pipeline,
+            conditions,
             shown: pipeline.shown(),
             columns: columns.into_iter().collect(),
             seen: HashSet::new(),
@@ -147,11 +150,14 @@ impl<'a> Finder<'a> {
         }
         let view = TraceView::new(trace);
         let spansets = view.pipeline(self.pipeline).map_err(failed)?;
-        let starts_in_range = |span: &u32| {
-            let start = (trace.facts(*span as usize).start / 1000) as i64;
+        let starts_in_range = |span: usize| {
+            let start = (trace.facts(span).start / 1000) as i64;
             range.start <= start && start < range.end
         };
-        if !spansets.iter().flat_map(|spanset| &spanset.spans).any(starts_in_range) {
+        let mut matching = spansets.iter().flat_map(|spanset| &spanset.spans).map(|span| *span as usize);
+        let Conditions { answer, found_by, .. } = &self.conditions;
+        let finds = |span: usize| starts_in_range(span) && found_by.passes(&view, span);
+        if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
             return Ok(None);
         }
         let spansets = spansets.iter().map(|spanset| self.spanset(trace, &view, spanset)).collect();

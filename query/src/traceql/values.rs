@@ -128,13 +128,7 @@ impl Question {
 
     /// Whether each span tells its value, whatever other spans its trace has.
     fn is_of_each_span(&self) -> bool {
-        use Intrinsic::*;
-        let of_trace = matches!(
-            self.attribute,
-            Attribute::Intrinsic(
-                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent
-            )
-        );
+        let of_trace = matches!(self.attribute, Attribute::Intrinsic(intrinsic) if intrinsic.is_of_trace());
         self.roots || (self.conditions.each_span && !of_trace)
     }
 
@@ -182,13 +176,29 @@ impl Question {
         for span in view.pipeline(pipeline).map_err(failed)?.into_iter().flat_map(|spanset| spanset.spans) {
             let start = (trace.facts(span as usize).start / 1000) as i64;
             if self.range.start <= start && start < self.range.end {
-                view.any_value(span as usize, &self.attribute, |value| {
-                    counts.add(value);
-                    false
-                });
+                self.values(&view, span as usize, counts);
             }
         }
         Ok(())
+    }
+}
+
+impl Question {
+    /// Counts the value of a span; those of each of its events, or of its links.
+    fn values<'t>(&self, view: &TraceView<'t, BatchTrace<'t>>, span: usize, counts: &mut Counts) {
+        use Intrinsic::*;
+        let several = match &self.attribute {
+            Attribute::Named(named) => matches!(named.scope, Asked::Event | Asked::Link),
+            Attribute::Intrinsic(of) => matches!(of, EventName | EventTimeSinceStart | LinkTraceId | LinkSpanId),
+        };
+        if several {
+            view.any_value(span, &self.attribute, |value| {
+                counts.add(value);
+                false
+            });
+        } else {
+            counts.add(&view.attribute(span, &self.attribute));
+        }
     }
 }
 

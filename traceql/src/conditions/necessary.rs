@@ -39,6 +39,18 @@ impl TracePredicate {
     fn all(mut predicates: Vec<TracePredicate>) -> TracePredicate {
         if predicates.len() == 1 { predicates.remove(0) } else { TracePredicate::All(predicates) }
     }
+
+    /// What the first of the spans has to be like of which anything is asked.
+    pub(super) fn first(&self) -> Predicate {
+        match self {
+            TracePredicate::All(all) => {
+                let mut says = all.iter().map(TracePredicate::first).filter(|predicate| *predicate != Predicate::ANY_SPAN);
+                says.next().unwrap_or(Predicate::ANY_SPAN)
+            }
+            TracePredicate::Any(any) => Predicate::any(any.iter().map(TracePredicate::first).collect()),
+            TracePredicate::Has(predicate) => predicate.clone(),
+        }
+    }
 }
 
 /// What a span has to be like to get into a pipeline.
