@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::time::Duration;
+use std::vec;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -25,7 +26,7 @@ const TRACES_DEFAULT: u32 = 20;
 const TRACES_MAX: u32 = 10_000;
 const SPANS_DEFAULT: u32 = 3;
 const SPANS_MAX: u32 = 10_000;
-/// The part of a range that is searched first by a call that may answer in parts; each part after it is so many times as long.
+/// What a call that may answer in parts searches first: the last hour of its range, then so many times as long.
 const FIRST_PART_MICROS: i64 = 3_600_000_000;
 const PART_GROWTH: i64 = 4;
 
@@ -96,25 +97,25 @@ fn or_default(given: u32, default: u32) -> u32 {
     if given == 0 { default } else { given }
 }
 
-/// `StreamingQuerier.Search`: the traces in parts, those with the newest spans first. Each trace comes once, and whole, for clients
-/// either keep the first of a trace or show each that comes.
+/// `StreamingQuerier.Search`: the traces in parts, the newest first. Each trace comes once, and whole, for clients either keep the first of a
+/// trace or show each that comes.
 pub(super) fn messages(api: Api, tenant: Tenant, request: &SearchRequest) -> Result<Messages<SearchResponse>, Failure> {
     let search = question(request)?;
     let parts = parts(search.range);
-    let metrics = SearchMetrics { total_jobs: saturated(parts.len() as u64), ..SearchMetrics::default() };
-    let progress = Progress { api, tenant, search, parts, sent: HashSet::new(), metrics };
+    let total = saturated(parts.len() as u64);
+    let progress = Progress { api, tenant, search, parts: parts.into_iter(), sent: HashSet::new(), done: 0, total };
     Ok(stream::try_unfold(progress, Progress::next).boxed())
 }
 
-/// A range in parts that grow with their age, the oldest first.
+/// The ends of a range, ever longer; the range itself is the last. Each holds those before it, for what makes a trace match may lie on both
+/// sides of any border; to search again what was searched costs at most a third of the whole.
 fn parts(range: TimeRange) -> Vec<TimeRange> {
-    let (mut parts, mut end, mut length) = (Vec::new(), range.end, FIRST_PART_MICROS);
-    while range.start < end {
-        let start = end.saturating_sub(length).max(range.start);
-        parts.push(TimeRange { start, end });
-        (end, length) = (start, length.saturating_mul(PART_GROWTH));
+    let (mut parts, mut length) = (Vec::new(), FIRST_PART_MICROS);
+    while length <= range.end.saturating_sub(range.start) / PART_GROWTH {
+        parts.push(TimeRange { start: range.end - length, end: range.end });
+        length = length.saturating_mul(PART_GROWTH);
     }
-    parts.reverse();
+    parts.push(range);
     parts
 }
 
@@ -123,31 +124,37 @@ struct Progress {
     api: Api,
     tenant: Tenant,
     search: TraceQlSearch,
-    /// What is still to be searched, the newest last.
-    parts: Vec<TimeRange>,
+    /// What is still to be searched.
+    parts: vec::IntoIter<TimeRange>,
     sent: HashSet<TraceId>,
-    metrics: SearchMetrics,
+    /// Parts that were searched.
+    done: u32,
+    /// All parts.
+    total: u32,
 }
 
 impl Progress {
     async fn next(mut self) -> Result<Option<(SearchResponse, Progress)>, Failure> {
-        let Some(range) = self.parts.pop() else { return Ok(None) };
+        let Some(range) = self.parts.next() else { return Ok(None) };
         let search = TraceQlSearch { range, ..self.search.clone() };
         let found = self.api.engine()?.traceql_search(&self.tenant, &search).await?;
         let TraceQlFound { mut traces, inspected_traces, inspected_bytes } = found;
         columns::align(&mut traces);
         let room = self.search.limit - self.sent.len();
-        // The newest traces of a part may be those of the part before it; there are as many others as are missing.
         let fresh: Vec<_> = traces.into_iter().filter(|trace| !self.sent.contains(&trace.summary.trace_id)).take(room).collect();
         self.sent.extend(fresh.iter().map(|trace| trace.summary.trace_id));
-        self.metrics.inspected_traces = self.metrics.inspected_traces.saturating_add(saturated(inspected_traces));
-        self.metrics.inspected_bytes = self.metrics.inspected_bytes.saturating_add(inspected_bytes);
-        self.metrics.completed_jobs += 1;
+        self.done += 1;
         if self.sent.len() == self.search.limit {
-            self.parts.clear();
-            self.metrics.completed_jobs = self.metrics.total_jobs;
+            self.parts = Vec::new().into_iter();
+            self.done = self.total;
         }
-        let message = SearchResponse { traces: fresh.into_iter().map(metadata).collect(), metrics: self.metrics };
+        let metrics = SearchMetrics {
+            inspected_traces: saturated(inspected_traces),
+            inspected_bytes,
+            completed_jobs: self.done,
+            total_jobs: self.total,
+        };
+        let message = SearchResponse { traces: fresh.into_iter().map(metadata).collect(), metrics };
         Ok(Some((message, self)))
     }
 }
@@ -232,16 +239,17 @@ mod tests {
         }
     }
 
-    /// Scenario: ranges from an instant to a month. Guarantee: the parts are the range, without gap or overlap, few, the newest short.
+    /// Scenario: ranges from half an hour to a month. Guarantee: the parts are few, each is longer than the one before and ends with the
+    /// range, the first is short, and the last is the range.
     #[test]
-    fn parts_are_the_range() {
-        for hours in [1_i64, 2, 6, 24, 720] {
-            let range = TimeRange { start: 7, end: 7 + hours * 3_600_000_000 };
+    fn parts_grow_to_the_range() {
+        for (halves, count) in [(1_i64, 1), (2, 1), (7, 1), (8, 2), (32, 3), (48, 3), (1_440, 5)] {
+            let range = TimeRange { start: 7, end: 7 + halves * FIRST_PART_MICROS / 2 };
             let parts = parts(range);
-            assert_eq!((parts[0].start, parts[parts.len() - 1].end), (range.start, range.end));
-            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
-            assert!(parts.len() <= 7 && parts.iter().all(|part| part.start < part.end));
-            assert!(parts[parts.len() - 1].end - parts[parts.len() - 1].start <= FIRST_PART_MICROS);
+            assert_eq!((parts.len(), parts[count - 1]), (count, range), "{halves}");
+            assert!(parts.iter().all(|part| part.end == range.end));
+            assert!(parts.windows(2).all(|pair| pair[1].start < pair[0].start));
+            assert!(parts[0].end - parts[0].start <= FIRST_PART_MICROS);
         }
     }
 }
