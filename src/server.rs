@@ -58,6 +58,7 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
         Ok::<_, Failure>(Listeners { grpc, http: listen("otlp.http_listen", config.otlp.http_listen).await? })
     })?;
     let api_listener = queries.block_on(listen("api.listen", config.api.listen))?;
+    let grpc_of_api = config.api.grpc_listen.map(|address| queries.block_on(listen("api.grpc_listen", address))).transpose()?;
     let (grpc, http, api_address) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?, api_listener.local_addr()?);
 
     let mut registry = Registry::default();
@@ -65,7 +66,8 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     let collector_metrics = meshlake_collector::Metrics::new(&mut registry);
     let store = Arc::new(OnceLock::new());
     let api = api(config, registry, store.clone());
-    let api_server = serve_api(&queries, api_listener, &api, stopped.clone());
+    let serve_api = |listener| serve_api(&queries, listener, &api, stopped.clone());
+    let api_servers: Vec<_> = [Some(api_listener), grpc_of_api].into_iter().flatten().map(serve_api).collect();
 
     let opened = ingest.block_on(async {
         tokio::select! {
@@ -95,7 +97,9 @@ pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
         }
     });
     opened.close();
-    let _ = queries.block_on(api_server);
+    for server in api_servers {
+        let _ = queries.block_on(server);
+    }
     info!("stopped");
     Ok(())
 }

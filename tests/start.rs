@@ -56,7 +56,7 @@ fn port_in_use() {
     let data = folder.path().join("data");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for setting in ["api.listen", "otlp.grpc_listen", "otlp.http_listen"] {
+    for setting in ["api.listen", "api.grpc_listen", "otlp.grpc_listen", "otlp.http_listen"] {
         let variable = format!("MESHLAKE_{}", setting.replace('.', "__").to_uppercase());
         assert_fails(&run(&data, &[(&variable, &address)], &[]), 3, &[setting, &address]);
     }

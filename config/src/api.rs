@@ -15,13 +15,15 @@ use crate::{
 pub struct Api {
     /// Address of the API, of health and of metrics.
     pub listen: SocketAddr,
+    /// A second address of the same, for clients that want a port of its own for gRPC.
+    pub grpc_listen: Option<SocketAddr>,
     /// Largest request body.
     pub max_body_size: ByteSize,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3200)), max_body_size: ByteSize::mib(1) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3200)), grpc_listen: None, max_body_size: ByteSize::mib(1) }
     }
 }
 

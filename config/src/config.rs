@@ -77,6 +77,11 @@ impl Config {
         self.api.validate()?;
         apart("api.listen", self.api.listen, "otlp.grpc_listen", self.otlp.grpc_listen)?;
         apart("api.listen", self.api.listen, "otlp.http_listen", self.otlp.http_listen)?;
+        if let Some(listen) = self.api.grpc_listen {
+            apart("api.grpc_listen", listen, "api.listen", self.api.listen)?;
+            apart("api.grpc_listen", listen, "otlp.grpc_listen", self.otlp.grpc_listen)?;
+            apart("api.grpc_listen", listen, "otlp.http_listen", self.otlp.http_listen)?;
+        }
         self.query.validate()?;
         self.log.validate()
     }

@@ -203,6 +203,8 @@ mod tests {
         assert_eq!(env("MESHLAKE_QUERY__TIMEOUT", "250ms").unwrap().query.timeout, Duration::from_millis(250));
         assert_eq!(env("MESHLAKE_QUERY__MAX_ROWS", "7").unwrap().query.max_rows, 7);
         assert!(!env("MESHLAKE_STORAGE__S3__PATH_STYLE", "false").unwrap().storage.s3.path_style);
+        let grpc_listen = env("MESHLAKE_API__GRPC_LISTEN", "0.0.0.0:9095").unwrap().api.grpc_listen;
+        assert_eq!(grpc_listen.map(|address| address.port()), Some(9095));
         assert_eq!(env("MESHLAKE_STORAGE__S3__REGION", "123").unwrap().storage.s3.region, "123");
         let sources = env("MESHLAKE_INGEST__CLUSTER_SOURCES", "istio.cluster_id, k8s.cluster.name").unwrap();
         let expected = [ClusterSource::IstioClusterId, ClusterSource::K8sClusterName];
@@ -222,7 +224,7 @@ mod tests {
             (
                 "api:\n  lisen: 127.0.0.1:1\n",
                 "wrong setting `api.lisen` (file test.yaml): found a key that does not exist, \
-                 allowed is a key `listen` or `max_body_size`",
+                 allowed is a key one of `listen`, `grpc_listen`, `max_body_size`",
             ),
             (
                 "query:\n  threads: many\n",
@@ -276,6 +278,8 @@ mod tests {
             ("api:\n  listen: 127.0.0.1:4317\n", "api.listen"),
             ("api:\n  listen: 0.0.0.0:4318\n", "api.listen"),
             ("api:\n  listen: '[::]:4318'\n", "api.listen"),
+            ("api:\n  grpc_listen: 0.0.0.0:3200\n", "api.grpc_listen"),
+            ("api:\n  grpc_listen: 127.0.0.1:4317\n", "api.grpc_listen"),
             ("otlp:\n  grpc_listen: 0.0.0.0:4318\n", "otlp.http_listen"),
             ("storage:\n  url: ftp://x\n", "storage.url"),
             ("storage:\n  s3:\n    endpoint: http://127.0.0.1:9000\n", "storage.s3.endpoint"),

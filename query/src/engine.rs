@@ -15,6 +15,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use meshlake_config::{Query, Tenant};
 use meshlake_storage::{AttributeCounts, Deletions, Scope, Summary};
+use meshlake_traceql::{Attribute, MetricsAnswer, Value};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,9 +42,10 @@ use crate::session::{Sessions, plan_sql, store_url};
 use crate::source::SpanSource;
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
+use crate::traceql::{TraceQlFound, TraceQlMetrics, TraceQlSearch};
 use crate::types::TimeRange;
 use crate::view::View;
-use crate::{attributes, find, services};
+use crate::{attributes, find, services, traceql};
 
 /// The part of `query.metadata_cache` that lookups get, and that file summaries get: the rest is for footers, which are larger.
 const CACHE_SHARE: usize = 4;
@@ -198,6 +200,44 @@ impl Engine {
     pub async fn search(&self, tenant: &Tenant, search: &Search) -> Result<SearchPage, QueryError> {
         let (search, attribute) = (search.clone(), self.inner.attribute.clone());
         self.run(tenant, async move |view| find::search(&view, &attribute, &search).await).await
+    }
+
+    /// The newest traces that a search in TraceQL finds.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for a query of metrics, for a limit or range that cannot be, and where the query fails on a span.
+    pub async fn traceql_search(&self, tenant: &Tenant, search: &TraceQlSearch) -> Result<TraceQlFound, QueryError> {
+        let search = search.clone();
+        self.run(tenant, async move |view| traceql::search(&view, &search).await).await
+    }
+
+    /// The series of a query of metrics in TraceQL; [`TraceQlMetrics::grid`] tells the times of its numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for a search, for a range, step or limit that cannot be, and where the query fails on a span.
+    pub async fn traceql_metrics(&self, tenant: &Tenant, query: &TraceQlMetrics) -> Result<MetricsAnswer, QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| traceql::metrics(&view, &query).await).await
+    }
+
+    /// The values that an attribute has on the spans that start in the range and that a search, if there is one, leaves, each with how
+    /// many spans have it: the most frequent first, at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; `Invalid` for a filter that is no search, for an empty range, and where the filter fails on a span.
+    pub async fn traceql_values(
+        &self,
+        tenant: &Tenant,
+        attribute: &Attribute,
+        filter: Option<&meshlake_traceql::Query>,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<(Value<'static>, u64)>, QueryError> {
+        let (attribute, filter) = (attribute.clone(), filter.cloned());
+        self.run(tenant, async move |view| traceql::values(&view, &attribute, filter.as_ref(), range, limit).await).await
     }
 
     /// Who called whom in the range: all hops of it as nodes and edges.

@@ -127,7 +127,7 @@ fn is_after(cursor: Option<Cursor>, key: i64, trace_id: TraceId) -> bool {
 }
 
 /// Trace id and start of the newest matching spans that start at `upper` or before, newest first.
-async fn newest_rows(view: &View, matching: Expr, upper: i64, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
+pub(crate) async fn newest_rows(view: &View, matching: Expr, upper: i64, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
     let frame = view.spans()?.filter(matching.and(col("start_time").lt_eq(time(upper))))?;
     let frame = frame.select_columns(&["trace_id", "start_time"])?.sort(vec![col("start_time").sort(false, false)])?;
     let batches = frame.limit(0, Some(rows_max))?.collect().await?;

@@ -54,6 +54,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod trace_id;
+mod traceql;
 mod types;
 mod values;
 mod view;
@@ -76,6 +77,7 @@ pub use meshlake_hops::{Class, Confidence, Estimate, Propagation, Shift};
 pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
+pub use meshlake_traceql;
 pub use node::NodeName;
 pub use propagation::{BegunTrace, PropagationQuery, Propagations, WorkloadPropagation};
 pub use quantile::Quantile;
@@ -85,4 +87,5 @@ pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceS
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};
 pub use trace_id::{TraceId, TraceIdError};
+pub use traceql::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlMetrics, TraceQlSearch};
 pub use types::TimeRange;

@@ -54,6 +54,11 @@ impl FoundRows {
         FoundRows { file, batches: Vec::new(), memory: MemoryConsumer::new("lookup").register(&runtime.memory_pool) }
     }
 
+    /// How much memory they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.size()
+    }
+
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
         if batch.num_rows() > 0 {
             let batch = compact(batch)?;
@@ -92,7 +97,7 @@ impl Lookups {
         snapshot: &Snapshot,
         tenant: &Tenant,
         mut ids: Vec<TraceId>,
-        columns: Option<&'static [&'static str]>,
+        columns: Option<&[&str]>,
         mut each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
         ids.sort_unstable();
@@ -113,6 +118,36 @@ impl Lookups {
         let mut tasks = stream::iter(tasks).buffer_unordered(FILES_AT_ONCE);
         while let Some(found) = tasks.next().await {
             each(found.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??)?;
+        }
+        Ok(())
+    }
+
+    /// Gives `each` all rows of the traces together; see [`Lookups::find`]. Where those of all traces are too much for the memory of
+    /// queries, those of half of them, and then of the others.
+    pub(crate) async fn find_together(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        tenant: &Tenant,
+        ids: &[TraceId],
+        columns: &[&str],
+        mut each: impl FnMut(&[FoundRows]) -> Result<()>,
+    ) -> Result<()> {
+        let mut left = vec![ids];
+        while let Some(ids) = left.pop() {
+            let mut parts = Vec::new();
+            let add = |found: FoundRows| {
+                parts.push(found);
+                Ok(())
+            };
+            match self.find(snapshot, tenant, ids.to_vec(), Some(columns), add).await {
+                Ok(()) => each(&parts)?,
+                Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                    let (first, second) = ids.split_at(ids.len() / 2);
+                    left.extend([second, first]);
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

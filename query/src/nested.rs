@@ -1,4 +1,6 @@
-//! The nested columns of `spans`, `events` and `links`, back to OTLP.
+//! The nested columns of `spans`, `events` and `links`, and back to OTLP.
+
+use std::ops::Range;
 
 use arrow::array::{Array, AsArray, BinaryArray, Int16Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray};
 use meshlake_storage::ResidualMap;
@@ -8,7 +10,7 @@ use crate::error::QueryError;
 use crate::otlp::{map_attributes, nanoseconds, number};
 
 /// The items of a list column in a row.
-fn items(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+fn items(list: &ListArray, row: usize) -> Range<usize> {
     let offsets = list.value_offsets();
     if list.is_null(row) { 0..0 } else { offsets[row] as usize..offsets[row + 1] as usize }
 }
@@ -36,16 +38,34 @@ impl<'a> Events<'a> {
         })
     }
 
+    /// The events of a row, as items of the list.
+    pub(crate) fn items(&self, row: usize) -> Range<usize> {
+        items(self.list, row)
+    }
+
+    pub(crate) fn name(&self, item: usize) -> &'a str {
+        self.name.value(item)
+    }
+
+    /// Nanoseconds.
+    pub(crate) fn time(&self, item: usize) -> u64 {
+        nanoseconds(self.time.value(item), self.time_nanos.value(item))
+    }
+
+    pub(crate) fn attributes(&self) -> &ResidualMap<'a> {
+        &self.attributes
+    }
+
     pub(crate) fn row(&self, row: usize) -> Result<Vec<Event>, QueryError> {
         let event = |item| {
             Ok(Event {
-                time_unix_nano: nanoseconds(self.time.value(item), self.time_nanos.value(item)),
-                name: self.name.value(item).to_owned(),
+                time_unix_nano: self.time(item),
+                name: self.name(item).to_owned(),
                 attributes: map_attributes(&self.attributes, item)?,
                 dropped_attributes_count: number(self.dropped, item) as u32,
             })
         };
-        items(self.list, row).map(event).collect()
+        self.items(row).map(event).collect()
     }
 }
 
@@ -74,6 +94,20 @@ impl<'a> Links<'a> {
         })
     }
 
+    /// The links of a row, as items of the list.
+    pub(crate) fn items(&self, row: usize) -> Range<usize> {
+        items(self.list, row)
+    }
+
+    /// Ids of trace and span, as they came.
+    pub(crate) fn ids(&self, item: usize) -> (&'a [u8], &'a [u8]) {
+        (self.trace_id.value(item), self.span_id.value(item))
+    }
+
+    pub(crate) fn attributes(&self) -> &ResidualMap<'a> {
+        &self.attributes
+    }
+
     pub(crate) fn row(&self, row: usize) -> Result<Vec<Link>, QueryError> {
         let link = |item| {
             Ok(Link {
@@ -85,6 +119,6 @@ impl<'a> Links<'a> {
                 flags: number(self.flags, item) as u32,
             })
         };
-        items(self.list, row).map(link).collect()
+        self.items(row).map(link).collect()
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int16Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, TimestampMicrosecondArray,
+};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::QueryError;
 use crate::search::{ServiceSpans, TraceSummary};
 use crate::trace_id::TraceId;
-use crate::values::TextColumn;
+use crate::values::{TextColumn, open};
 
 /// The columns that [`Summaries`] needs.
 pub(crate) const SUMMARY_COLUMNS: &[&str] =
@@ -33,8 +34,32 @@ pub(crate) struct Summaries(HashMap<TraceId, Folded>);
 impl Summaries {
     /// Adds the spans of a batch.
     pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
-        let missing = || QueryError::Internal("columns of spans are missing or have another type".to_owned());
-        fold(batch, &mut self.0).ok_or_else(missing)
+        let columns = SummaryColumns::new(batch)?;
+        (0..batch.num_rows()).for_each(|row| self.add_row(&columns, row));
+        Ok(())
+    }
+
+    /// Adds a span.
+    pub(crate) fn add_row(&mut self, columns: &SummaryColumns<'_>, row: usize) {
+        let start = i128::from(columns.starts.value(row)) * 1000 + i128::from(columns.nanos.value(row));
+        let end = start + i128::from(columns.durations.value(row).max(0));
+        let Some(id) = TraceId::from_slice(columns.trace_ids.value(row)) else { return };
+        let error = u64::from(columns.errors.value(row));
+        let trace = self.0.entry(id).or_insert_with(|| Folded::new(start, end));
+        trace.start = trace.start.min(start);
+        trace.end = trace.end.max(end);
+        trace.spans += 1;
+        trace.errors += error;
+        let service = columns.services.get(row);
+        if let Some(service) = service {
+            let (spans, errors) = trace.services.entry(service.to_owned()).or_default();
+            *spans += 1;
+            *errors += error;
+        }
+        if columns.parents.is_null(row) {
+            let name = columns.names.get(row).unwrap_or_default().to_owned();
+            trace.add_root((start, columns.span_ids.value(row).to_vec(), service.map(str::to_owned), name));
+        }
     }
 
     /// The summaries of all traces that had a span.
@@ -43,38 +68,33 @@ impl Summaries {
     }
 }
 
-/// None where a column is missing or has another type.
-fn fold(batch: &RecordBatch, traces: &mut HashMap<TraceId, Folded>) -> Option<()> {
-    let trace_ids = batch.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
-    let span_ids = batch.column_by_name("span_id")?.as_fixed_size_binary_opt()?;
-    let parents = batch.column_by_name("parent_span_id")?;
-    let starts = batch.column_by_name("start_time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let nanos = batch.column_by_name("start_nanos")?.as_primitive_opt::<Int16Type>()?;
-    let durations = batch.column_by_name("duration")?.as_primitive_opt::<Int64Type>()?;
-    let names = TextColumn::new(batch.column_by_name("name")?)?;
-    let services = TextColumn::new(batch.column_by_name("service")?)?;
-    let errors = batch.column_by_name("error")?.as_boolean_opt()?;
-    for row in 0..batch.num_rows() {
-        let start = i128::from(starts.value(row)) * 1000 + i128::from(nanos.value(row));
-        let end = start + i128::from(durations.value(row).max(0));
-        let id = TraceId::from_slice(trace_ids.value(row))?;
-        let error = u64::from(errors.value(row));
-        let trace = traces.entry(id).or_insert_with(|| Folded::new(start, end));
-        trace.start = trace.start.min(start);
-        trace.end = trace.end.max(end);
-        trace.spans += 1;
-        trace.errors += error;
-        if let Some(service) = services.get(row) {
-            let (spans, errors) = trace.services.entry(service.to_owned()).or_default();
-            *spans += 1;
-            *errors += error;
-        }
-        if parents.is_null(row) {
-            let name = names.get(row).unwrap_or_default().to_owned();
-            trace.add_root((start, span_ids.value(row).to_vec(), services.get(row).map(str::to_owned), name));
-        }
+/// [`SUMMARY_COLUMNS`] of a batch, opened.
+pub(crate) struct SummaryColumns<'a> {
+    trace_ids: &'a FixedSizeBinaryArray,
+    span_ids: &'a FixedSizeBinaryArray,
+    parents: &'a ArrayRef,
+    starts: &'a TimestampMicrosecondArray,
+    nanos: &'a Int16Array,
+    durations: &'a Int64Array,
+    names: TextColumn<'a>,
+    services: TextColumn<'a>,
+    errors: &'a BooleanArray,
+}
+
+impl<'a> SummaryColumns<'a> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Result<Self, QueryError> {
+        Ok(SummaryColumns {
+            trace_ids: open(batch, "trace_id", |column| column.as_fixed_size_binary_opt())?,
+            span_ids: open(batch, "span_id", |column| column.as_fixed_size_binary_opt())?,
+            parents: open(batch, "parent_span_id", Some)?,
+            starts: open(batch, "start_time", |column| column.as_primitive_opt())?,
+            nanos: open(batch, "start_nanos", |column| column.as_primitive_opt())?,
+            durations: open(batch, "duration", |column| column.as_primitive_opt())?,
+            names: open(batch, "name", TextColumn::new)?,
+            services: open(batch, "service", TextColumn::new)?,
+            errors: open(batch, "error", |column| column.as_boolean_opt())?,
+        })
     }
-    Some(())
 }
 
 impl Folded {

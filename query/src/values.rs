@@ -86,12 +86,12 @@ pub(crate) struct ValueSource<'a> {
 impl<'a> ValueSource<'a> {
     /// `columns`: `origins`, and for each scope the columns of its places and its residual map.
     pub(crate) fn new(
-        columns: &'a [ArrayRef],
+        columns: impl IntoIterator<Item = &'a ArrayRef>,
         places: impl Fn(Scope) -> Vec<Place>,
         scopes: &[Scope],
         key: &'a str,
     ) -> Result<Self> {
-        let mut columns = columns.iter();
+        let mut columns = columns.into_iter();
         let origins = columns.next().and_then(|column| column.as_primitive_opt::<Int64Type>());
         let mut locations = Vec::new();
         for scope in scopes {

@@ -58,7 +58,7 @@ impl View {
     pub(crate) async fn each_of(
         &self,
         ids: Vec<TraceId>,
-        columns: Option<&'static [&'static str]>,
+        columns: Option<&[&str]>,
         each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
         self.lookups.find(&self.snapshot, &self.tenant, ids, columns, each).await

@@ -7,8 +7,8 @@ use meshlake_query::{
     EdgeSide, Engine, Estimate, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles, TimeRange,
 };
 
-use crate::chance::Chance;
 use crate::known::{Known, SideSums, Sums, bucket, quantile};
+use crate::store::Chance;
 
 /// Kind, cluster, namespace, service, workload, version and port of a node, as far as a level has them.
 type End = [String; 7];

@@ -6,7 +6,8 @@ use meshlake_hops::{Flags, Hop, Report, Span, Tally};
 use meshlake_query::{Estimate, HopCounts, TimeRange};
 
 use crate::hop_cases::oracle;
-use crate::mesh::{MINUTE, TraceId};
+use crate::mesh::MINUTE;
+use crate::store::TraceId;
 
 /// All hops, each with its trace.
 pub struct Known {

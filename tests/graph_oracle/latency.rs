@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use meshlake_hops::Hop;
 use meshlake_query::{Engine, GroupBy, LatencyQuery, LatencySide, TimeRange};
 
-use crate::chance::Chance;
 use crate::known::{Known, Sums, bucket, quantile};
+use crate::store::Chance;
 
 const PERCENTS: [usize; 3] = [50, 95, 99];
 

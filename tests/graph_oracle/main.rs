@@ -8,7 +8,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::comparison_to_empty, missing_docs)]
 
-mod chance;
 mod graph;
 #[path = "../../hops/tests/common/mod.rs"]
 mod hop_cases;
@@ -17,16 +16,18 @@ mod latency;
 mod mesh;
 mod otlp;
 mod sql;
-mod world;
+#[path = "../store/mod.rs"]
+mod store;
 
 use std::collections::VecDeque;
 
-use chance::Chance;
 use known::Known;
-use mesh::{MINUTE, START, TraceId};
+use mesh::{MINUTE, START};
 use meshlake_hops::Span;
 use meshlake_query::{GraphDirection, GraphQuery, Level, Proxies, TimeRange};
-use world::World;
+use store::{Chance, TraceId};
+
+type World = store::World<Span<'static>>;
 
 /// Stores in the normal run.
 const ROUNDS: u64 = 1;

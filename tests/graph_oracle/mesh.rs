@@ -2,7 +2,7 @@
 
 use meshlake_hops::{End, Link, Resource, Role, Span, SpanKind};
 
-use crate::chance::Chance;
+use crate::store::{Chance, TraceId};
 
 /// 2026-01-01T00:00:00Z, nanoseconds.
 pub const START: u64 = 1_767_225_600_000_000_000;
@@ -10,8 +10,6 @@ pub const MINUTE: u64 = 60_000_000_000;
 const HOUR: u64 = 60 * MINUTE;
 /// A trace begins no further calls once it has so many spans.
 const SPANS_ENOUGH: usize = 25;
-
-pub type TraceId = [u8; 16];
 
 /// HTTP status, gRPC status, response flags, and whether they say that the request failed.
 type Outcome = (Option<i64>, Option<i64>, &'static str, bool);

@@ -10,16 +10,17 @@ use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans, ScopeSpans, Status};
 use prost::Message;
 
-use crate::mesh::TraceId;
+use crate::store::{Sent, TraceId};
 
-/// A request with these spans, each with its trace.
-pub fn request(spans: &[(TraceId, Span<'static>)]) -> Bytes {
-    let group = |(trace, span): &(TraceId, Span<'static>)| ResourceSpans {
-        resource: Some(Resource { attributes: resource(span), ..Resource::default() }),
-        scope_spans: vec![ScopeSpans { spans: vec![message(trace, span)], ..ScopeSpans::default() }],
-        ..ResourceSpans::default()
-    };
-    ExportTraceServiceRequest { resource_spans: spans.iter().map(group).collect() }.encode_to_vec().into()
+impl Sent for Span<'static> {
+    fn request(spans: &[(TraceId, Span<'static>)]) -> Bytes {
+        let group = |(trace, span): &(TraceId, Span<'static>)| ResourceSpans {
+            resource: Some(Resource { attributes: resource(span), ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans: vec![message(trace, span)], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        };
+        ExportTraceServiceRequest { resource_spans: spans.iter().map(group).collect() }.encode_to_vec().into()
+    }
 }
 
 fn key_value(key: &str, value: Value) -> KeyValue {

@@ -1,6 +1,8 @@
 use std::fmt;
 
+use crate::lexer::tokens;
 use crate::text::Name;
+use crate::token::{Token, TokenKind};
 
 /// Whose attribute is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,7 +106,30 @@ pub enum Attribute {
     Named(Named),
 }
 
+impl Intrinsic {
+    /// Whether it is what it is by other spans of the trace: positions, children, the root, times of the whole.
+    pub fn is_of_trace(self) -> bool {
+        use Intrinsic::*;
+        matches!(self, ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent)
+    }
+}
+
 impl Attribute {
+    /// The attribute that a list of tags calls so: `name`, `span:id`, `resource.service.name`, `.x`, or `x` for `.x`. What a query would
+    /// put in quotes may stand without them.
+    pub fn of_tag(tag: &str) -> Attribute {
+        if let Some(intrinsic) = Intrinsic::named(tag) {
+            return Attribute::Intrinsic(intrinsic);
+        }
+        if let Ok([Token { kind: TokenKind::Attribute(scope, name), .. }, _]) = tokens(tag).as_deref() {
+            return Attribute::Named(Named { scope: *scope, name: name.clone(), slot: 0 });
+        }
+        let scoped = |(prefix, scope): (&str, Scope)| Some((scope, tag.strip_prefix(prefix)?.strip_prefix('.')?));
+        let unscoped = (Scope::Any, tag.strip_prefix('.').unwrap_or(tag));
+        let (scope, name) = Scope::NAMES.into_iter().find_map(scoped).unwrap_or(unscoped);
+        Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 })
+    }
+
     /// The key under which an answer carries it: without its scope.
     pub fn key(&self) -> &str {
         match self {
@@ -125,6 +150,38 @@ impl fmt::Display for Attribute {
         match self {
             Attribute::Intrinsic(intrinsic) => out.write_str(intrinsic.name()),
             Attribute::Named(named) => named.fmt(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: names as lists of tags and those who pick from them write them. Guarantee: each is the attribute that is meant, whatever
+    /// stands in its name.
+    #[test]
+    fn tags_are_attributes() {
+        for (tag, scope, name) in [
+            ("resource.service.name", Scope::Resource, "service.name"),
+            ("span.http.status_code", Scope::Span, "http.status_code"),
+            ("event.exception.type", Scope::Event, "exception.type"),
+            ("instrumentation.x", Scope::Instrumentation, "x"),
+            (".x", Scope::Any, "x"),
+            ("service.name", Scope::Any, "service.name"),
+            ("spanning.x", Scope::Any, "spanning.x"),
+            ("span.a/b c{d}", Scope::Span, "a/b c{d}"),
+            ("span.\"a b\"", Scope::Span, "a b"),
+            (".a b", Scope::Any, "a b"),
+            ("span.\"a", Scope::Span, "\"a"),
+            ("", Scope::Any, ""),
+        ] {
+            assert_eq!(Attribute::of_tag(tag), Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 }), "{tag}");
+        }
+        for (tag, intrinsic) in
+            [("name", Intrinsic::Name), ("span:status", Intrinsic::Status), ("trace:rootService", Intrinsic::RootServiceName)]
+        {
+            assert_eq!(Attribute::of_tag(tag), Attribute::Intrinsic(intrinsic));
         }
     }
 }

@@ -7,29 +7,39 @@
 
 mod necessary;
 mod reads;
+mod shown;
 
-use crate::ast::{Body, Comparison, Literal, Pattern, Query};
+use crate::ast::{Body, Comparison, Literal, Pattern, Pipeline, Query, SpansetExpr, SpansetOp, Stage};
 use crate::attribute::{Attribute, Intrinsic};
 use crate::eval::{View, compare, matches};
 use crate::trace::Trace;
 use crate::value::Value;
-use necessary::{spans_of, trace_of};
+use necessary::{answer_of, spans_of, trace_of};
 use reads::Reads;
+pub use shown::Shown;
 
 /// What a query needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
-    /// The intrinsics that it reads, each once. (The attributes are [`Query::attributes`].)
+    /// The intrinsics that it reads, each once. (The attributes are [`Query::attributes`].) Where `nestedSetParent` only tells roots from
+    /// other spans, it is the parent's id that is read.
     pub intrinsics: Vec<Intrinsic>,
     /// Whether it asks for every attribute of the spans that pass: `compare()`.
     pub all_attributes: bool,
     /// Whether spans that do not pass matter as well, by their ids, parents, times and names: positions, roots, children and times of
     /// the trace are of all its spans. If not, a trace of nothing but the spans that pass has the same answer.
     pub whole_trace: bool,
+    /// Whether a span counts or not whatever other spans its trace has: of metrics, each span may be taken as a trace of its own.
+    pub each_span: bool,
     /// What a span has to be like to be in an answer, or in either side of an operator.
     pub span: Predicate,
+    /// What a span has to be like to be in an answer.
+    pub answer: Predicate,
     /// What spans a trace has to have to be in an answer.
     pub trace: TracePredicate,
+    /// What says most of the spans by which a trace is found: what is necessary for an answer, or where any span may be in it, as in
+    /// `{ .a } && {}`, what the first filter asks for that asks for anything.
+    pub found_by: Predicate,
 }
 
 /// What a span has to be like.
@@ -55,7 +65,18 @@ pub enum Test {
 }
 
 impl Test {
-    fn passes(&self, value: &Value<'_>) -> bool {
+    /// Whether of the numbers of parents it tells only -1, which roots have, from all others.
+    pub fn tells_roots(&self) -> bool {
+        use Comparison::*;
+        match self {
+            Test::Compare(Lt | Ge, Literal::Int(number)) => *number <= 0,
+            Test::Compare(Eq | Ne | Le | Gt, Literal::Int(number)) => *number < 0,
+            _ => false,
+        }
+    }
+
+    /// Whether a value is so. One that cannot be compared passes.
+    pub fn passes(&self, value: &Value<'_>) -> bool {
         match self {
             Test::Compare(op, literal) => compare(*op, value, &literal.value()).unwrap_or(true),
             Test::Match(pattern, negated) => matches(value, pattern, *negated),
@@ -79,30 +100,56 @@ impl Query {
     /// What the query needs.
     pub fn conditions(&self) -> Conditions {
         let mut reads = Reads::default();
-        let (span, trace) = match &self.body {
+        let pipelines: Vec<&Pipeline> = match &self.body {
             Body::Search(pipeline) => {
                 reads.pipeline(pipeline);
-                (spans_of(pipeline), trace_of(pipeline))
+                vec![pipeline]
             }
+            // Stages of series do not matter: they only take away what is there.
             Body::Metrics(series) => {
                 let queries = series.queries();
                 queries.iter().for_each(|query| reads.metrics(query));
-                // Stages of series do not matter: they only take away what is there.
-                let span = Predicate::any(queries.iter().map(|query| spans_of(&query.pipeline)).collect());
-                (span, TracePredicate::any(queries.iter().map(|query| trace_of(&query.pipeline)).collect()))
+                queries.into_iter().map(|query| &query.pipeline).collect()
             }
         };
+        let pipelines = || pipelines.iter().copied();
+        let answer = Predicate::any(pipelines().map(answer_of).collect());
+        let trace = TracePredicate::any(pipelines().map(trace_of).collect());
         reads.intrinsics.sort_unstable();
         reads.intrinsics.dedup();
-        let positions = |intrinsic: &Intrinsic| {
-            use Intrinsic::*;
-            matches!(
-                intrinsic,
-                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent
-            )
-        };
-        let whole_trace = reads.structure || reads.all_attributes || reads.intrinsics.iter().any(positions);
-        Conditions { intrinsics: reads.intrinsics, all_attributes: reads.all_attributes, whole_trace, span, trace }
+        let whole_trace =
+            reads.structure || reads.all_attributes || reads.intrinsics.iter().any(|intrinsic| intrinsic.is_of_trace());
+        Conditions {
+            intrinsics: reads.intrinsics,
+            all_attributes: reads.all_attributes,
+            whole_trace,
+            each_span: !whole_trace && pipelines().all(Pipeline::is_of_each_span),
+            span: Predicate::any(pipelines().map(spans_of).collect()),
+            found_by: if answer == Predicate::ANY_SPAN { trace.first() } else { answer.clone() },
+            answer,
+            trace,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Whether it asks each span on its own.
+    fn is_of_each_span(&self) -> bool {
+        self.stages.iter().all(|stage| match stage {
+            Stage::Spansets(expr) => expr.is_of_each_span(),
+            Stage::Select(_) => true,
+            Stage::Filter(_) | Stage::By(_) | Stage::Coalesce => false,
+        })
+    }
+}
+
+impl SpansetExpr {
+    fn is_of_each_span(&self) -> bool {
+        match self {
+            SpansetExpr::Filter(_) => true,
+            SpansetExpr::Pipeline(pipeline) => pipeline.is_of_each_span(),
+            SpansetExpr::Binary { op, left, right } => *op == SpansetOp::Or && left.is_of_each_span() && right.is_of_each_span(),
+        }
     }
 }
 

@@ -17,20 +17,25 @@ const SYMBOLS: [&str; 35] = [
 /// # Errors
 /// Characters that begin no token, texts without an end, numbers out of range, and texts longer than [`QUERY_BYTES_MAX`].
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, Error> {
-    let mut lexer = Lexer { text, at: 0 };
+    let (tokens, error) = tokens_before_error(text);
+    error.map_or(Ok(tokens), Err)
+}
+
+/// The tokens up to what is none, and what is wrong with that; without an error the last of them is the end.
+pub(crate) fn tokens_before_error(text: &str) -> (Vec<Token<'_>>, Option<Error>) {
+    let mut tokens = Vec::new();
     if text.len() > QUERY_BYTES_MAX {
         let what = format!("expected a query of at most {QUERY_BYTES_MAX} bytes, found {}", text.len());
-        return Err(Error::at(text, 0, ErrorKind::Limit, what));
+        return (tokens, Some(Error::at(text, 0, ErrorKind::Limit, what)));
     }
-    let mut tokens = Vec::new();
+    let mut lexer = Lexer { text, at: 0 };
     loop {
-        lexer.skip_space()?;
-        let at = lexer.at;
-        let kind = lexer.token()?;
-        let last = kind == TokenKind::End;
-        tokens.push(Token { kind, at });
-        if last {
-            return Ok(tokens);
+        match lexer.next_token() {
+            Ok(token) => tokens.push(token),
+            Err(error) => return (tokens, Some(error)),
+        }
+        if tokens.last().is_some_and(|token| token.kind == TokenKind::End) {
+            return (tokens, None);
         }
     }
 }
@@ -89,6 +94,12 @@ impl<'q> Lexer<'q> {
                 return Ok(());
             }
         }
+    }
+
+    fn next_token(&mut self) -> Result<Token<'q>, Error> {
+        self.skip_space()?;
+        let at = self.at;
+        Ok(Token { kind: self.token()?, at })
     }
 
     fn token(&mut self) -> Result<TokenKind<'q>, Error> {

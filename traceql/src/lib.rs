@@ -33,6 +33,7 @@ mod conditions;
 mod dialect;
 mod error;
 mod eval;
+mod lenient;
 mod lexer;
 pub mod limits;
 mod metrics;
@@ -48,7 +49,7 @@ pub use ast::{
     Relation, ScalarFilter, SeriesExpr, SeriesStage, SpansetExpr, SpansetOp, Stage,
 };
 pub use attribute::{Attribute, Intrinsic, Named, Scope};
-pub use conditions::{Conditions, Predicate, Test, TracePredicate};
+pub use conditions::{Conditions, Predicate, Shown, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
 pub use metrics::{Accumulator, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};

@@ -132,6 +132,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How much memory it takes if it is owned, about.
+    pub fn bytes(&self) -> usize {
+        let of_more = match self {
+            Value::Text(text) => text.len(),
+            Value::Array(array) => array.iter().map(|value| value.bytes()).sum(),
+            _ => 0,
+        };
+        size_of::<Value<'_>>() + of_more
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Value::Nil => 0,

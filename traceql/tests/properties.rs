@@ -106,6 +106,11 @@ proptest! {
         let all: Vec<_> = (0..left.spans.len()).map(|span| key(&left, span)).collect();
         let passed = found.iter().flat_map(|set| &set.spans).all(|span| all.contains(&key(&trace, *span as usize)));
         prop_assert!(passed, "{:?}", conditions.span);
+        let answer = passing(&trace, &conditions.answer);
+        let all: Vec<_> = (0..answer.spans.len()).map(|span| key(&answer, span)).collect();
+        let passed = found.iter().flat_map(|set| &set.spans).all(|span| all.contains(&key(&trace, *span as usize)));
+        prop_assert!(passed, "{:?}", conditions.answer);
+        prop_assert!(!passing(&trace, &conditions.found_by).spans.is_empty(), "{:?}", conditions.found_by);
         if !conditions.whole_trace {
             let again = evaluate(&parsed, &left).unwrap();
             prop_assert_eq!(ids(&trace, &found), ids(&left, &again));
@@ -129,6 +134,27 @@ proptest! {
             let same = series.values.iter().zip(values).all(|(a, b)| near(*b * unit, *a * unit, text.contains("quantile")));
             prop_assert!(same, "{:?} {:?} {:?}", series.labels, series.values, values);
             prop_assert!(series.exemplars.iter().all(|exemplar| !series.values[exemplar.interval as usize].is_nan()));
+        }
+    }
+
+    /// Scenario: a metrics query that asks each span on its own. Guarantee: each as a trace of its own gives the same answer.
+    #[test]
+    fn spans_on_their_own_are_enough(traces in prop::collection::vec(random::trace(), 0..4), text in random::series()) {
+        let parsed = query(&text);
+        let Ok(whole) = accumulate(&parsed, &traces) else { return Ok(()) };
+        if !parsed.conditions().each_span {
+            return Ok(());
+        }
+        let single = |trace: &Spans| {
+            let id = trace.id;
+            trace.spans.iter().map(move |span| Spans { id, spans: vec![span.clone()] }).collect::<Vec<_>>()
+        };
+        let apart = accumulate(&parsed, &traces.iter().flat_map(single).collect::<Vec<_>>()).unwrap();
+        let (whole, apart) = (whole.finish(), apart.finish());
+        prop_assert_eq!(whole.series.len(), apart.series.len());
+        for (a, b) in whole.series.iter().zip(&apart.series) {
+            prop_assert_eq!(&a.labels, &b.labels);
+            prop_assert!(a.values.iter().zip(&b.values).all(|(a, b)| near(*a, *b, false)), "{:?} {:?}", a, b);
         }
     }
 

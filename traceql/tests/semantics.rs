@@ -7,7 +7,7 @@ mod common;
 use std::borrow::Cow;
 
 use common::series::{SECOND, instant, series};
-use common::{Spans, error, evaluate, ids, query, search, span, trace};
+use common::{Spans, error, evaluate, ids, pipeline, query, search, span, trace};
 use meshlake_traceql::*;
 
 /// A root with two children, the first of which has a child:  1 -> (2 -> 4, 3).
@@ -368,4 +368,77 @@ fn conditions() {
         [Intrinsic::Duration, Intrinsic::Name, Intrinsic::Status]
     );
     assert!(needs("{} | compare({ .b })").all_attributes);
+}
+
+/// Scenario: queries that ask each span on its own, and others; `nestedSetParent` where it asks for roots, and where it asks for more.
+/// Guarantee: metrics take spans as traces of their own only where no other span matters.
+#[test]
+fn spans_on_their_own() {
+    for (text, each_span) in [
+        ("{ .a } | rate() by(name)", true),
+        ("({ .b } | select(.c)) || { .a } | rate()", true),
+        ("{ .a } && { .b } | rate()", false),
+        ("{ .a } | by(name) | rate()", false),
+        ("{ .a } | count() > 1 | rate()", false),
+        ("{ rootName = \"x\" } | rate()", false),
+        ("{ .a } | rate() by(nestedSetParent)", false),
+        ("({ .a } | rate()) / ({ .a } > {} | rate())", false),
+        ("{ nestedSetParent < 0 && .a } | rate()", true),
+        ("{ -1 != nestedSetParent } | rate()", true),
+        ("{ nestedSetParent >= 0 } | rate()", true),
+        ("{ nestedSetParent <= 0 } | rate()", false),
+        ("{ nestedSetParent > 0 } | rate()", false),
+        ("{ nestedSetParent = 1 } | rate()", false),
+        ("{ nestedSetParent < 1.5 } | rate()", false),
+    ] {
+        assert_eq!(query(text).conditions().each_span, each_span, "{text}");
+    }
+    assert_eq!(query("{ nestedSetParent < 0 }").conditions().intrinsics, [Intrinsic::ParentId]);
+}
+
+/// Scenario: what has to be there for an answer, and what is in it. Guarantee: a trace is found by what its answer needs; if that is
+/// anything, by what else it has to have.
+#[test]
+fn traces_are_found_by_what_says_most() {
+    let of = |text: &str| query(text).conditions();
+    let a = of("{ .a = 1 }").answer;
+    for text in [
+        "{ name = \"x\" } >> { .a = 1 }",
+        "{} !> { .a = 1 }",
+        "{ .a = 1 } && {}",
+        "{} | { .a = 1 }",
+        "{ .a = 1 } >> {}",
+        "{} << { .a = 1 }",
+    ] {
+        assert_eq!(of(text).found_by, a, "{text}");
+    }
+    for text in ["{}", "{ .a = 1 } || {}", "{ .a = 1 } !> {}", "{ !(.a = 1) }"] {
+        assert_eq!(of(text).found_by, Predicate::ANY_SPAN, "{text}");
+    }
+    assert_eq!(of("{ .a = 1 } && {}").answer, Predicate::ANY_SPAN);
+    assert!(matches!(of("{ .a = 1 } &> { .b = 1 }").answer, Predicate::Any(any) if any.len() == 2));
+}
+
+/// Scenario: attributes in filters, stages and `select()`. Guarantee: answers carry each once: if it is only compared with constants,
+/// where that holds, else wherever it is; never what every answer has as a field.
+#[test]
+fn answers_carry_what_is_named() {
+    let trace = trace(vec![
+        span(1, 0, "a").with("x", 1).with("y", 5).event("e", &[("z", 1), ("z", 2)]).event("f", &[("z", 7)]),
+        span(2, 1, "b").with("x", 2).status(Status::Error),
+    ]);
+    let carried = |text: &str| -> Vec<String> {
+        let (query, view) = (query(text), View::new(&trace));
+        let of_span = |span: usize| {
+            let shown = pipeline(&query).shown();
+            let said = shown.iter().map(|shown| format!("{}={}", shown.attribute.key(), shown.value(&view, span)));
+            said.filter(|said| !said.ends_with("nil")).collect::<Vec<_>>().join(" ")
+        };
+        (0..2).map(of_span).collect()
+    };
+    assert_eq!(carried("{ .x = 1 } && {}"), ["x=1", ""]);
+    assert_eq!(carried("{ .x = 1 } && {} | select(.x, status)"), ["x=1 status=unset", "x=2 status=error"]);
+    assert_eq!(carried("{ .x = 1 || .x > 1 || name = \"a\" } | by(.y) | avg(duration) > 0"), ["x=1 y=5", "x=2"]);
+    assert_eq!(carried("{ event.z > 1 || !(status = ok) }"), ["z=7 status=unset", "status=error"]);
+    assert_eq!(carried("{ .x + 1 > .y }"), ["x=1 y=5", "x=2"]);
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::request::Parts;
 use meshlake_config::{Config, Tenant};
 use meshlake_query::{Compaction, Engine};
@@ -130,16 +131,22 @@ impl<S: Sync> FromRequestParts<S> for ForTenant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let mut values = parts.headers.get_all(TENANT_HEADER).iter();
-        let (first, second) = (values.next(), values.next());
-        let invalid = |detail: String| Problem::new(Kind::InvalidTenant, format!("header X-Scope-OrgID: {detail}"));
-        if second.is_some() {
-            return Err(invalid("given more than once".to_owned()));
-        }
-        let Some(value) = first else {
-            return Ok(ForTenant(Tenant::default()));
-        };
-        let text = value.to_str().map_err(|_| invalid("not text".to_owned()))?;
-        Tenant::parse(text).map(ForTenant).map_err(|error| invalid(error.to_string()))
+        Ok(ForTenant(tenant(&parts.headers)?.unwrap_or_default()))
     }
+}
+
+/// The tenant that the header `X-Scope-OrgID` names, if there is one. It may say the same twice: Grafana's data source of Tempo does over
+/// gRPC.
+///
+/// # Errors
+/// 400 for one that is no tenant's name, and for several.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
+    let mut values = headers.get_all(TENANT_HEADER).iter();
+    let invalid = |detail: String| Problem::new(Kind::InvalidTenant, format!("header X-Scope-OrgID: {detail}"));
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.any(|other| other != value) {
+        return Err(invalid("given more than once".to_owned()));
+    }
+    let text = value.to_str().map_err(|_| invalid("not text".to_owned()))?;
+    Tenant::parse(text).map(Some).map_err(|error| invalid(error.to_string()))
 }

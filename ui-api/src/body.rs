@@ -25,14 +25,19 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Reads a body of the shape of `example`.
 pub(crate) async fn read_json<T: DeserializeOwned>(api: &Api, request: Request, example: &str) -> Result<T, Problem> {
+    let body = read(api, request).await?;
+    serde_json::from_slice(&body).map_err(|error| Problem::new(Kind::InvalidBody, format!("the body must be {example}: {error}")))
+}
+
+/// Reads a whole body, within the limits of size and time.
+pub(crate) async fn read(api: &Api, request: Request) -> Result<Bytes, Problem> {
     let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await;
     let body = body.map_err(|_| Problem::new(Kind::BodyTimeout, format!("the body did not arrive within {BODY_TIMEOUT:?}")))?;
-    let body = body.map_err(|rejection| match rejection.status() {
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             Kind::BodyTooLarge,
             format!("the body is larger than {} bytes, the limit of api.max_body_size", api.max_body_size()),
         ),
         _ => Problem::new(Kind::InvalidBody, rejection.body_text()),
-    })?;
-    serde_json::from_slice(&body).map_err(|error| Problem::new(Kind::InvalidBody, format!("the body must be {example}: {error}")))
+    })
 }

@@ -55,7 +55,7 @@ fn batch() -> RecordBatch {
         let column: ArrayRef = match field.name().as_str() {
             "tenant" => text(|span| span.0),
             // Without a workload, applications of one resource are one.
-            "service" | "workload" => text(|span| span.4),
+            "service" | "service_name" | "workload" => text(|span| span.4),
             "name" => text(|span| span.5),
             "kind" => same("server"),
             "http_method" => same("GET"),

@@ -17,7 +17,8 @@
 //! | `GET /api/mesh/v1/propagation` | who drops the context of requests |
 //! | `POST /api/mesh/v1/sql` | one read-only statement, as JSON, CSV or Arrow |
 //! | `GET /api/mesh/v1/compaction`, `POST …/pause`, `…/resume` | whether this process merges files |
-//! | `GET /api/mesh/v1/openapi.json` | all of this, exactly |
+//! | `GET /api/mesh/v1/openapi.json` | what is below `/api/mesh/v1`, exactly |
+//! | `/tempo/…`, `/api/traces/v1/{tenant}/tempo/…`, `/tempopb.StreamingQuerier/…` | the API of Grafana Tempo, over HTTP and gRPC |
 //! | `GET /healthz`, `/readyz`, `/metrics`, `/` | for the operator |
 //!
 //! | status | problem |
@@ -64,6 +65,7 @@ mod sample;
 mod server;
 mod services;
 mod sql;
+mod tempo;
 mod time;
 mod timestamps;
 mod traces;

@@ -55,7 +55,7 @@ impl Drop for Observed {
         let _entered = self.span.enter();
         let (method, route, status) = (self.method, self.route.as_str(), self.status);
         let ms = took.as_secs_f64() * 1_000.0;
-        if route.starts_with("/api/") || status >= 400 {
+        if route.starts_with("/api/") || route.starts_with("/tempo") || status >= 400 {
             tracing::info!(method, route, status, ms, "answered");
         } else {
             tracing::debug!(method, route, status, ms, "answered");

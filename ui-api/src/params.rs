@@ -26,8 +26,7 @@ impl Params {
     /// # Errors
     /// 400 for a name that is not in `allowed`, and for one that is given twice.
     pub(crate) fn parse(uri: &Uri, allowed: &[&str]) -> Result<Params, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| Problem::new(Kind::InvalidParameter, error.body_text()))?;
+        let pairs = read_pairs(uri)?;
         for (at, (name, _)) in pairs.iter().enumerate() {
             if !allowed.contains(&name.as_str()) {
                 return Err(Problem::parameter(name, unknown(name, allowed)));
@@ -36,6 +35,15 @@ impl Params {
                 return Err(Problem::parameter(name, format!("parameter `{name}` is given more than once")));
             }
         }
+        Ok(Params(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()))
+    }
+
+    /// Reads the query of `uri` as it comes, for clients that send parameters which we don't know.
+    ///
+    /// # Errors
+    /// 400 for a query that is none.
+    pub(crate) fn any(uri: &Uri) -> Result<Params, Problem> {
+        let pairs = read_pairs(uri)?;
         Ok(Params(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()))
     }
 
@@ -123,6 +131,11 @@ impl Params {
         }
         Ok(TimeRange { start, end })
     }
+}
+
+fn read_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = Query::try_from_uri(uri).map_err(|error| Problem::new(Kind::InvalidParameter, error.body_text()))?;
+    Ok(pairs.0)
 }
 
 fn read_number(text: &str, bounds: &RangeInclusive<usize>) -> Result<usize, String> {

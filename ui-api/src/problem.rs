@@ -71,6 +71,19 @@ impl Problem {
         Problem { kind: Kind::InvalidParameter, detail: detail.into(), parameter: Some(name.to_owned()) }
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.facts().0
+    }
+
+    /// What is wrong, for the person who sent the request.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A fault of ours: the cause goes to the log, not to the client.
     pub(crate) fn internal(attempted: &str, cause: &dyn std::fmt::Display) -> Problem {
         tracing::error!(%cause, "{attempted} failed");

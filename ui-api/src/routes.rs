@@ -10,10 +10,11 @@ use crate::api::Api;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
 use crate::{
-    attributes, compaction, critical_path, deletions, graph, heatmap, latency, operational, propagation, services, sql, traces,
+    attributes, compaction, critical_path, deletions, graph, heatmap, latency, operational, propagation, services, sql, tempo,
+    traces,
 };
 
-/// Every path with what answers there; `openapi.json` describes each of them, and a test compares the two.
+/// Every path of our own with what answers there; `openapi.json` describes each of them, and a test compares the two.
 pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
     vec![
         ("/", get(operational::page)),
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
 pub fn router(api: Api) -> Router {
     let router = routes().into_iter().fold(Router::new(), |router, (path, handler)| router.route(path, handler));
     router
+        .merge(tempo::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(api.max_body_size()))

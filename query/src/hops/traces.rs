@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::record_batch::RecordBatch;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
@@ -84,29 +84,8 @@ impl Traces {
     /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half of
     /// them and then the others.
     pub(crate) async fn each_spans(&self, ids: &[TraceId], mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
-        let mut left = vec![ids];
-        while let Some(ids) = left.pop() {
-            match self.rows(ids).await {
-                Ok(parts) => spans_of(parts.iter().flat_map(|found| &found.batches), &mut each)?,
-                Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
-                    let (first, second) = ids.split_at(ids.len() / 2);
-                    left.extend([second, first]);
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    async fn rows(&self, ids: &[TraceId]) -> Result<Vec<FoundRows>> {
-        let mut parts = Vec::new();
-        let add = |found: FoundRows| {
-            parts.push(found);
-            Ok(())
-        };
-        self.lookups.find(&self.snapshot, &self.tenant, ids.to_vec(), Some(SPAN_COLUMNS), add).await?;
-        Ok(parts)
+        let each = |parts: &[FoundRows]| spans_of(parts.iter().flat_map(|found| &found.batches), &mut each);
+        self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, each).await
     }
 }
 

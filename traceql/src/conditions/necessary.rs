@@ -39,6 +39,18 @@ impl TracePredicate {
     fn all(mut predicates: Vec<TracePredicate>) -> TracePredicate {
         if predicates.len() == 1 { predicates.remove(0) } else { TracePredicate::All(predicates) }
     }
+
+    /// What the first of the spans has to be like of which anything is asked.
+    pub(super) fn first(&self) -> Predicate {
+        match self {
+            TracePredicate::All(all) => {
+                let mut says = all.iter().map(TracePredicate::first).filter(|predicate| *predicate != Predicate::ANY_SPAN);
+                says.next().unwrap_or(Predicate::ANY_SPAN)
+            }
+            TracePredicate::Any(any) => Predicate::any(any.iter().map(TracePredicate::first).collect()),
+            TracePredicate::Has(predicate) => predicate.clone(),
+        }
+    }
 }
 
 /// What a span has to be like to get into a pipeline.
@@ -55,6 +67,24 @@ fn operands(expr: &SpansetExpr) -> Predicate {
         SpansetExpr::Filter(expr) => necessary(expr, true),
         SpansetExpr::Pipeline(pipeline) => spans_of(pipeline),
         SpansetExpr::Binary { left, right, .. } => Predicate::any(vec![operands(left), operands(right)]),
+    }
+}
+
+/// What a span has to be like to be left by a pipeline.
+pub(super) fn answer_of(pipeline: &Pipeline) -> Predicate {
+    let filters = pipeline.stages.iter().filter_map(|stage| match stage {
+        Stage::Spansets(expr) => Some(left_by(expr)),
+        _ => None,
+    });
+    Predicate::all(filters.collect())
+}
+
+fn left_by(expr: &SpansetExpr) -> Predicate {
+    match expr {
+        SpansetExpr::Filter(expr) => necessary(expr, true),
+        SpansetExpr::Pipeline(pipeline) => answer_of(pipeline),
+        SpansetExpr::Binary { op: SpansetOp::Structure(_, Form::Right | Form::Not), right, .. } => left_by(right),
+        SpansetExpr::Binary { left, right, .. } => Predicate::any(vec![left_by(left), left_by(right)]),
     }
 }
 

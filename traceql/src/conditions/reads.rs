@@ -1,4 +1,5 @@
-use crate::ast::{Aggregate, FieldExpr, Function, MetricsQuery, Pipeline, SpansetExpr, SpansetOp, Stage};
+use super::Test;
+use crate::ast::{Aggregate, Comparison, FieldExpr, Function, MetricsQuery, Pipeline, SpansetExpr, SpansetOp, Stage};
 use crate::attribute::{Attribute, Intrinsic};
 
 /// What is read by a query.
@@ -54,6 +55,7 @@ impl Reads {
             FieldExpr::Not(of) | FieldExpr::Negate(of) | FieldExpr::Exists(of) | FieldExpr::Absent(of) => self.field(of),
             FieldExpr::And(all) | FieldExpr::Or(all) => all.iter().for_each(|expr| self.field(expr)),
             FieldExpr::Match { value, .. } => self.field(value),
+            FieldExpr::Compare { op, left, right } if tells_roots(*op, left, right) => self.intrinsics.push(Intrinsic::ParentId),
             FieldExpr::Compare { left, right, .. } | FieldExpr::Arithmetic { left, right, .. } => {
                 self.field(left);
                 self.field(right);
@@ -65,5 +67,19 @@ impl Reads {
         if let Attribute::Intrinsic(intrinsic) = attribute {
             self.intrinsics.push(*intrinsic);
         }
+    }
+}
+
+/// Whether a comparison is of `nestedSetParent`, and only tells roots from other spans.
+fn tells_roots(op: Comparison, left: &FieldExpr, right: &FieldExpr) -> bool {
+    const PARENT: Attribute = Attribute::Intrinsic(Intrinsic::NestedSetParent);
+    match (left, right) {
+        (FieldExpr::Attribute(of), FieldExpr::Literal(literal)) if *of == PARENT => {
+            Test::Compare(op, literal.clone()).tells_roots()
+        }
+        (FieldExpr::Literal(literal), FieldExpr::Attribute(of)) if *of == PARENT => {
+            Test::Compare(op.flipped(), literal.clone()).tells_roots()
+        }
+        _ => false,
     }
 }

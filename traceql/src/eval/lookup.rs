@@ -121,8 +121,8 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
         Looked::any(self, span).attribute(attribute)
     }
 
-    /// Whether any value is such that an attribute may have it: of any event or link, whichever is meant.
-    pub(crate) fn any_value(&self, span: usize, attribute: &Attribute, such: impl Fn(&Value<'t>) -> bool) -> bool {
+    /// Whether any value of an attribute is such, of any event or link; what is missing is asked about, too.
+    pub fn any_value(&self, span: usize, attribute: &Attribute, mut such: impl FnMut(&Value<'t>) -> bool) -> bool {
         let (mut event, mut link) = (0, 0);
         loop {
             let looked = Looked::one(self, span, event, link);

@@ -16,7 +16,7 @@ pub(crate) struct Place {
     /// 0 if the position is not known.
     pub left: u32,
     pub right: u32,
-    /// The left number of the parent; -1 of roots, 0 if the position is not known.
+    /// The left number of the parent; -1 of roots, be their position known or not, 0 if the position of another is not known.
     pub parent: i64,
 }
 
@@ -38,9 +38,10 @@ impl Shape {
     /// `order` is the spans by (start, id).
     pub(super) fn new<T: Trace + ?Sized>(trace: &T, order: &[u32]) -> Shape {
         let facts: Vec<SpanFacts> = (0..trace.len()).map(|span| trace.facts(span)).collect();
-        let parents = parents(&facts);
-        let mut shape = Shape { places: vec![Place::default(); facts.len()], children: vec![0; facts.len()] };
-        let Some(parents) = parents else { return shape };
+        // Whether a span is a root, it says itself, so that no other has to be asked.
+        let place = |facts: &SpanFacts| Place { parent: if is_root(facts) { ROOT } else { 0 }, ..Place::default() };
+        let mut shape = Shape { places: facts.iter().map(place).collect(), children: vec![0; facts.len()] };
+        let Some(parents) = parents(&facts) else { return shape };
         for parent in parents.iter().filter(|parent| **parent != NONE) {
             shape.children[*parent as usize] += 1;
         }

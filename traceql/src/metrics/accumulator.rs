@@ -13,6 +13,7 @@ use crate::trace::Trace;
 #[derive(Clone, Debug)]
 pub struct Accumulator<'q> {
     expr: &'q SeriesExpr,
+    queries: Vec<&'q MetricsQuery>,
     grid: Grid,
     limits: MetricsLimits,
     /// One of each query of spans, from left to right.
@@ -50,8 +51,9 @@ impl<'q> Accumulator<'q> {
             Function::Compare { selection, top, window } => Part::Compared(Compared::new(selection, *top, *window)),
             _ => Part::Groups(Groups::new(query, limits.series)),
         };
-        let parts = expr.queries().into_iter().map(part).collect();
-        Accumulator { expr, grid, limits, parts }
+        let queries = expr.queries();
+        let parts = queries.iter().copied().map(part).collect();
+        Accumulator { expr, queries, grid, limits, parts }
     }
 
     /// Takes in a whole trace: its pipelines see all of it, and of what they leave, the spans that start within the range count.
@@ -60,7 +62,7 @@ impl<'q> Accumulator<'q> {
     /// What fails the query; then no answer is right any more.
     pub fn add<T: Trace + ?Sized>(&mut self, trace: &T) -> Result<(), EvalError> {
         let view = View::new(trace);
-        for (query, part) in self.expr.queries().into_iter().zip(&mut self.parts) {
+        for (query, part) in self.queries.iter().zip(&mut self.parts) {
             for span in view.pipeline(&query.pipeline)?.into_iter().flat_map(|spanset| spanset.spans) {
                 let span = span as usize;
                 let Some(interval) = self.grid.interval(trace.facts(span).start) else { continue };
@@ -71,6 +73,15 @@ impl<'q> Accumulator<'q> {
             }
         }
         Ok(())
+    }
+
+    /// How much memory it takes, and its answer will, about.
+    pub fn bytes(&self) -> usize {
+        let of_part = |part: &Part<'q>| match part {
+            Part::Groups(groups) => groups.bytes(&self.grid),
+            Part::Compared(compared) => compared.bytes(&self.grid),
+        };
+        self.parts.iter().map(of_part).sum()
     }
 
     /// Takes in what another of the same query and intervals has seen.

@@ -38,6 +38,12 @@ impl Cell {
         self.histogram.get_or_insert_default().record(value);
     }
 
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |histogram: &Histogram| size_of::<Histogram>() + histogram.heap_bytes();
+        size_of::<Cell>() + self.histogram.as_deref().map_or(0, of)
+    }
+
     pub(super) fn sum(&self) -> f64 {
         self.whole as f64 + self.broken
     }

@@ -30,6 +30,9 @@ const INTRINSICS: [Intrinsic; 8] = [
     Intrinsic::InstrumentationVersion,
 ];
 
+/// What a count takes in a map, about.
+const COUNT_BYTES: usize = 32;
+
 /// By interval.
 type Counts = BTreeMap<u32, u64>;
 
@@ -40,6 +43,8 @@ pub(super) struct Compared<'q> {
     window: Option<(u64, u64)>,
     baseline: Side,
     selected: Side,
+    /// Of values and counts, about.
+    bytes: usize,
 }
 
 type Side = BTreeMap<String, Values>;
@@ -54,9 +59,17 @@ struct Values {
 }
 
 impl Values {
-    fn add(&mut self, value: Value<'_>, interval: u32, count: u64) {
-        *self.totals.entry(interval).or_default() += count;
-        self.add_value(value, |counts| *counts.entry(interval).or_default() += count);
+    /// Counts a value; answers how many bytes that took.
+    fn add(&mut self, value: Value<'_>, interval: u32) -> usize {
+        *self.totals.entry(interval).or_default() += 1;
+        let (of_value, mut bytes) = (value.bytes(), 0);
+        self.add_value(value, |counts| {
+            bytes += if counts.is_empty() { of_value } else { 0 };
+            let count = counts.entry(interval).or_default();
+            bytes += if *count == 0 { COUNT_BYTES } else { 0 };
+            *count += 1;
+        });
+        bytes
     }
 
     fn add_value(&mut self, value: Value<'_>, add: impl FnOnce(&mut Counts)) {
@@ -85,7 +98,7 @@ fn merge(counts: &mut Counts, others: Counts) {
 
 impl<'q> Compared<'q> {
     pub(super) fn new(selection: &'q FieldExpr, top: usize, window: Option<(u64, u64)>) -> Compared<'q> {
-        Compared { selection, top, window, baseline: Side::new(), selected: Side::new() }
+        Compared { selection, top, window, baseline: Side::new(), selected: Side::new(), bytes: 0 }
     }
 
     /// Takes in a span of an interval.
@@ -94,14 +107,15 @@ impl<'q> Compared<'q> {
         let in_window = self.window.is_none_or(|(after, until)| after < start && start <= until);
         let selected = in_window && view.holds(self.selection, span)?;
         let side = if selected { &mut self.selected } else { &mut self.baseline };
+        let bytes = &mut self.bytes;
         let mut count = |name: &str, value: Value<'_>| {
             if value.is_nil() {
                 return;
             }
-            match side.get_mut(name) {
-                Some(values) => values.add(value, interval, 1),
-                None => side.entry(name.to_owned()).or_default().add(value, interval, 1),
-            }
+            *bytes += match side.get_mut(name) {
+                Some(values) => values.add(value, interval),
+                None => name.len() + side.entry(name.to_owned()).or_default().add(value, interval),
+            };
         };
         for intrinsic in INTRINSICS {
             count(intrinsic.name(), view.attribute(span, &Attribute::Intrinsic(intrinsic)));
@@ -119,7 +133,15 @@ impl<'q> Compared<'q> {
         Ok(())
     }
 
+    /// How much memory it takes, and its answer will, about.
+    pub(super) fn bytes(&self, grid: &Grid) -> usize {
+        let sides = self.baseline.values().chain(self.selected.values());
+        let series: usize = sides.map(|values| values.counts.len().min(self.top) + 2).sum();
+        self.bytes + series * grid.len() * size_of::<f64>()
+    }
+
     pub(super) fn merge(&mut self, other: Compared<'q>) {
+        self.bytes += other.bytes;
         for (side, others) in [(&mut self.baseline, other.baseline), (&mut self.selected, other.selected)] {
             for (name, values) in others {
                 side.entry(name).or_default().merge(values);

@@ -30,13 +30,15 @@ pub(super) struct Groups<'q> {
     /// By place and interval.
     cells: Vec<BTreeMap<u32, Cell>>,
     series_max: usize,
+    /// Of keys, cells and histograms, about.
+    bytes: usize,
     /// Whether there would have been more series.
     pub truncated: bool,
 }
 
 impl<'q> Groups<'q> {
     pub(super) fn new(query: &'q MetricsQuery, series_max: usize) -> Groups<'q> {
-        Groups { query, places: BTreeMap::new(), cells: Vec::new(), series_max, truncated: false }
+        Groups { query, places: BTreeMap::new(), cells: Vec::new(), series_max, bytes: 0, truncated: false }
     }
 
     /// Takes in a span of an interval.
@@ -67,11 +69,22 @@ impl<'q> Groups<'q> {
         }
         let exemplar = self.exemplar(view, span, interval, &value);
         let Some(cell) = self.cell(key, interval) else { return };
+        let before = cell.bytes();
         match recorded {
             Some(recorded) => cell.record(recorded),
             None => cell.add(&value),
         }
         cell.offer(exemplar);
+        self.bytes += cell.bytes() - before;
+    }
+
+    /// How much memory it takes, and its answer will, about.
+    pub(super) fn bytes(&self, grid: &Grid) -> usize {
+        let series_each = match &self.query.function {
+            Function::QuantileOverTime(_, quantiles) => quantiles.len(),
+            _ => 1,
+        };
+        self.bytes + self.cells.len() * series_each * grid.len() * size_of::<f64>()
     }
 
     /// What numbers are divided by: durations of spans are given in seconds; other durations only where they are in buckets.
@@ -98,7 +111,10 @@ impl<'q> Groups<'q> {
             Some(place) => place,
             None => self.new_place(key.into_iter().map(Value::into_owned).collect())?,
         };
-        Some(self.cells[place].entry(interval).or_default())
+        Some(self.cells[place].entry(interval).or_insert_with(|| {
+            self.bytes += Cell::default().bytes();
+            Cell::default()
+        }))
     }
 
     fn new_place(&mut self, key: Key<'static>) -> Option<usize> {
@@ -107,6 +123,7 @@ impl<'q> Groups<'q> {
             return None;
         }
         let place = self.cells.len();
+        self.bytes += key.iter().map(Value::bytes).sum::<usize>();
         self.places.insert(key, place);
         self.cells.push(BTreeMap::new());
         Some(place)
@@ -114,6 +131,7 @@ impl<'q> Groups<'q> {
 
     pub(super) fn merge(&mut self, mut other: Groups<'q>) {
         self.truncated |= other.truncated;
+        self.bytes += other.bytes;
         for (key, theirs) in other.places {
             let place = self.places.get(&key).copied().or_else(|| self.new_place(key));
             let Some(place) = place else { continue };

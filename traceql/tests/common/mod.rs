@@ -21,7 +21,7 @@ pub struct Spans {
     pub spans: Vec<Span>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     pub id: u8,
     /// 0: a root.

@@ -32,7 +32,8 @@ async fn services_and_operations_are_counted_in_the_range() {
 async fn attributes_and_their_values_are_counted_in_the_range() {
     let answer = get(&format!("{V1}/attributes?{RANGE}"), &[]).await;
     let methods = json!({"name": "http.method", "scope": "span", "types": [{"type": "string", "spans": 4}]});
-    assert_eq!(answer.json(), json!({"attributes": [methods], "exact": true}));
+    let services = json!({"name": "service.name", "scope": "resource", "types": [{"type": "string", "spans": 4}]});
+    assert_eq!(answer.json(), json!({"attributes": [methods, services], "exact": true}));
     let values = async |query: &str| get(&format!("{V1}/attributes/{query}"), &[]).await.json();
     let value = json!({"value": "GET", "scope": "span", "type": "string", "spans": 4, "exact": true});
     for scope in ["", "&scope=span", "&scope="] {

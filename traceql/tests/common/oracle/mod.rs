@@ -39,7 +39,8 @@ impl<'a> Oracle<'a> {
     pub fn new(trace: &'a Spans) -> Oracle<'a> {
         let mut order: Vec<usize> = (0..trace.spans.len()).collect();
         order.sort_by_key(|span| (trace.spans[*span].start, trace.spans[*span].id));
-        let mut oracle = Oracle { trace, order, numbers: vec![(0, 0, 0); trace.spans.len()] };
+        let numbers = trace.spans.iter().map(|span| (0, 0, if span.parent == 0 { -1 } else { 0 })).collect();
+        let mut oracle = Oracle { trace, order, numbers };
         let mut next = 1;
         for root in oracle.order.clone() {
             if !oracle.broken() && oracle.at(root).parent == 0 {

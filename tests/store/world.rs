@@ -7,38 +7,43 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use meshlake_collector::Decoder;
 use meshlake_config::{ByteSize, Config, Tenant};
-use meshlake_hops::Span;
 use meshlake_query::{Engine, HopRollups, Selection, SqlConditions};
 use meshlake_storage::{Content, Disk, Encoding, Frame, LocalDisk, Metrics, Snapshot, Store, open_object_store};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 
-use crate::chance::Chance;
-use crate::mesh::TraceId;
-use crate::otlp;
+use super::Chance;
 
 const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+pub type TraceId = [u8; 16];
+
+/// A span as a test makes it.
+pub trait Sent: Clone + PartialEq {
+    /// A request with these spans, each with its trace: OTLP in protobuf.
+    fn request(spans: &[(TraceId, Self)]) -> Bytes;
+}
+
 /// The store, the engine over it, and the spans that were sent and not deleted.
-pub struct World {
+pub struct World<S> {
     config: Config,
     running: Option<(Arc<Store>, Engine)>,
-    pub present: BTreeMap<TraceId, Vec<Span<'static>>>,
+    pub present: BTreeMap<TraceId, Vec<S>>,
     /// Requests that hold no span of a deleted trace.
     sent: Vec<(Bytes, Vec<TraceId>)>,
     _folder: TempDir,
 }
 
-impl World {
+impl<S: Sent> World<S> {
     /// An empty store; it compacts at once, into files so small that traces lie in several.
-    pub async fn new(chance: &mut Chance) -> World {
+    pub async fn new(chance: &mut Chance) -> World<S> {
         let file_size = chance.pick(&[20_000, 60_000, 1_000_000]);
         World::with_files_of(file_size, chance).await
     }
 
     /// The same with lake files of so many bytes. Those of a quarter and more are not merged again.
-    pub async fn with_files_of(file_size: u64, chance: &mut Chance) -> World {
+    pub async fn with_files_of(file_size: u64, chance: &mut Chance) -> World<S> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         config.ingest.decode_threads = 2;
@@ -84,14 +89,14 @@ impl World {
     }
 
     /// Sends spans in a request.
-    pub async fn send(&mut self, spans: &[(TraceId, Span<'static>)]) {
-        let body = otlp::request(spans);
+    pub async fn send(&mut self, spans: &[(TraceId, S)]) {
+        let body = S::request(spans);
         self.post(Tenant::default(), body.clone()).await;
         self.sent.push((body, spans.iter().map(|(trace, _)| *trace).collect()));
         for (trace, span) in spans {
             let known = self.present.entry(*trace).or_default();
             if !known.contains(span) {
-                known.push(*span);
+                known.push(span.clone());
             }
         }
     }

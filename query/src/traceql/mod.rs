@@ -1,0 +1,39 @@
+//! TraceQL on the spans of a tenant.
+//!
+//! What a query means, says [`meshlake_traceql`]; what spans it has to be asked of, is said here:
+//!
+//! ```text
+//!                                 ┌─ each span on its own ──> rows of the scan ──────────────────────┐
+//! query ─> conditions ─> filter ──┤                                                                  ├─> Trace ─> evaluation
+//!                                 └─ ids of traces ─> lookup of whole traces, a few thousand a time ─┘
+//! ```
+//!
+//! The filter leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
+
+mod answer;
+mod columns;
+mod filter;
+mod metrics;
+mod passes;
+mod question;
+mod rows;
+mod search;
+mod trace;
+mod value;
+mod values;
+
+use datafusion::error::DataFusionError;
+use meshlake_traceql::EvalError;
+
+pub use answer::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound};
+pub(crate) use metrics::metrics;
+pub use question::{TraceQlMetrics, TraceQlSearch};
+pub(crate) use search::search;
+pub(crate) use values::values;
+
+use crate::error::QueryError;
+
+/// A query fails on a span: who asked can do something about it.
+fn failed(error: EvalError) -> DataFusionError {
+    QueryError::invalid(error.to_string()).into()
+}

@@ -1,0 +1,205 @@
+//! How a search in TraceQL finds the newest traces.
+//!
+//! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that span, so
+//! rows are taken newest first, and the search ends as soon as enough traces that match start after the last row taken (see
+//! [`crate::find`]).
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::logical_expr::Expr;
+use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
+
+use super::columns::{SHAPE, of_query};
+use super::filter::Filter;
+use super::trace::{BatchTrace, TraceRows};
+use super::value::any_value;
+use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
+use crate::find::newest_rows;
+use crate::hops::TRACES_AT_ONCE;
+use crate::lookup::FoundRows;
+use crate::search::TraceSummary;
+use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
+use crate::trace_id::TraceId;
+use crate::view::{View, starts_in};
+
+/// Rows taken in the first round, for each trace asked for, by how much a round is larger than the one before, and most rows of one.
+const ROWS_PER_TRACE: usize = 8;
+const ROUND_GROWTH: usize = 4;
+const ROUND_MAX: usize = 256 * 1024;
+/// What a row, or a trace that was seen, takes.
+const ROW_BYTES: usize = 64;
+
+/// The newest traces that match.
+pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
+    let mut finder = Finder::new(view, search)?;
+    let passes = Filter::new(view, &search.query.attributes).fine(&finder.conditions.found_by);
+    let matching = passes.into_iter().fold(starts_in(search.range), Expr::and);
+    let mut upper = search.range.end - 1;
+    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
+    loop {
+        finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
+        let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
+        let exhausted = rows.len() < rows_max;
+        let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
+        if finder.look_up(rows).await? || exhausted {
+            return finder.finish();
+        }
+        // Of spans of one microsecond all have to be taken at once.
+        let more = rows_max.saturating_mul(ROUND_GROWTH);
+        rows_max = if oldest == upper { more } else { rows_max.max(more.min(ROUND_MAX)) };
+        upper = oldest;
+    }
+}
+
+/// Traces that match, and how much of them was looked at.
+struct Finder<'a> {
+    view: &'a View,
+    search: &'a TraceQlSearch,
+    pipeline: &'a Pipeline,
+    conditions: Conditions,
+    shown: Vec<Shown>,
+    columns: Vec<&'static str>,
+    seen: HashSet<TraceId>,
+    /// The newest, at most as many as are asked for, and what they take.
+    found: Vec<(FoundTrace, usize)>,
+    inspected_traces: u64,
+    inspected_bytes: u64,
+    /// Of rows and traces seen.
+    rows: MemoryReservation,
+    /// Of what was found.
+    memory: MemoryReservation,
+}
+
+impl<'a> Finder<'a> {
+    fn new(view: &'a View, search: &'a TraceQlSearch) -> Result<Finder<'a>> {
+        let pipeline = search.pipeline()?;
+        let conditions = search.query.conditions();
+        let mut columns = of_query(&search.query, &conditions);
+        columns.extend(SHAPE);
+        columns.extend(SUMMARY_COLUMNS);
+        let reservation = |name: &str| MemoryConsumer::new(name).register(&view.lookups.runtime.memory_pool);
+        Ok(Finder {
+            view,
+            search,
+            pipeline,
+            conditions,
+            shown: pipeline.shown(),
+            columns: columns.into_iter().collect(),
+            seen: HashSet::new(),
+            found: Vec::new(),
+            inspected_traces: 0,
+            inspected_bytes: 0,
+            rows: reservation("traceql: rows"),
+            memory: reservation("traceql: found traces"),
+        })
+    }
+
+    /// Looks at the traces of rows, which are newest first; answers whether no other trace can be among the newest.
+    async fn look_up(&mut self, rows: Vec<(TraceId, i64)>) -> Result<bool> {
+        let oldest = rows.last().map(|(_, start)| *start);
+        let new: Vec<(TraceId, i64)> = rows.into_iter().filter(|(id, _)| self.seen.insert(*id)).collect();
+        for chunk in new.chunks(TRACES_AT_ONCE) {
+            let ids: Vec<TraceId> = chunk.iter().map(|(id, _)| *id).collect();
+            let (view, columns) = (self.view, self.columns.clone());
+            let take = |parts: &[FoundRows]| self.take(parts);
+            view.lookups.find_together(&view.snapshot, &view.tenant, &ids, &columns, take).await?;
+            if chunk.last().is_some_and(|(_, start)| self.is_enough(*start)) {
+                return Ok(true);
+            }
+        }
+        Ok(oldest.is_some_and(|oldest| self.is_enough(oldest)))
+    }
+
+    /// Whether enough traces start later, in microseconds.
+    fn is_enough(&self, than: i64) -> bool {
+        let later = self.found.iter().filter(|(found, _)| found.summary.start.div_euclid(1000) > than);
+        later.count() >= self.search.limit
+    }
+
+    /// Looks at whole traces, and keeps the newest that match.
+    fn take(&mut self, parts: &[FoundRows]) -> Result<()> {
+        self.inspected_bytes += parts.iter().map(FoundRows::bytes).sum::<usize>() as u64;
+        let batches: Vec<&RecordBatch> = parts.iter().flat_map(|found| &found.batches).collect();
+        let columns = batches.iter().map(|batch| SummaryColumns::new(batch)).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = TraceRows::new(batches, &self.search.query.attributes, false)?;
+        for trace in rows.traces() {
+            self.inspected_traces += 1;
+            let Some(summary) = summary_of(&trace, &columns) else { continue };
+            if let Some(found) = self.matching(&trace, summary)? {
+                let bytes = found.bytes();
+                self.memory.try_grow(bytes)?;
+                self.found.push((found, bytes));
+            }
+        }
+        self.found.sort_by_key(|(found, _)| (Reverse(found.summary.start), found.summary.trace_id));
+        self.found.truncate(self.search.limit);
+        self.memory.try_resize(self.found.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// What matches in a trace.
+    fn matching(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
+        let duration = u128::try_from(summary.duration).unwrap_or(0);
+        let TraceQlSearch { min_duration, max_duration, range, .. } = self.search;
+        let too_short = min_duration.is_some_and(|least| duration < least.as_nanos());
+        if too_short || max_duration.is_some_and(|most| duration > most.as_nanos()) {
+            return Ok(None);
+        }
+        let view = TraceView::new(trace);
+        let spansets = view.pipeline(self.pipeline).map_err(failed)?;
+        let starts_in_range = |span: usize| {
+            let start = (trace.facts(span).start / 1000) as i64;
+            range.start <= start && start < range.end
+        };
+        let mut matching = spansets.iter().flat_map(|spanset| &spanset.spans).map(|span| *span as usize);
+        let Conditions { answer, found_by, .. } = &self.conditions;
+        let finds = |span: usize| starts_in_range(span) && found_by.passes(&view, span);
+        if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
+            return Ok(None);
+        }
+        let spansets = spansets.iter().map(|spanset| self.spanset(trace, &view, spanset)).collect();
+        Ok(Some(FoundTrace { summary, spansets }))
+    }
+
+    fn spanset<'t>(&self, trace: &BatchTrace<'t>, view: &TraceView<'t, BatchTrace<'t>>, spanset: &Spanset<'t>) -> FoundSpanset {
+        let shown = match self.search.spans_per_spanset {
+            0 => spanset.spans.len(),
+            most => most.min(spanset.spans.len()),
+        };
+        FoundSpanset {
+            matched: spanset.spans.len(),
+            attributes: spanset.attributes.iter().map(|(key, value)| (key.clone(), any_value(value))).collect(),
+            spans: spanset.spans[..shown].iter().map(|span| self.span(trace, view, *span as usize)).collect(),
+        }
+    }
+
+    fn span<'t>(&self, trace: &BatchTrace<'t>, view: &TraceView<'t, BatchTrace<'t>>, span: usize) -> FoundSpan {
+        let facts = trace.facts(span);
+        let mut attributes = Vec::new();
+        for shown in &self.shown {
+            let (key, value) = (shown.attribute.key(), shown.value(view, span));
+            if value != Value::Nil && attributes.iter().all(|(known, _)| known != key) {
+                attributes.push((key.to_owned(), any_value(&value)));
+            }
+        }
+        let start = i64::try_from(facts.start).unwrap_or(i64::MAX);
+        FoundSpan { id: facts.id, name: trace.name(span).to_owned(), start, duration: facts.duration, attributes }
+    }
+
+    fn finish(self) -> Result<TraceQlFound> {
+        let traces: Vec<FoundTrace> = self.found.into_iter().map(|(found, _)| found).collect();
+        let spans = traces.iter().flat_map(|trace| &trace.spansets).map(|spanset| spanset.spans.len());
+        self.view.check_rows(spans.sum())?;
+        let (inspected_traces, inspected_bytes) = (self.inspected_traces, self.inspected_bytes);
+        Ok(TraceQlFound { traces, inspected_traces, inspected_bytes })
+    }
+}
+
+fn summary_of(trace: &BatchTrace<'_>, columns: &[SummaryColumns<'_>]) -> Option<TraceSummary> {
+    let mut summaries = Summaries::default();
+    trace.places.iter().for_each(|(_, batch, row)| summaries.add_row(&columns[*batch], *row));
+    summaries.finish().remove(&trace.trace_id())
+}

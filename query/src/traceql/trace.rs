@@ -1,0 +1,147 @@
+//! Traces of rows that stand in several batches.
+
+use arrow::record_batch::RecordBatch;
+use datafusion::error::Result;
+use meshlake_traceql::{Event, Link, Named, Owner, Scope, SpanFacts, Trace, Value};
+
+use super::rows::{AllAttributes, SpanRows};
+use crate::trace_id::TraceId;
+
+/// A row: its trace, its batch, its place there.
+pub(super) type Place = (TraceId, usize, usize);
+
+/// Rows of batches, by trace.
+pub(super) struct TraceRows<'a> {
+    batches: Vec<SpanRows<'a>>,
+    /// Only for `compare()`; by batch.
+    all: Vec<AllAttributes<'a>>,
+    /// Sorted.
+    places: Vec<Place>,
+}
+
+impl<'a> TraceRows<'a> {
+    /// `attributes` are those of the query, by slot; all others are opened for [`Trace::each_attribute`] only if that is asked for.
+    pub(super) fn new(
+        batches: impl IntoIterator<Item = &'a RecordBatch>,
+        attributes: &'a [Named],
+        all_attributes: bool,
+    ) -> Result<TraceRows<'a>> {
+        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), places: Vec::new() };
+        for batch in batches {
+            let opened = SpanRows::new(batch, attributes)?;
+            if all_attributes {
+                rows.all.push(opened.all_attributes()?);
+            }
+            rows.places.extend((0..opened.len()).map(|row| (opened.trace_id(row), rows.batches.len(), row)));
+            rows.batches.push(opened);
+        }
+        Ok(rows)
+    }
+
+    /// Whole traces, by their ids.
+    pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
+        self.places.sort_unstable();
+        let (batches, all) = (&self.batches[..], &self.all[..]);
+        self.places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
+    }
+
+    /// Each span as a trace of its own, in the order of the rows.
+    pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
+        let (batches, all) = (&self.batches[..], &self.all[..]);
+        self.places.iter().map(move |place| BatchTrace { batches, all, places: std::slice::from_ref(place) })
+    }
+}
+
+/// A trace.
+pub(super) struct BatchTrace<'r> {
+    batches: &'r [SpanRows<'r>],
+    all: &'r [AllAttributes<'r>],
+    /// At least one.
+    pub(super) places: &'r [Place],
+}
+
+impl<'r> BatchTrace<'r> {
+    fn at(&self, span: usize) -> (&'r SpanRows<'r>, usize) {
+        let (_, batch, row) = self.places[span];
+        (&self.batches[batch], row)
+    }
+
+    pub(super) fn trace_id(&self) -> TraceId {
+        self.places[0].0
+    }
+}
+
+impl Trace for BatchTrace<'_> {
+    fn id(&self) -> [u8; 16] {
+        self.trace_id().0
+    }
+
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn facts(&self, span: usize) -> SpanFacts {
+        let (rows, row) = self.at(span);
+        rows.facts(row)
+    }
+
+    fn name(&self, span: usize) -> &str {
+        let (rows, row) = self.at(span);
+        rows.name.and_then(|column| column.get(row)).unwrap_or_default()
+    }
+
+    fn status_message(&self, span: usize) -> &str {
+        let (rows, row) = self.at(span);
+        rows.status_message.and_then(|column| column.get(row)).unwrap_or_default()
+    }
+
+    fn service_name(&self, span: usize) -> Option<&str> {
+        let (rows, row) = self.at(span);
+        rows.service_name.and_then(|column| column.get(row))
+    }
+
+    fn instrumentation(&self, span: usize) -> (&str, &str) {
+        let (rows, row) = self.at(span);
+        let [name, version] =
+            [rows.scope_name, rows.scope_version].map(|column| column.and_then(|column| column.get(row)).unwrap_or_default());
+        (name, version)
+    }
+
+    fn attribute(&self, span: usize, owner: Owner, attribute: &Named) -> Value<'_> {
+        let (rows, row) = self.at(span);
+        rows.attribute(row, owner, attribute)
+    }
+
+    fn events(&self, span: usize) -> usize {
+        let (rows, row) = self.at(span);
+        rows.events.as_ref().map_or(0, |events| events.items(row).len())
+    }
+
+    fn event(&self, span: usize, event: usize) -> Event<'_> {
+        let (rows, row) = self.at(span);
+        let Some(events) = &rows.events else { return Event { name: "", since_start: 0 } };
+        let item = events.items(row).start + event;
+        let since_start = events.time(item).wrapping_sub(rows.facts(row).start) as i64;
+        Event { name: events.name(item), since_start }
+    }
+
+    fn links(&self, span: usize) -> usize {
+        let (rows, row) = self.at(span);
+        rows.links.as_ref().map_or(0, |links| links.items(row).len())
+    }
+
+    /// An id of a wrong length is zero.
+    fn link(&self, span: usize, link: usize) -> Link {
+        let (rows, row) = self.at(span);
+        let Some(links) = &rows.links else { return Link { trace_id: [0; 16], span_id: [0; 8] } };
+        let (trace_id, span_id) = links.ids(links.items(row).start + link);
+        Link { trace_id: trace_id.try_into().unwrap_or_default(), span_id: span_id.try_into().unwrap_or_default() }
+    }
+
+    fn each_attribute(&self, span: usize, show: &mut dyn FnMut(Scope, &str, Value<'_>)) {
+        let (_, batch, row) = self.places[span];
+        if let Some(all) = self.all.get(batch) {
+            all.each(row, show);
+        }
+    }
+}

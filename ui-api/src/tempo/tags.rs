@@ -1,0 +1,116 @@
+//! The names of attributes, for completion.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Uri};
+use meshlake_config::Tenant;
+use meshlake_query::{AttributeName, Scope};
+
+use super::caller::Caller;
+use super::failure::Failure;
+use super::params;
+use super::proto::{MetadataMetrics, SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response, SearchTagsV2Scope};
+use super::reply::reply;
+use crate::api::Api;
+use crate::params::Params;
+
+/// Scopes whose attributes are not counted.
+const UNCOUNTED: [&str; 2] = ["event", "link"];
+const INTRINSIC: &str = "intrinsic";
+/// What every span has, by the names that Tempo lists.
+const INTRINSICS: [&str; 25] = [
+    "duration",
+    "event:name",
+    "event:timeSinceStart",
+    "instrumentation:name",
+    "instrumentation:version",
+    "kind",
+    "link:spanID",
+    "link:traceID",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "span:duration",
+    "span:id",
+    "span:kind",
+    "span:name",
+    "span:parentID",
+    "span:status",
+    "span:statusMessage",
+    "status",
+    "statusMessage",
+    "trace:duration",
+    "trace:id",
+    "trace:rootName",
+    "trace:rootService",
+    "traceDuration",
+];
+
+/// `GET /api/v2/search/tags`
+pub(super) async fn v2_over_http(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    reply(&api, &headers, &v2(api.clone(), tenant, read(&Params::any(&uri)?)?).await?)
+}
+
+/// `GET /api/search/tags`
+pub(super) async fn v1_over_http(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    reply(&api, &headers, &v1(api.clone(), tenant, read(&Params::any(&uri)?)?).await?)
+}
+
+fn read(params: &Params) -> Result<SearchTagsRequest, Failure> {
+    Ok(SearchTagsRequest {
+        scope: params.get("scope").unwrap_or_default().to_owned(),
+        start: params::seconds(params, "start")?,
+        end: params::seconds(params, "end")?,
+        max_tags_per_scope: params::number(params, "limit", 0..=u32::MAX)?,
+    })
+}
+
+/// The names by scope.
+pub(super) async fn v2(api: Api, tenant: Tenant, request: SearchTagsRequest) -> Result<SearchTagsV2Response, Failure> {
+    let scopes = scopes(&api, &tenant, &request).await?;
+    Ok(SearchTagsV2Response { scopes, metrics: MetadataMetrics {} })
+}
+
+/// All names, each once.
+pub(super) async fn v1(api: Api, tenant: Tenant, request: SearchTagsRequest) -> Result<SearchTagsResponse, Failure> {
+    let scopes = scopes(&api, &tenant, &request).await?;
+    let names: BTreeSet<String> = scopes.into_iter().flat_map(|scope| scope.tags).collect();
+    Ok(SearchTagsResponse { tag_names: names.into_iter().collect(), metrics: MetadataMetrics {} })
+}
+
+async fn scopes(api: &Api, tenant: &Tenant, request: &SearchTagsRequest) -> Result<Vec<SearchTagsV2Scope>, Failure> {
+    let all = matches!(request.scope.as_str(), "" | "all" | "none");
+    let asked = |name: &str| all || request.scope == name;
+    let counted = [("resource", Scope::Resource), ("span", Scope::Span), ("instrumentation", Scope::Instrumentation)];
+    if !counted.iter().map(|(name, _)| *name).chain(UNCOUNTED).chain([INTRINSIC]).any(asked) {
+        return Err(Failure::invalid(format!("invalid scope: {}", request.scope)));
+    }
+    let found = if counted.iter().any(|(name, _)| asked(name)) {
+        let range = params::range(request.start, request.end)?;
+        api.engine()?.attribute_names(tenant, range).await?.attributes
+    } else {
+        Vec::new()
+    };
+    let limit = if request.max_tags_per_scope == 0 { usize::MAX } else { request.max_tags_per_scope as usize };
+    let names = |scope| {
+        let of_scope = found.iter().filter(move |attribute: &&AttributeName| attribute.scope == scope);
+        of_scope.map(|attribute| attribute.name.clone()).take(limit).collect()
+    };
+    let counted = counted.into_iter().map(|(name, scope)| (name, names(scope)));
+    let uncounted = UNCOUNTED.into_iter().map(|name| (name, Vec::new()));
+    let intrinsic = (INTRINSIC, INTRINSICS.map(str::to_owned).to_vec());
+    let scopes = counted.chain(uncounted).chain([intrinsic]).filter(|(name, _)| asked(name));
+    Ok(scopes.map(|(name, tags)| SearchTagsV2Scope { name: name.to_owned(), tags }).collect())
+}
