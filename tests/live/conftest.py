@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("mesh", "otlp", "server")  # before their import: their asserts say what they compared
+pytest.register_assert_rewrite("grafana", "mesh", "otlp", "server")  # before their import: their asserts say what they compared
 
 from mesh import Bookinfo
 from server import Server, stop_all
