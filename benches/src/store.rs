@@ -14,12 +14,16 @@ use meshlake_storage::{Answer, Content, Encoding, Frame, LocalDisk, Metrics, Ref
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
+use crate::rollups::TimedRollups;
+
 /// A store, and what it counts.
 pub struct LocalStore {
     /// The store.
     pub store: Arc<Store>,
     /// Its metrics.
     pub registry: Registry,
+    /// What makes its rollups.
+    pub rollups: Arc<TimedRollups>,
 }
 
 impl fmt::Debug for LocalStore {
@@ -38,13 +42,14 @@ impl LocalStore {
         let objects = open_object_store(config, disk.clone())?;
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let rollups = Arc::new(HopRollups::new(objects.clone(), config).map_err(anyhow::Error::from_boxed)?);
+        let rollups = HopRollups::new(objects.clone(), config).map_err(anyhow::Error::from_boxed)?;
+        let rollups = Arc::new(TimedRollups::new(rollups));
         let (decoder, conditions) = (Arc::new(Decoder::new(config)), Arc::new(SqlConditions::new()));
-        let store = Store::open(config, disk, objects, decoder, conditions, rollups, metrics).await?;
+        let store = Store::open(config, disk, objects, decoder, conditions, rollups.clone(), metrics).await?;
         while !store.health().ready {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(Self { store, registry })
+        Ok(Self { store, registry, rollups })
     }
 
     /// Hands an encoded `ExportTraceServiceRequest` to the store, as received now. The answer comes when its spans are durable and can be

@@ -122,8 +122,10 @@ async fn compact(config: &Config, spans: u64) -> anyhow::Result<u64> {
     }
     let (rows, bytes) = in_lake(&opened.store.snapshot()?);
     ensure!(rows == spans, "{spans} spans were accepted and {rows} are in the lake");
+    let of_rollups = opened.rollups.cpu().as_secs_f64();
     opened.close().await?;
     progress.finish("compaction", spans, Process::own().cpu()?.since(before).total());
+    println!("  of these {of_rollups:.1} for rollups, {:.2} a million spans", of_rollups / (spans as f64 / 1e6));
     Ok(bytes)
 }
 

@@ -38,6 +38,10 @@ pub(crate) struct Measure {
     /// Memory of queries, if not the default
     #[arg(long)]
     query_memory: Option<ByteSize>,
+
+    /// Memory for sums of hops, if not the default
+    #[arg(long)]
+    rollup_cache: Option<ByteSize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,6 +61,7 @@ pub(crate) async fn measure(args: &Measure) -> anyhow::Result<()> {
     let store = args.data_dir.join("store");
     ensure!(store.is_dir(), "cannot measure {}: there is no store; build one first", args.data_dir.display());
     config.query.memory_limit = args.query_memory.unwrap_or(config.query.memory_limit);
+    config.query.rollup_cache = args.rollup_cache.unwrap_or(config.query.rollup_cache);
     let opened = LocalStore::open(&config).await?;
     let snapshot = opened.store.snapshot()?;
     let (spans, spans_bytes) = in_lake(&snapshot);
