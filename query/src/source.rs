@@ -8,7 +8,7 @@ use arrow::compute::{max, min};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use meshlake_storage::{Deletions, LiveBatch, Snapshot, Store, column_index};
+use meshlake_storage::{Deletions, LiveBatch, LiveSource, Snapshot, Store, column_index};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
@@ -55,17 +55,18 @@ pub struct MemorySource {
 impl MemorySource {
     /// Batches of `meshlake_storage::spans_schema` as live spans. Empty batches are left out.
     pub fn new(batches: Vec<RecordBatch>) -> Self {
-        let live = batches.into_iter().filter_map(live_batch).collect();
+        let live = (0..).zip(batches).filter_map(live_batch).collect();
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let deletions = Arc::new(Deletions::new(store.clone(), Arc::new(SqlConditions::new()), BTreeMap::new));
         MemorySource { snapshot: Snapshot { live, files: Arc::default(), promotions: Arc::default() }, store, deletions }
     }
 }
 
-fn live_batch(batch: RecordBatch) -> Option<LiveBatch> {
+fn live_batch((number, batch): (u64, RecordBatch)) -> Option<LiveBatch> {
     let starts = batch.column(column_index("start_time")?).as_primitive_opt::<TimestampMicrosecondType>()?;
     let (start_min, start_max) = (min(starts)?, max(starts)?);
-    Some(LiveBatch { batch, start_min, start_max })
+    let source = LiveSource { generation: number, shard: 0 };
+    Some(LiveBatch { batch, start_min, start_max, source, first_row: 0 })
 }
 
 impl SpanSource for MemorySource {

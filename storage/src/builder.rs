@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use crate::attributes::ATTRIBUTE_COLUMNS;
 use crate::columns::{BytesColumn, MapColumn, NumberColumn, Offsets, TextColumn, blank_text};
 use crate::schema::{event_fields, link_fields, list_item, spans_schema};
-use crate::snapshot::LiveBatch;
+use crate::snapshot::{LiveBatch, LiveSource};
 
 /// A column of [`ATTRIBUTE_COLUMNS`].
 #[derive(Debug)]
@@ -475,6 +475,6 @@ impl SpanBuilder {
             text(self.scope_schema_url)?,
         ]);
         let batch = RecordBatch::try_new(spans_schema(), columns)?;
-        Ok(Some(LiveBatch { batch, start_min, start_max }))
+        Ok(Some(LiveBatch { batch, start_min, start_max, source: LiveSource::default(), first_row: 0 }))
     }
 }

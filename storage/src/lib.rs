@@ -76,6 +76,6 @@ pub use schema::{
     Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
     spans_schema, text_type, time_type,
 };
-pub use snapshot::{LiveBatch, Snapshot, SpanFile};
+pub use snapshot::{LiveBatch, LiveSource, Snapshot, SpanFile};
 pub use sorted::CLOCK_FLAG;
 pub use store::{Health, OpenError, Store};

@@ -18,7 +18,7 @@ use crate::frame::RequestHash;
 use crate::journal::Seen;
 use crate::promoted::Promotions;
 use crate::schema::spans_schema;
-use crate::snapshot::{LiveBatch, Snapshot, SpanFile};
+use crate::snapshot::{LiveBatch, LiveSource, Snapshot, SpanFile};
 
 /// An open batch becomes immutable when it has so many rows, so that its dictionaries stay in the processor's caches.
 const BATCH_ROWS_MAX: usize = 32_768;
@@ -60,6 +60,7 @@ fn merge(first: &LiveBatch, second: &LiveBatch) -> Result<LiveBatch, ArrowError>
         batch: concat_batches(&spans_schema(), [&first.batch, &second.batch])?,
         start_min: first.start_min.min(second.start_min),
         start_max: first.start_max.max(second.start_max),
+        ..*first
     })
 }
 
@@ -121,10 +122,15 @@ impl Generation {
     /// All rows so far, as immutable batches.
     pub(crate) fn batches(&self) -> Result<Vec<LiveBatch>, ArrowError> {
         let mut batches = Vec::new();
-        for shard in &self.shards {
+        for (number, shard) in self.shards.iter().enumerate() {
+            let source = LiveSource { generation: self.number, shard: number };
             let mut shard = shard.lock();
             shard.close_batch()?;
-            batches.extend_from_slice(&shard.closed);
+            let mut first_row = 0;
+            for batch in &shard.closed {
+                batches.push(LiveBatch { source, first_row, ..batch.clone() });
+                first_row += batch.batch.num_rows() as u64;
+            }
         }
         Ok(batches)
     }
@@ -380,6 +386,9 @@ mod tests {
         let generation = Generation::new(1, 1);
         for written in 1..=10 {
             generation.write(0, |rows| push(rows, 600)).unwrap();
+            let batches = generation.batches().unwrap();
+            let ends = batches.iter().map(|live| live.first_row as usize + live.batch.num_rows());
+            assert!(batches.iter().skip(1).map(|live| live.first_row as usize).eq(ends.take(batches.len() - 1)));
             let sizes = sizes(&generation);
             assert_eq!(sizes.iter().sum::<usize>(), written * 600);
             assert!(sizes.len() <= 2, "{sizes:?}");

@@ -30,6 +30,19 @@ pub struct LiveBatch {
     pub start_min: i64,
     /// Latest start, microseconds.
     pub start_max: i64,
+    /// Where the rows come from, and how many of the same come before these.
+    pub source: LiveSource,
+    /// See `source`.
+    pub first_row: u64,
+}
+
+/// A sequence of live rows: of one generation and one decode thread. It only grows, however it is cut into batches, until it is in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LiveSource {
+    /// The generation's number, which no other of this process has.
+    pub generation: u64,
+    /// The thread's.
+    pub shard: usize,
 }
 
 /// A committed Parquet file of rows of [`crate::spans_schema`], sorted by (tenant, trace_id, start).

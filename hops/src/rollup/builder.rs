@@ -14,7 +14,7 @@ use crate::hop::Hop;
 use crate::worker::Summary;
 
 /// A rollup in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RollupBuilder {
     /// Where the first step begins, and how long each is; nanoseconds.
     steps: (u64, u64),
@@ -23,7 +23,7 @@ pub struct RollupBuilder {
     marks: Vec<(u64, usize)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct PartBuilder {
     before: Vec<Box<str>>,
     traces: Vec<[u8; 16]>,
@@ -88,18 +88,30 @@ impl RollupBuilder {
         for (hops, summary) in without {
             self.add(part, trace_id, hops, summary, -1);
         }
-        let kept: Vec<(u64, u32)> = together.0.iter().map(|hop| self.row(hop)).collect();
-        for hop in without.iter().flat_map(|(hops, _)| hops.iter()) {
-            let row = self.row(hop);
-            if !kept.contains(&row) {
-                self.parts[part].rows.entry(row).or_default().retract(trace_id);
-            }
-        }
+        self.retract(part, trace_id, without.iter().flat_map(|(hops, _)| hops.iter()), together.0);
         let (first, last) = (self.step(together.1.start), self.step(together.1.last));
         let part = &mut self.parts[part];
         let known = part.concerned.unwrap_or((first, last));
         part.concerned = Some((known.0.min(first), known.1.max(last)));
         part.traces.push(trace_id);
+    }
+
+    /// Puts what H made of a trace in the place of what it had made of fewer of its spans, and was added.
+    pub fn replace(&mut self, trace_id: [u8; 16], old: (&[Hop<'_>], Summary), new: (&[Hop<'_>], Summary)) {
+        self.add(0, trace_id, new.0, new.1, 1);
+        self.add(0, trace_id, old.0, old.1, -1);
+        self.retract(0, trace_id, old.0.iter(), new.0);
+    }
+
+    /// Says that a trace has no hop any more where only `gone` was.
+    fn retract<'h>(&mut self, part: usize, trace_id: [u8; 16], gone: impl Iterator<Item = &'h Hop<'h>>, there: &[Hop<'_>]) {
+        let there: Vec<(u64, u32)> = there.iter().map(|hop| self.row(hop)).collect();
+        for hop in gone {
+            let row = self.row(hop);
+            if !there.contains(&row) {
+                self.parts[part].rows.entry(row).or_default().retract(trace_id);
+            }
+        }
     }
 
     fn row(&mut self, hop: &Hop<'_>) -> (u64, u32) {

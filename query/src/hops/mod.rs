@@ -15,7 +15,7 @@ mod rows;
 mod table;
 mod traces;
 
-pub(crate) use columns::SPAN_COLUMNS;
+pub(crate) use columns::{SPAN_COLUMNS, SpanColumns};
 pub use counts::HopCounts;
 pub(crate) use counts::SignedCounts;
 pub(crate) use table::HopsTable;

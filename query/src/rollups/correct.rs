@@ -26,7 +26,7 @@ impl Places {
         Snapshot { live: Vec::new(), files, promotions: self.promotions.clone() }
     }
 
-    async fn rows(&self, place: &Snapshot, ids: &[TraceId]) -> Result<Vec<FoundRows>> {
+    pub(super) async fn rows(&self, place: &Snapshot, ids: &[TraceId]) -> Result<Vec<FoundRows>> {
         let mut parts = Vec::new();
         let add = |found: FoundRows| {
             parts.push(found);

@@ -5,7 +5,7 @@
 //! list of [`Piece`]s:
 //!
 //! ```text
-//! whole minutes: each file's sums, and its corrections for the traces that files before it have spans of; live spans, alike
+//! whole minutes: each file's sums, and its corrections for the traces that files before it have spans of; live spans, alike (`live`)
 //! the rest:      hops of the traces that have spans there
 //! ```
 //!
@@ -14,6 +14,7 @@
 mod correct;
 mod hop_table;
 mod kept;
+mod live;
 mod made;
 mod piece;
 mod pieces;

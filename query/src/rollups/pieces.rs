@@ -9,14 +9,12 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::{StreamExt, stream};
 use meshlake_config::Tenant;
 use meshlake_hops::rollup::{MINUTE, Part, Rollup, RollupBuilder};
-use meshlake_hops::{Hop, Summary, TraceHops};
+use meshlake_hops::{Hop, Summary};
 use meshlake_storage::{Snapshot, SpanFile, TRACE_MAX};
 
 use super::correct::Places;
 use super::piece::{Piece, Source};
 use super::resident::{FileRollups, Opened};
-use super::writer::shared;
-use crate::hops::{SPAN_COLUMNS, hops_of};
 use crate::lookup::Lookups;
 use crate::spans::may_hold;
 use crate::types::TimeRange;
@@ -82,11 +80,14 @@ impl Summed {
         let range = TimeRange { start: micros(minutes.start().saturating_sub(1)), end: micros(*minutes.end()) };
         let mut collector = Collector { summed: self, minutes, places: self.places(), pieces: Vec::new() };
         collector.files(range).await?;
-        collector.live(range).await?;
+        // The spans that are in no file yet.
+        if !self.snapshot.live.is_empty() {
+            collector.add(&self.rollups.live.rollup(self).await?);
+        }
         Ok(collector.pieces)
     }
 
-    fn places(&self) -> Places {
+    pub(super) fn places(&self) -> Places {
         let Summed { tenant, lookups, snapshot, .. } = self;
         Places { lookups: lookups.clone(), tenant: tenant.clone(), promotions: snapshot.promotions.clone() }
     }
@@ -176,26 +177,6 @@ impl Collector<'_> {
     /// Whether a part says anything about the minutes.
     fn concerns(&self, part: &Part) -> bool {
         part.first <= *self.minutes.end() && part.last >= *self.minutes.start()
-    }
-
-    /// The spans that are in no file yet.
-    async fn live(&mut self, range: TimeRange) -> Result<()> {
-        let Summed { snapshot, tenant, .. } = self.summed;
-        let rows = Lookups::live(snapshot, tenant, SPAN_COLUMNS)?;
-        let (mut builder, mut ids) = (RollupBuilder::new(), Vec::new());
-        let memory = MemoryConsumer::new("hops: live sums").register(&self.places.lookups.runtime.memory_pool);
-        hops_of(rows.iter(), &mut TraceHops::new(), |id, hops, summary| {
-            builder.add_trace(id.0, hops, summary);
-            ids.push(id);
-            memory.try_resize(builder.bytes())
-        })?;
-        let near = snapshot.files.between(range.start.saturating_sub(2 * TRACE_MAX), range.end.saturating_add(2 * TRACE_MAX));
-        let near: Vec<Arc<SpanFile>> = near.filter(|file| may_hold(file, tenant)).cloned().collect();
-        let (files, ids) = shared(&ids, &near);
-        let live = Snapshot { files: Arc::default(), ..(**snapshot).clone() };
-        self.places.correct(&mut builder, &self.places.files(files), &live, &ids).await?;
-        self.add(&Arc::new(builder.finish()));
-        Ok(())
     }
 
     fn add(&mut self, rollup: &Arc<Rollup>) {

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::correct::Places;
 use super::kept::KeptSums;
+use super::live::LiveSums;
 use super::made::{Made, Making};
 use super::sections::Sections;
 use super::writer::TraceSums;
@@ -48,6 +49,7 @@ pub(crate) struct FileRollups {
     pub(crate) opened: FileSummaries<Opened>,
     pub(crate) sections: Sections,
     pub(crate) kept: KeptSums,
+    pub(crate) live: LiveSums,
     made: Making<Of, Mutex<Made>>,
     spans: Making<(Tenant, String), MadeSpans>,
     paths: parking_lot::Mutex<(Arc<Files>, Arc<HashSet<String>>)>,
@@ -61,6 +63,7 @@ impl FileRollups {
             opened: FileSummaries::new(store.clone(), eighth),
             sections: Sections::new(store.clone(), 3 * eighth),
             kept: KeptSums::new(eighth),
+            live: LiveSums::default(),
             made: Making::new(2 * eighth),
             spans: Making::new(eighth),
             paths: parking_lot::Mutex::default(),

@@ -12,8 +12,8 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use meshlake_config::{Config, Query, Tenant};
 use meshlake_storage::{
-    AttributeCounter, Counted, Deletions, LiveBatch, Promoted, PromotedColumns, Rollups, Scope, Snapshot, SpanFile, ValueType,
-    lake_schema, promote,
+    AttributeCounter, Counted, Deletions, LiveBatch, LiveSource, Promoted, PromotedColumns, Rollups, Scope, Snapshot, SpanFile,
+    ValueType, lake_schema, promote,
 };
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -67,7 +67,8 @@ impl TestSource {
 
     pub(crate) fn add_live(&mut self, rows: &[SpanRow]) {
         if let Some((start_min, start_max)) = bounds(rows) {
-            self.snapshot.live.push(LiveBatch { batch: batch(rows), start_min, start_max });
+            let source = LiveSource { generation: self.snapshot.live.len() as u64, shard: 0 };
+            self.snapshot.live.push(LiveBatch { batch: batch(rows), start_min, start_max, source, first_row: 0 });
         }
     }
 
