@@ -18,6 +18,8 @@ mod passes;
 mod question;
 mod rows;
 mod search;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod value;
 mod values;
