@@ -11,6 +11,7 @@
 //! The filter leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
 
 mod answer;
+mod candidates;
 mod columns;
 mod filter;
 mod metrics;
