@@ -3,7 +3,7 @@
 //! What a query means, says [`meshlake_traceql`]; what spans it has to be asked of, is said here:
 //!
 //! ```text
-//!                                   ┌─ each span on its own ──> rows of the scan ──────────────────────┐
+//!                                   ┌─ each span on its own, or with its root ──> rows of the scan ─────┐
 //! query ─> conditions ─> matching ──┤                                                                  ├─> Trace ─> evaluation
 //!                         rows      └─ ids of traces ─> lookup of whole traces, a few thousand a time ─┘
 //! ```
@@ -18,6 +18,7 @@ mod matching;
 mod metrics;
 mod passes;
 mod question;
+mod rooted;
 mod rows;
 mod search;
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl<'a> Finder<'a> {
         for trace in rows.traces() {
             self.inspected_traces += 1;
             let Some(summary) = summary_of(&trace, &columns) else { continue };
-            if let Some(found) = self.matching(&trace, summary)? {
+            if let Some(found) = self.found_in(&trace, summary)? {
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));
@@ -138,7 +138,7 @@ impl<'a> Finder<'a> {
     }
 
     /// What matches in a trace.
-    fn matching(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
+    fn found_in(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
         let duration = u128::try_from(summary.duration).unwrap_or(0);
         let TraceQlSearch { min_duration, max_duration, range, .. } = self.search;
         let too_short = min_duration.is_some_and(|least| duration < least.as_nanos());
