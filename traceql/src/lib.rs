@@ -49,7 +49,7 @@ pub use ast::{
     Relation, ScalarFilter, SeriesExpr, SeriesStage, SpansetExpr, SpansetOp, Stage,
 };
 pub use attribute::{Attribute, Intrinsic, Named, Scope};
-pub use conditions::{Conditions, Predicate, Shown, Test, TracePredicate};
+pub use conditions::{Conditions, Predicate, Reach, Shown, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
 pub use metrics::{Accumulator, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};

@@ -10,11 +10,10 @@ use std::collections::HashSet;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::Expr;
 use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
 
 use super::columns::{SHAPE, of_query};
-use super::filter::Filter;
+use super::matching::{Filtered, Matching};
 use super::trace::{BatchTrace, TraceRows};
 use super::value::any_value;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
@@ -24,28 +23,29 @@ use crate::lookup::FoundRows;
 use crate::search::TraceSummary;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
-use crate::view::{View, starts_in};
+use crate::view::View;
 
 /// Rows taken in the first round, for each trace asked for, by how much a round is larger than the one before, and most rows of one.
 const ROWS_PER_TRACE: usize = 8;
 const ROUND_GROWTH: usize = 4;
 const ROUND_MAX: usize = 256 * 1024;
 /// What a row, or a trace that was seen, takes.
-const ROW_BYTES: usize = 64;
+const ROW_BYTES: usize = 40;
 
 /// The newest traces that match.
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
     let mut finder = Finder::new(view, search)?;
-    let passes = Filter::new(view, &search.query.attributes).fine(&finder.conditions.found_by);
-    let matching = passes.into_iter().fold(starts_in(search.range), Expr::and);
+    let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
+    let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.range.end - 1;
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
-        let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
+        let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
-        if finder.look_up(rows).await? || exhausted {
+        finder.look_up(&rows).await?;
+        if exhausted || finder.is_enough(oldest) {
             return finder.finish();
         }
         // Of spans of one microsecond all have to be taken at once.
@@ -98,23 +98,20 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Looks at the traces of rows, which are newest first; answers whether no other trace can be among the newest.
-    async fn look_up(&mut self, rows: Vec<(TraceId, i64)>) -> Result<bool> {
-        let oldest = rows.last().map(|(_, start)| *start);
-        let new: Vec<(TraceId, i64)> = rows.into_iter().filter(|(id, _)| self.seen.insert(*id)).collect();
-        for chunk in new.chunks(TRACES_AT_ONCE) {
-            let ids: Vec<TraceId> = chunk.iter().map(|(id, _)| *id).collect();
+    /// Looks at the traces of rows.
+    async fn look_up(&mut self, rows: &[(TraceId, i64)]) -> Result<()> {
+        let mut new: Vec<TraceId> = rows.iter().map(|(id, _)| *id).filter(|id| self.seen.insert(*id)).collect();
+        // Traces of near ids are near each other in files.
+        new.sort_unstable();
+        for ids in new.chunks(TRACES_AT_ONCE) {
             let (view, columns) = (self.view, self.columns.clone());
             let take = |parts: &[FoundRows]| self.take(parts);
-            view.lookups.find_together(&view.snapshot, &view.tenant, &ids, &columns, take).await?;
-            if chunk.last().is_some_and(|(_, start)| self.is_enough(*start)) {
-                return Ok(true);
-            }
+            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
         }
-        Ok(oldest.is_some_and(|oldest| self.is_enough(oldest)))
+        Ok(())
     }
 
-    /// Whether enough traces start later, in microseconds.
+    /// Whether enough traces start later, in microseconds: no other can be among the newest then.
     fn is_enough(&self, than: i64) -> bool {
         let later = self.found.iter().filter(|(found, _)| found.summary.start.div_euclid(1000) > than);
         later.count() >= self.search.limit
@@ -129,7 +126,7 @@ impl<'a> Finder<'a> {
         for trace in rows.traces() {
             self.inspected_traces += 1;
             let Some(summary) = summary_of(&trace, &columns) else { continue };
-            if let Some(found) = self.matching(&trace, summary)? {
+            if let Some(found) = self.found_in(&trace, summary)? {
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));
@@ -141,7 +138,7 @@ impl<'a> Finder<'a> {
     }
 
     /// What matches in a trace.
-    fn matching(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
+    fn found_in(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
         let duration = u128::try_from(summary.duration).unwrap_or(0);
         let TraceQlSearch { min_duration, max_duration, range, .. } = self.search;
         let too_short = min_duration.is_some_and(|least| duration < least.as_nanos());

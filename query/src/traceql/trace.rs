@@ -1,5 +1,7 @@
 //! Traces of rows that stand in several batches.
 
+use std::cmp::Reverse;
+
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use meshlake_traceql::{Event, Link, Named, Owner, Scope, SpanFacts, Trace, Value};
@@ -15,8 +17,7 @@ pub(super) struct TraceRows<'a> {
     batches: Vec<SpanRows<'a>>,
     /// Only for `compare()`; by batch.
     all: Vec<AllAttributes<'a>>,
-    /// Sorted.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
 }
 
 impl<'a> TraceRows<'a> {
@@ -28,27 +29,50 @@ impl<'a> TraceRows<'a> {
     ) -> Result<TraceRows<'a>> {
         let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), places: Vec::new() };
         for batch in batches {
-            let opened = SpanRows::new(batch, attributes)?;
+            rows.open(batch, attributes)?;
             if all_attributes {
-                rows.all.push(opened.all_attributes()?);
+                rows.all.push(AllAttributes::new(batch)?);
             }
-            rows.places.extend((0..opened.len()).map(|row| (opened.trace_id(row), rows.batches.len(), row)));
-            rows.batches.push(opened);
         }
         Ok(rows)
     }
 
-    /// Whole traces, by their ids.
+    /// Adds the rows of a batch, of which not every attribute is asked for.
+    pub(super) fn open(&mut self, batch: &'a RecordBatch, attributes: &'a [Named]) -> Result<()> {
+        let rows = SpanRows::new(batch, attributes)?;
+        self.places.extend((0..batch.num_rows()).map(|row| (rows.trace_id(row), self.batches.len(), row)));
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    pub(super) fn facts(&self, (_, batch, row): Place) -> SpanFacts {
+        self.batches[batch].facts(row)
+    }
+
+    /// The trace of rows that are of one.
+    pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
+        BatchTrace { batches: &self.batches, all: &self.all, places }
+    }
+
+    /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the one that
+    /// began last: else every copy would be a relative of its own.
     pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        self.places.sort_unstable();
-        let (batches, all) = (&self.batches[..], &self.all[..]);
-        self.places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
+        let TraceRows { batches, all, places } = self;
+        places.sort_by_cached_key(|(id, batch, row)| {
+            let SpanFacts { id: span, kind, start, duration, .. } = batches[*batch].facts(*row);
+            (*id, span, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
+        });
+        places.dedup_by_key(|(id, batch, row)| {
+            let facts = batches[*batch].facts(*row);
+            (*id, facts.id, facts.kind)
+        });
+        let (batches, all) = (&batches[..], &all[..]);
+        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
     }
 
     /// Each span as a trace of its own, in the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
-        let (batches, all) = (&self.batches[..], &self.all[..]);
-        self.places.iter().map(move |place| BatchTrace { batches, all, places: std::slice::from_ref(place) })
+        self.places.iter().map(|place| self.trace(std::slice::from_ref(place)))
     }
 }
 

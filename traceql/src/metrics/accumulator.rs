@@ -61,16 +61,28 @@ impl<'q> Accumulator<'q> {
     /// # Errors
     /// What fails the query; then no answer is right any more.
     pub fn add<T: Trace + ?Sized>(&mut self, trace: &T) -> Result<(), EvalError> {
+        self.add_first(trace, trace.len())
+    }
+
+    /// Takes in spans of a trace, of which the first so many count, by their places: the others only say what is asked of them.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_first<T: Trace + ?Sized>(&mut self, trace: &T, spans: usize) -> Result<(), EvalError> {
         let view = View::new(trace);
         for (query, part) in self.queries.iter().zip(&mut self.parts) {
-            for span in view.pipeline(&query.pipeline)?.into_iter().flat_map(|spanset| spanset.spans) {
-                let span = span as usize;
-                let Some(interval) = self.grid.interval(trace.facts(span).start) else { continue };
+            let grid = self.grid;
+            view.each_left(&query.pipeline, |span| {
+                let interval = grid.interval(trace.facts(span).start).filter(|_| span < spans);
+                let Some(interval) = interval else { return Ok(()) };
                 match part {
-                    Part::Groups(groups) => groups.add(&view, span, interval),
-                    Part::Compared(compared) => compared.add(&view, span, interval)?,
+                    Part::Groups(groups) => {
+                        groups.add(&view, span, interval);
+                        Ok(())
+                    }
+                    Part::Compared(compared) => compared.add(&view, span, interval),
                 }
-            }
+            })?;
         }
         Ok(())
     }
