@@ -48,22 +48,26 @@ struct State {
 impl LiveSums {
     /// The sums of the tenant's live spans. They may have some that came after the snapshot was taken, if somebody asked with a later one.
     pub(crate) async fn rollup(&self, summed: &Summed) -> Result<Arc<Rollup>> {
-        let state = self.state(summed);
-        let mut state = state.lock().await;
-        if state.is_later(&summed.snapshot) {
+        let held = self.state(summed);
+        let mut held = held.lock().await;
+        if held.is_later(&summed.snapshot) {
             let near: HashSet<String> = near(summed).iter().map(|file| file.path.clone()).collect();
-            if near == state.asked {
-                return Ok(state.finish());
+            if near == held.asked {
+                return Ok(held.finish());
             }
             let mut own = State::default();
             own.update(summed).await?;
             return Ok(own.finish());
         }
+        // A question may be given up at any moment: what is half done is not put back.
+        let mut state = std::mem::take(&mut *held);
         if !state.update(summed).await? {
-            *state = State::default();
+            state = State::default();
             state.update(summed).await?;
         }
-        Ok(state.finish())
+        let rollup = state.finish();
+        *held = state;
+        Ok(rollup)
     }
 
     fn state(&self, summed: &Summed) -> Arc<tokio::sync::Mutex<State>> {
