@@ -1,4 +1,4 @@
-//! Answers from the spans: traces by id, search, services, SQL.
+//! Answers from the spans: traces by id, search, TraceQL, services, graph, SQL.
 //!
 //! The crate exists so that every surface (REST today; Tempo, Jaeger and Prometheus later) is a thin translation onto one
 //! set of questions with one meaning (P3), asked of one consistent view: live batches and fresh files together, each span
@@ -11,6 +11,7 @@
 //!     ├─ services  operations, attributes ────┼─> table `spans` of one tenant (P8) ─> live batches ∪ Parquet files
 //!     ├─ graph     latency: hops, summed ─────┤
 //!     ├─ paths     critical paths, summed ────┤
+//!     ├─ traceql   rows, or ids of traces ────┤                                            │
 //!     ├─ search    newest matching rows ──────┘                                            │
 //!     │            └─ whole traces ───────────┐                                            │
 //!     └─ trace     all columns, as OTLP (P5) ─┴─> lookup: pages that may hold an id <──────┘

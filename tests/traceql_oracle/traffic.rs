@@ -73,6 +73,9 @@ impl Traffic {
     }
 
     fn rename_all(&self, attributes: &mut Attributes) {
+        // Keys are unique in OTLP; which value counts where they are not, hangs on their columns.
+        let mut seen = BTreeSet::new();
+        attributes.retain(|(name, _)| seen.insert(name.clone()));
         for (name, value) in attributes {
             if let Some(place) = PLAIN.iter().position(|plain| plain == name) {
                 *name = self.keys[place].to_owned();

@@ -1,27 +1,29 @@
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::{Expr, col};
-use futures::TryStreamExt;
-use meshlake_traceql::{Accumulator, Conditions, Grid, MetricsAnswer, Trace};
+use meshlake_traceql::{Accumulator, Grid, MetricsAnswer};
 
-use super::columns::{IDS, SHAPE, START, of_query};
-use super::filter::Filter;
-use super::trace::TraceRows;
+use super::candidates::Candidates;
+use super::columns::{IDS, of_query};
+use super::trace::BatchTrace;
 use super::{TraceQlMetrics, failed};
-use crate::lookup::FoundRows;
 use crate::types::TimeRange;
-use crate::view::{View, starts_in};
+use crate::view::View;
 
 /// The series.
-pub(crate) async fn metrics(view: &View, query: &TraceQlMetrics) -> Result<MetricsAnswer> {
-    let (series, grid, limits) = (query.series()?, query.grid()?, query.limits()?);
+pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<MetricsAnswer> {
+    let (series, grid, limits) = (asked.series()?, asked.grid()?, asked.limits()?);
     let memory = MemoryConsumer::new("traceql: series").register(&view.lookups.runtime.memory_pool);
     let mut sums = Sums { accumulator: Accumulator::new(series, grid, limits), memory };
-    let conditions = query.query.conditions();
+    let (query, conditions) = (&asked.query, &asked.query.conditions());
+    let mut columns = of_query(query, conditions);
+    if asked.exemplars > 0 {
+        columns.extend(IDS);
+    }
+    let candidates = Candidates { view, query, conditions, range: range(&grid), columns };
     if conditions.each_span {
-        of_spans(view, query, &conditions, range(&grid), &mut sums).await?;
+        candidates.spans(None, |spans| sums.add(spans)).await?;
     } else {
-        of_traces(view, query, &conditions, range(&grid), &mut sums).await?;
+        candidates.traces(|traces| sums.add(traces)).await?;
     }
     let Sums { accumulator, memory: _memory } = sums;
     Ok(accumulator.finish())
@@ -40,56 +42,10 @@ struct Sums<'q> {
 }
 
 impl Sums<'_> {
-    fn add<T: Trace>(&mut self, traces: impl Iterator<Item = T>) -> Result<()> {
+    fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()> {
         for trace in traces {
             self.accumulator.add(&trace).map_err(failed)?;
         }
         self.memory.try_resize(self.accumulator.bytes())
     }
-}
-
-/// Each span is a trace of its own: one scan.
-async fn of_spans(
-    view: &View,
-    query: &TraceQlMetrics,
-    conditions: &Conditions,
-    range: TimeRange,
-    sums: &mut Sums<'_>,
-) -> Result<()> {
-    let mut columns = of_query(&query.query, conditions);
-    columns.extend(START);
-    if query.exemplars > 0 {
-        columns.extend(IDS);
-    }
-    let attributes = &query.query.attributes;
-    let passes = Filter::new(view, attributes).coarse(&conditions.answer);
-    let spans = view.spans()?.filter(passes.into_iter().fold(starts_in(range), Expr::and))?;
-    let mut batches = spans.select(columns.into_iter().map(col).collect::<Vec<_>>())?.execute_stream().await?;
-    while let Some(batch) = batches.try_next().await? {
-        sums.add(TraceRows::new([&batch], attributes, false)?.spans())?;
-    }
-    Ok(())
-}
-
-/// Whole traces that have a span in the range that may count.
-async fn of_traces(
-    view: &View,
-    query: &TraceQlMetrics,
-    conditions: &Conditions,
-    range: TimeRange,
-    sums: &mut Sums<'_>,
-) -> Result<()> {
-    let mut columns = of_query(&query.query, conditions);
-    columns.extend(SHAPE);
-    let columns: Vec<&str> = columns.into_iter().collect();
-    let attributes = &query.query.attributes;
-    let ids = view.traces_in(range, Filter::new(view, attributes).fine(&conditions.answer)).await?;
-    for chunk in ids.chunks() {
-        let add = |parts: &[FoundRows]| {
-            let batches = parts.iter().flat_map(|found| &found.batches);
-            sums.add(TraceRows::new(batches, attributes, conditions.all_attributes)?.traces())
-        };
-        view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, add).await?;
-    }
-    Ok(())
 }

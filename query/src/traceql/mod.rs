@@ -11,6 +11,7 @@
 //! The filter leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
 
 mod answer;
+mod candidates;
 mod columns;
 mod filter;
 mod metrics;
@@ -18,6 +19,8 @@ mod passes;
 mod question;
 mod rows;
 mod search;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod value;
 mod values;

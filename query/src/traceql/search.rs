@@ -31,7 +31,7 @@ const ROWS_PER_TRACE: usize = 8;
 const ROUND_GROWTH: usize = 4;
 const ROUND_MAX: usize = 256 * 1024;
 /// What a row, or a trace that was seen, takes.
-const ROW_BYTES: usize = 64;
+const ROW_BYTES: usize = 40;
 
 /// The newest traces that match.
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
@@ -45,7 +45,8 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
         let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
-        if finder.look_up(rows).await? || exhausted {
+        finder.look_up(&rows).await?;
+        if exhausted || finder.is_enough(oldest) {
             return finder.finish();
         }
         // Of spans of one microsecond all have to be taken at once.
@@ -98,23 +99,20 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Looks at the traces of rows, which are newest first; answers whether no other trace can be among the newest.
-    async fn look_up(&mut self, rows: Vec<(TraceId, i64)>) -> Result<bool> {
-        let oldest = rows.last().map(|(_, start)| *start);
-        let new: Vec<(TraceId, i64)> = rows.into_iter().filter(|(id, _)| self.seen.insert(*id)).collect();
-        for chunk in new.chunks(TRACES_AT_ONCE) {
-            let ids: Vec<TraceId> = chunk.iter().map(|(id, _)| *id).collect();
+    /// Looks at the traces of rows.
+    async fn look_up(&mut self, rows: &[(TraceId, i64)]) -> Result<()> {
+        let mut new: Vec<TraceId> = rows.iter().map(|(id, _)| *id).filter(|id| self.seen.insert(*id)).collect();
+        // Traces of near ids are near each other in files.
+        new.sort_unstable();
+        for ids in new.chunks(TRACES_AT_ONCE) {
             let (view, columns) = (self.view, self.columns.clone());
             let take = |parts: &[FoundRows]| self.take(parts);
-            view.lookups.find_together(&view.snapshot, &view.tenant, &ids, &columns, take).await?;
-            if chunk.last().is_some_and(|(_, start)| self.is_enough(*start)) {
-                return Ok(true);
-            }
+            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
         }
-        Ok(oldest.is_some_and(|oldest| self.is_enough(oldest)))
+        Ok(())
     }
 
-    /// Whether enough traces start later, in microseconds.
+    /// Whether enough traces start later, in microseconds: no other can be among the newest then.
     fn is_enough(&self, than: i64) -> bool {
         let later = self.found.iter().filter(|(found, _)| found.summary.start.div_euclid(1000) > than);
         later.count() >= self.search.limit

@@ -1,5 +1,7 @@
 //! Traces of rows that stand in several batches.
 
+use std::cmp::Reverse;
+
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use meshlake_traceql::{Event, Link, Named, Owner, Scope, SpanFacts, Trace, Value};
@@ -15,7 +17,6 @@ pub(super) struct TraceRows<'a> {
     batches: Vec<SpanRows<'a>>,
     /// Only for `compare()`; by batch.
     all: Vec<AllAttributes<'a>>,
-    /// Sorted.
     places: Vec<Place>,
 }
 
@@ -38,11 +39,20 @@ impl<'a> TraceRows<'a> {
         Ok(rows)
     }
 
-    /// Whole traces, by their ids.
+    /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the one that
+    /// began last: else every copy would be a relative of its own.
     pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        self.places.sort_unstable();
-        let (batches, all) = (&self.batches[..], &self.all[..]);
-        self.places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
+        let TraceRows { batches, all, places } = self;
+        places.sort_by_cached_key(|(id, batch, row)| {
+            let SpanFacts { id: span, kind, start, duration, .. } = batches[*batch].facts(*row);
+            (*id, span, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
+        });
+        places.dedup_by_key(|(id, batch, row)| {
+            let facts = batches[*batch].facts(*row);
+            (*id, facts.id, facts.kind)
+        });
+        let (batches, all) = (&batches[..], &all[..]);
+        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
     }
 
     /// Each span as a trace of its own, in the order of the rows.

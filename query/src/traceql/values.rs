@@ -5,23 +5,21 @@ use std::collections::BTreeMap;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::{Expr, col};
-use futures::TryStreamExt;
+use datafusion::logical_expr::col;
 use meshlake_storage::{Scope, ValueType};
 use meshlake_traceql::{
     Attribute, Body, Conditions, FieldExpr, Intrinsic, Literal, Named, Pipeline, Query, Scope as Asked, SpansetExpr, Stage, Trace,
     Value, View as TraceView,
 };
 
-use super::columns::{Columns, SHAPE, START, of_attribute, of_query};
+use super::candidates::Candidates;
+use super::columns::{of_attribute, of_query};
 use super::failed;
-use super::filter::Filter;
-use super::trace::{BatchTrace, TraceRows};
+use super::trace::BatchTrace;
 use crate::attributes;
 use crate::error::QueryError;
-use crate::lookup::FoundRows;
 use crate::types::TimeRange;
-use crate::view::{View, starts_in};
+use crate::view::View;
 
 /// Different values that are counted; those that come later are not.
 const VALUES_MAX: usize = 100_000;
@@ -43,11 +41,7 @@ pub(crate) async fn values(
     let question = Question::new(attribute, filter, range)?;
     let memory = MemoryConsumer::new("traceql: values").register(&view.lookups.runtime.memory_pool);
     let mut counts = Counts { counts: BTreeMap::new(), bytes: 0, memory };
-    if question.is_of_each_span() {
-        question.of_spans(view, &mut counts).await?;
-    } else {
-        question.of_traces(view, &mut counts).await?;
-    }
+    question.ask(view, &mut counts).await?;
     Ok(counts.finish(limit))
 }
 
@@ -132,41 +126,22 @@ impl Question {
         self.roots || (self.conditions.each_span && !of_trace)
     }
 
-    fn columns(&self, all: &[&'static str]) -> Vec<&'static str> {
-        let mut columns: Columns = of_query(&self.query, &self.conditions);
+    async fn ask(&self, view: &View, counts: &mut Counts) -> Result<()> {
+        let (query, conditions) = (&self.query, &self.conditions);
+        let mut columns = of_query(query, conditions);
         of_attribute(&self.attribute, &mut columns);
-        columns.extend(all);
-        columns.into_iter().collect()
-    }
-
-    async fn of_spans(&self, view: &View, counts: &mut Counts) -> Result<()> {
-        let passes = Filter::new(view, &self.query.attributes).coarse(&self.conditions.answer);
-        let roots = self.roots.then(|| col("parent_span_id").is_null());
-        let spans = view.spans()?.filter(passes.into_iter().chain(roots).fold(starts_in(self.range), Expr::and))?;
-        let columns = self.columns(&START).into_iter().map(col).collect::<Vec<_>>();
-        let mut batches = spans.select(columns)?.execute_stream().await?;
-        while let Some(batch) = batches.try_next().await? {
-            let rows = TraceRows::new([&batch], &self.query.attributes, false)?;
-            rows.spans().try_for_each(|span| self.count(&span, counts))?;
-            counts.memory.try_resize(counts.bytes)?;
+        let candidates = Candidates { view, query, conditions, range: self.range, columns };
+        let count = |traces: &mut dyn Iterator<Item = BatchTrace<'_>>| {
+            for trace in traces {
+                self.count(&trace, counts)?;
+            }
+            counts.memory.try_resize(counts.bytes)
+        };
+        if self.is_of_each_span() {
+            candidates.spans(self.roots.then(|| col("parent_span_id").is_null()), count).await
+        } else {
+            candidates.traces(count).await
         }
-        Ok(())
-    }
-
-    async fn of_traces(&self, view: &View, counts: &mut Counts) -> Result<()> {
-        let columns = self.columns(&SHAPE);
-        let passes = Filter::new(view, &self.query.attributes).fine(&self.conditions.answer);
-        let ids = view.traces_in(self.range, passes).await?;
-        for chunk in ids.chunks() {
-            let add = |parts: &[FoundRows]| {
-                let batches = parts.iter().flat_map(|found| &found.batches);
-                let mut rows = TraceRows::new(batches, &self.query.attributes, false)?;
-                rows.traces().try_for_each(|trace| self.count(&trace, counts))?;
-                counts.memory.try_resize(counts.bytes)
-            };
-            view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, add).await?;
-        }
-        Ok(())
     }
 
     /// Counts the values of those spans of a trace that the query leaves and that start in the range.
@@ -181,9 +156,7 @@ impl Question {
         }
         Ok(())
     }
-}
 
-impl Question {
     /// Counts the value of a span; those of each of its events, or of its links.
     fn values<'t>(&self, view: &TraceView<'t, BatchTrace<'t>>, span: usize, counts: &mut Counts) {
         use Intrinsic::*;

@@ -28,6 +28,25 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
         if all.spans.is_empty() { Ok(Vec::new()) } else { self.stages(&pipeline.stages, vec![all]) }
     }
 
+    /// Gives `each` the spans that a pipeline leaves, whatever spansets they are in.
+    pub(crate) fn each_left(
+        &self,
+        pipeline: &Pipeline,
+        mut each: impl FnMut(usize) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        // A filter alone needs no spansets: most metrics are of one, and of many traces of one span.
+        if let [Stage::Spansets(SpansetExpr::Filter(expr))] = pipeline.stages.as_slice() {
+            for span in 0..self.trace.len() {
+                if self.holds(expr, span)? {
+                    each(span)?;
+                }
+            }
+            return Ok(());
+        }
+        let spansets = self.pipeline(pipeline)?;
+        spansets.into_iter().flat_map(|spanset| spanset.spans).try_for_each(|span| each(span as usize))
+    }
+
     fn stages(&self, stages: &[Stage], mut spansets: Vec<Spanset<'t>>) -> Result<Vec<Spanset<'t>>, EvalError> {
         for stage in stages {
             spansets = match stage {

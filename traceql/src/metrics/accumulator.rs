@@ -63,14 +63,17 @@ impl<'q> Accumulator<'q> {
     pub fn add<T: Trace + ?Sized>(&mut self, trace: &T) -> Result<(), EvalError> {
         let view = View::new(trace);
         for (query, part) in self.queries.iter().zip(&mut self.parts) {
-            for span in view.pipeline(&query.pipeline)?.into_iter().flat_map(|spanset| spanset.spans) {
-                let span = span as usize;
-                let Some(interval) = self.grid.interval(trace.facts(span).start) else { continue };
+            let grid = self.grid;
+            view.each_left(&query.pipeline, |span| {
+                let Some(interval) = grid.interval(trace.facts(span).start) else { return Ok(()) };
                 match part {
-                    Part::Groups(groups) => groups.add(&view, span, interval),
-                    Part::Compared(compared) => compared.add(&view, span, interval)?,
+                    Part::Groups(groups) => {
+                        groups.add(&view, span, interval);
+                        Ok(())
+                    }
+                    Part::Compared(compared) => compared.add(&view, span, interval),
                 }
-            }
+            })?;
         }
         Ok(())
     }

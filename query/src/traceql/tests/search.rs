@@ -1,0 +1,184 @@
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use meshlake_traceql::{Spanset, Trace, Value, View as TraceView};
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+
+use super::super::trace::TraceRows;
+use super::super::value::any_value;
+use super::super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlSearch};
+use super::{ALL, SECOND, START_MICROS, asked, holds, pipeline, store};
+use crate::Engine;
+use crate::testing::{batch, tenant};
+use crate::types::TimeRange;
+
+/// A trace and its spansets, as text.
+type Told = (u128, Vec<String>);
+
+/// What is found of all traces, each evaluated as it stands.
+fn naive(rows: &RecordBatch, search: &TraceQlSearch) -> Vec<Told> {
+    let found_by = search.query.conditions().found_by;
+    let mut found = Vec::new();
+    for trace in TraceRows::new([rows], &search.query.attributes, false).unwrap().traces() {
+        let view = TraceView::new(&trace);
+        let spansets = view.pipeline(pipeline(&search.query)).unwrap();
+        let in_range = |span: usize| holds(search.range, &trace, span);
+        let matches = spansets.iter().flat_map(|spanset| &spanset.spans).any(|span| in_range(*span as usize));
+        if !matches || !(0..trace.len()).any(|span| in_range(span) && found_by.passes(&view, span)) {
+            continue;
+        }
+        let facts = || (0..trace.len()).map(|span| trace.facts(span));
+        let start = facts().map(|facts| facts.start).min().unwrap();
+        let end = facts().map(|facts| facts.start as i64 + facts.duration.max(0)).max().unwrap();
+        let duration = Duration::from_nanos(end as u64 - start);
+        let is_long = search.min_duration.is_none_or(|least| duration >= least);
+        if !is_long || search.max_duration.is_some_and(|most| duration > most) {
+            continue;
+        }
+        let shown = pipeline(&search.query).shown();
+        let span = |span: &u32| {
+            let mut attributes: Vec<(String, AnyValue)> = Vec::new();
+            for shown in &shown {
+                let (key, value) = (shown.attribute.key(), shown.value(&view, *span as usize));
+                if value != Value::Nil && attributes.iter().all(|(known, _)| known != key) {
+                    attributes.push((key.to_owned(), any_value(&value)));
+                }
+            }
+            format!("{:?} {} {attributes:?}", trace.facts(*span as usize).id, trace.name(*span as usize))
+        };
+        let told = |spanset: &Spanset<'_>| {
+            let attributes: Vec<_> = spanset.attributes.iter().map(|(name, value)| (name.clone(), any_value(value))).collect();
+            let spans: Vec<String> = spanset.spans.iter().take(search.spans_per_spanset).map(span).collect();
+            format!("{} {attributes:?} {spans:?}", spanset.spans.len())
+        };
+        found.push((Reverse(start), u128::from_be_bytes(trace.id()), spansets.iter().map(told).collect()));
+    }
+    found.sort();
+    found.into_iter().take(search.limit).map(|(_, id, told)| (id, told)).collect()
+}
+
+fn told(spanset: &FoundSpanset) -> String {
+    let span = |span: &FoundSpan| format!("{:?} {} {:?}", span.id, span.name, span.attributes);
+    let spans: Vec<String> = spanset.spans.iter().map(span).collect();
+    format!("{} {:?} {spans:?}", spanset.matched, spanset.attributes)
+}
+
+async fn found(engine: &Engine, search: &TraceQlSearch) -> Vec<Told> {
+    let found = engine.traceql_search(&tenant("a"), search).await.unwrap_or_else(|error| panic!("{}: {error}", search.query));
+    let trace = |trace: &FoundTrace| (u128::from_be_bytes(trace.summary.trace_id.0), trace.spansets.iter().map(told).collect());
+    found.traces.iter().map(trace).collect()
+}
+
+/// Filters of every kind of column, and of what no column tells.
+const FILTERS: &[&str] = &[
+    "true",
+    "false",
+    "span.http.status_code = 200",
+    "span.http.status_code = \"200\"",
+    "span.http.status_code != \"200\"",
+    "span.http.status_code > \"1\"",
+    "span.http.status_code =~ \"0?200\"",
+    "span.http.status_code >= 200 && span.http.status_code < 500.5",
+    "span.http.status_code != nil",
+    "span.http.response.status_code = 503 || span.http.method = \"GET\"",
+    ".http.method = \"GET\"",
+    ".http.method != \"GET\"",
+    ".http.request.method < \"H\"",
+    "span.http.method = 7",
+    "resource.http.method = \"GET\"",
+    "resource.service.name = \"shop\"",
+    ".service.name = \"shop\"",
+    "resource.service.name != \"shop\"",
+    "resource.host.name =~ \"h.\" && name = \"db\"",
+    "span.retries = 1",
+    "span.retries != 1",
+    "span.retries = \"1\"",
+    ".retries > 0.5 && .retries < 100ns",
+    "span.x = \"red\" || span.x = 1",
+    "resource.x != \"green\"",
+    ".x = nil",
+    "!(span.x = \"red\")",
+    "span.ok",
+    ".ok = false || .ok != true",
+    "span.d = 0.0",
+    "span.d >= 0",
+    "span.d != 0.5",
+    "span.d < 1",
+    "span.mixed = \"a\"",
+    "instrumentation.x = \"red\" || instrumentation.retries = 1",
+    "event.x = \"red\" && event:name = \"retry\"",
+    "event:timeSinceStart > 2ns",
+    "link.http.method = \"GET\" || link:spanID = \"0808080808080808\"",
+    "instrumentation:name = \"lib\"",
+    "statusMessage != \"boom\"",
+    "status = error",
+    "status != unset",
+    "status = unset && kind = unspecified",
+    "kind != client",
+    "kind = server || kind = consumer",
+    "duration > 1s && duration <= 1500ms",
+    "name >= \"db\" && name < \"e\"",
+    "name =~ \".*9080.*\"",
+    "nestedSetParent < 0 && status = error",
+    "nestedSetParent >= 0",
+    "rootName = \"db\" && status = ok",
+    "traceDuration > 3s",
+    "childCount = 2",
+    "!(span:parentID != nil)",
+    "trace:id = \"zz\" || span:id = \"0\"",
+    "span.retries + 1 = 2",
+    "resource.service.name = .service.name",
+];
+
+const SEARCHES: &[&str] = &[
+    "{ status = error } >> { kind = client }",
+    "{ .x = \"red\" } !> { status = ok }",
+    "{ status = error } && { kind = client } | select(.x, resource.service.name, status)",
+    "{ span.retries = 2 } && {} | select(name, .retries)",
+    "{ span.retries = 2 } &>> { kind = server }",
+    "{ .x = \"red\" } || { .x = \"green\" } | by(.x) | count() > 1",
+    "{ kind = server } | avg(duration) > 900ms | by(status)",
+    "{ nestedSetParent < 0 && .ok } ~ {}",
+    "{} | by(resource.service.name) | coalesce() | sum(.retries) >= 2",
+];
+
+/// Scenario: filters of every kind, and operators over them, in ranges and with limits, over spans that are scattered. Guarantee: the newest
+/// traces of those that match, each with what the evaluation of the whole trace says (P2, P3, P8).
+#[tokio::test]
+async fn searches_find_what_the_traces_say() {
+    let (own, engine) = store(21).await;
+    let rows = batch(&own);
+    let filters = FILTERS.iter().map(|filter| format!("{{ {filter} }}"));
+    let mut hits = 0;
+    for text in filters.chain(SEARCHES.iter().map(|text| (*text).to_owned())) {
+        for (range, limit) in
+            [(ALL, 1_000), (ALL, 3), (TimeRange { start: START_MICROS + 300 * SECOND, end: START_MICROS + 500 * SECOND }, 5)]
+        {
+            let search = asked(&text, range, limit);
+            let expected = naive(&rows, &search);
+            hits += expected.len();
+            assert_eq!(found(&engine, &search).await, expected, "{text} {range:?} {limit}");
+        }
+    }
+    assert!(hits > 1_000, "{hits}");
+}
+
+/// Scenario: traces of some length. Guarantee: the whole trace is as long as asked for, and its summary is of all its spans.
+#[tokio::test]
+async fn traces_are_as_long_as_asked_for() {
+    let (own, engine) = store(22).await;
+    let rows = batch(&own);
+    let (least, most) = (Duration::from_millis(1_500), Duration::from_secs(4));
+    let search = TraceQlSearch { min_duration: Some(least), max_duration: Some(most), ..asked("{ status = error }", ALL, 1_000) };
+    let expected = naive(&rows, &search);
+    assert!(expected.len() > 5 && expected.len() < naive(&rows, &asked("{ status = error }", ALL, 1_000)).len());
+    assert_eq!(found(&engine, &search).await, expected);
+    let answer = engine.traceql_search(&tenant("a"), &search).await.unwrap();
+    assert!(answer.inspected_traces as usize >= expected.len() && answer.inspected_bytes > 0);
+    for trace in answer.traces {
+        let id = u128::from_be_bytes(trace.summary.trace_id.0);
+        assert_eq!(trace.summary.spans, own.iter().filter(|row| row.trace == id).count() as u64);
+        assert!((least.as_nanos()..=most.as_nanos()).contains(&(trace.summary.duration as u128)));
+    }
+}
