@@ -27,6 +27,7 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::critical_path::{self, CriticalPaths, PathQuery, TracePath};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::fences::Fences;
+use crate::file_attributes::FileAttributes;
 use crate::file_summaries::FileSummaries;
 use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery, KeptGraphs};
 use crate::heatmap::{self, Heatmap, HeatmapQuery};
@@ -62,6 +63,7 @@ struct Inner {
     lookups: Arc<Lookups>,
     summaries: Arc<FileSummaries<Summary>>,
     attribute_counts: Arc<FileSummaries<AttributeCounts>>,
+    file_attributes: Arc<FileSummaries<FileAttributes>>,
     rollups: Arc<FileRollups>,
     graphs: Arc<KeptGraphs>,
     attribute: Arc<ScalarUDF>,
@@ -107,7 +109,8 @@ impl Engine {
         let footers_bytes = config.metadata_cache.as_usize() - 2 * share;
         let store = source.object_store().clone();
         let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
-        let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 2));
+        let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 4));
+        let file_attributes = Arc::new(FileSummaries::new(store.clone(), share / 4));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
@@ -120,6 +123,7 @@ impl Engine {
             lookups: Arc::new(lookups),
             summaries,
             attribute_counts,
+            file_attributes,
             rollups,
             graphs,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
@@ -390,6 +394,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
+            file_attributes: self.file_attributes.clone(),
             summed,
             graphs: self.graphs.clone(),
             traces,

@@ -16,6 +16,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{JoinType, Result, ScalarValue};
+use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::{max, min};
 use datafusion::logical_expr::{Expr, ScalarUDF, cast, col, lit, when};
 
@@ -91,7 +92,7 @@ async fn newest(view: &View, search: &Search, matching: Expr) -> Result<SearchPa
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
     let mut seen: HashMap<TraceId, Candidate> = HashMap::new();
     loop {
-        let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
+        let rows = newest_rows(view.spans()?.filter(matching.clone())?, upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
         look_up(view, rows, &mut seen).await?;
@@ -126,10 +127,10 @@ fn is_after(cursor: Option<Cursor>, key: i64, trace_id: TraceId) -> bool {
     cursor.is_none_or(|cursor| key < cursor.key || (key == cursor.key && trace_id > cursor.trace_id))
 }
 
-/// Trace id and start of the newest matching spans that start at `upper` or before, newest first.
-pub(crate) async fn newest_rows(view: &View, matching: Expr, upper: i64, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
-    let frame = view.spans()?.filter(matching.and(col("start_time").lt_eq(time(upper))))?;
-    let frame = frame.select_columns(&["trace_id", "start_time"])?.sort(vec![col("start_time").sort(false, false)])?;
+/// Trace id and start of the newest of the rows that start at `upper` or before, newest first.
+pub(crate) async fn newest_rows(rows: DataFrame, upper: i64, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
+    let frame = rows.filter(col("start_time").lt_eq(time(upper)))?.select_columns(&["trace_id", "start_time"])?;
+    let frame = frame.sort(vec![col("start_time").sort(false, false)])?;
     let batches = frame.limit(0, Some(rows_max))?.collect().await?;
     let mut rows = Vec::new();
     for batch in &batches {

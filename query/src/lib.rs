@@ -29,6 +29,7 @@ mod critical_path;
 mod engine;
 mod error;
 mod fences;
+mod file_attributes;
 mod file_summaries;
 mod find;
 mod footers;

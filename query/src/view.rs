@@ -14,6 +14,7 @@ use meshlake_hops::{Hop, TraceHops};
 use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
+use crate::file_attributes::FileAttributes;
 use crate::file_summaries::FileSummaries;
 use crate::graph::KeptGraphs;
 use crate::hops::{TraceIds, Traces, ids};
@@ -32,6 +33,7 @@ pub(crate) struct View {
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) summaries: Arc<FileSummaries<Summary>>,
     pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
+    pub(crate) file_attributes: Arc<FileSummaries<FileAttributes>>,
     pub(crate) summed: Summed,
     pub(crate) graphs: Arc<KeptGraphs>,
     pub(crate) traces: Traces,
@@ -84,8 +86,12 @@ impl View {
         // Spans know microseconds: in the first one may start some after it, and the last one is the end itself.
         let range = TimeRange { start: range.start, end: range.end.saturating_add(1) };
         let filter = also.into_iter().fold(starts_in(range), Expr::and);
-        let spans = self.spans()?.filter(filter)?;
-        let rows = spans.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
+        self.traces_of(self.spans()?.filter(filter)?).await
+    }
+
+    /// The traces of rows.
+    pub(crate) async fn traces_of(&self, rows: DataFrame) -> Result<TraceIds> {
+        let rows = rows.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
         ids(rows, &self.lookups.runtime.memory_pool).await
     }
 

@@ -19,6 +19,7 @@ mod store;
 mod traffic;
 
 use common::{Span, Spans};
+use meshlake_traceql::Reach;
 use store::{Chance, TraceId};
 use traffic::Traffic;
 
@@ -88,7 +89,7 @@ async fn check(chance: &mut Chance, world: &World, traffic: &mut Traffic, copies
     for _ in 0..setting("MESHLAKE_TRACEQL_QUERIES", QUERIES) {
         search::check(chance, world.engine(), &known, &traffic.search(), context).await;
         let series = traffic.series();
-        if !copies || !common::query(&series).conditions().each_span {
+        if !copies || common::query(&series).conditions().reach == Reach::Trace {
             metrics::check(chance, world.engine(), &known, &series, context).await;
         }
     }

@@ -31,8 +31,8 @@ pub struct Conditions {
     /// Whether spans that do not pass matter as well, by their ids, parents, times and names: positions, roots, children and times of
     /// the trace are of all its spans. If not, a trace of nothing but the spans that pass has the same answer.
     pub whole_trace: bool,
-    /// Whether a span counts or not whatever other spans its trace has: of metrics, each span may be taken as a trace of its own.
-    pub each_span: bool,
+    /// What decides how a span counts in metrics.
+    pub reach: Reach,
     /// What a span has to be like to be in an answer, or in either side of an operator.
     pub span: Predicate,
     /// What a span has to be like to be in an answer.
@@ -42,6 +42,17 @@ pub struct Conditions {
     /// What says most of the spans by which a trace is found: what is necessary for an answer, or where any span may be in it, as in
     /// `{ .a } && {}`, what the first filter asks for that asks for anything.
     pub found_by: Predicate,
+}
+
+/// What of its trace decides whether a span counts in metrics, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The span: each may be taken as a trace of its own.
+    Span,
+    /// The span and the first root: each may be taken as a trace of these two ([`crate::Accumulator::add_first`]).
+    Root,
+    /// All spans.
+    Trace,
 }
 
 /// What a span has to be like.
@@ -119,17 +130,15 @@ impl Query {
         let trace = TracePredicate::any(pipelines().map(trace_of).collect());
         reads.intrinsics.sort_unstable();
         reads.intrinsics.dedup();
-        let whole_trace =
-            reads.structure || reads.all_attributes || reads.intrinsics.iter().any(|intrinsic| intrinsic.is_of_trace());
         Conditions {
-            intrinsics: reads.intrinsics,
-            all_attributes: reads.all_attributes,
-            whole_trace,
-            each_span: !whole_trace && pipelines().all(Pipeline::is_of_each_span),
+            whole_trace: reads.reach() != Reach::Span,
+            reach: if pipelines().all(Pipeline::is_of_each_span) { reads.reach() } else { Reach::Trace },
             span: Predicate::any(pipelines().map(spans_of).collect()),
             found_by: if answer == Predicate::ANY_SPAN { trace.first() } else { answer.clone() },
             answer,
             trace,
+            all_attributes: reads.all_attributes,
+            intrinsics: reads.intrinsics,
         }
     }
 }

@@ -50,7 +50,7 @@ pub use ast::{
     Relation, ScalarFilter, SeriesExpr, SeriesStage, SpansetExpr, SpansetOp, Stage,
 };
 pub use attribute::{Attribute, Intrinsic, Named, Scope};
-pub use conditions::{Conditions, Predicate, Shown, SumsNeeded, Test, TracePredicate};
+pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
 pub use metrics::{Accumulator, Alike, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};

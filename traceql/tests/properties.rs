@@ -205,19 +205,25 @@ proptest! {
         }
     }
 
-    /// Scenario: a metrics query that asks each span on its own. Guarantee: each as a trace of its own gives the same answer.
+    /// Scenario: a metrics query that asks each span on its own, or with the root. Guarantee: each as a trace of its own, or of the two, gives
+    /// the same answer.
     #[test]
     fn spans_on_their_own_are_enough(traces in prop::collection::vec(random::trace(), 0..4), text in random::series()) {
         let parsed = query(&text);
+        let reach = parsed.conditions().reach;
         let Ok(whole) = accumulate(&parsed, &traces) else { return Ok(()) };
-        if !parsed.conditions().each_span {
+        if reach == Reach::Trace {
             return Ok(());
         }
-        let single = |trace: &Spans| {
-            let id = trace.id;
-            trace.spans.iter().map(move |span| Spans { id, spans: vec![span.clone()] }).collect::<Vec<_>>()
-        };
-        let apart = accumulate(&parsed, &traces.iter().flat_map(single).collect::<Vec<_>>()).unwrap();
+        let mut apart = accumulate(&parsed, &[]).unwrap();
+        for trace in &traces {
+            let roots = trace.spans.iter().filter(|span| span.parent == 0 && reach == Reach::Root);
+            let root = roots.min_by_key(|span| (span.start, span.id));
+            for span in &trace.spans {
+                let spans = std::iter::once(span).chain(root).cloned().collect();
+                apart.add_first(&Spans { id: trace.id, spans }, 1).unwrap();
+            }
+        }
         let (whole, apart) = (whole.finish(), apart.finish());
         prop_assert_eq!(whole.series.len(), apart.series.len());
         for (a, b) in whole.series.iter().zip(&apart.series) {

@@ -371,27 +371,30 @@ fn conditions() {
 }
 
 /// Scenario: queries that ask each span on its own, and others; `nestedSetParent` where it asks for roots, and where it asks for more.
-/// Guarantee: metrics take spans as traces of their own only where no other span matters.
+/// Guarantee: metrics take spans as traces of their own, or with their root, only where no other span matters.
 #[test]
 fn spans_on_their_own() {
-    for (text, each_span) in [
-        ("{ .a } | rate() by(name)", true),
-        ("({ .b } | select(.c)) || { .a } | rate()", true),
-        ("{ .a } && { .b } | rate()", false),
-        ("{ .a } | by(name) | rate()", false),
-        ("{ .a } | count() > 1 | rate()", false),
-        ("{ rootName = \"x\" } | rate()", false),
-        ("{ .a } | rate() by(nestedSetParent)", false),
-        ("({ .a } | rate()) / ({ .a } > {} | rate())", false),
-        ("{ nestedSetParent < 0 && .a } | rate()", true),
-        ("{ -1 != nestedSetParent } | rate()", true),
-        ("{ nestedSetParent >= 0 } | rate()", true),
-        ("{ nestedSetParent <= 0 } | rate()", false),
-        ("{ nestedSetParent > 0 } | rate()", false),
-        ("{ nestedSetParent = 1 } | rate()", false),
-        ("{ nestedSetParent < 1.5 } | rate()", false),
+    for (text, reach) in [
+        ("{ .a } | rate() by(name)", Reach::Span),
+        ("({ .b } | select(.c)) || { .a } | rate()", Reach::Span),
+        ("{ .a } && { .b } | rate()", Reach::Trace),
+        ("{ .a } | by(name) | rate()", Reach::Trace),
+        ("{ .a } | count() > 1 | rate()", Reach::Trace),
+        ("{ rootName = \"x\" } | rate() by(rootServiceName)", Reach::Root),
+        ("{ rootName = \"x\" } && {} | rate()", Reach::Trace),
+        ("{ .a } | compare({ .b })", Reach::Root),
+        ("{ .a } | compare({ traceDuration > 1s })", Reach::Trace),
+        ("{ .a } | rate() by(nestedSetParent)", Reach::Trace),
+        ("({ .a } | rate()) / ({ .a } > {} | rate())", Reach::Trace),
+        ("{ nestedSetParent < 0 && .a } | rate()", Reach::Span),
+        ("{ -1 != nestedSetParent } | rate()", Reach::Span),
+        ("{ nestedSetParent >= 0 } | rate()", Reach::Span),
+        ("{ nestedSetParent <= 0 } | rate()", Reach::Trace),
+        ("{ nestedSetParent > 0 } | rate()", Reach::Trace),
+        ("{ nestedSetParent = 1 } | rate()", Reach::Trace),
+        ("{ nestedSetParent < 1.5 } | rate()", Reach::Trace),
     ] {
-        assert_eq!(query(text).conditions().each_span, each_span, "{text}");
+        assert_eq!(query(text).conditions().reach, reach, "{text}");
     }
     assert_eq!(query("{ nestedSetParent < 0 }").conditions().intrinsics, [Intrinsic::ParentId]);
 }

@@ -1,16 +1,22 @@
 //! What a query is evaluated on, where all of a range has to be seen.
 
+use arrow::array::AsArray;
+use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, col};
+use datafusion::logical_expr::Expr;
 use futures::TryStreamExt;
 use meshlake_traceql::{Conditions, Query};
 
-use super::columns::{Columns, SHAPE, START};
-use super::filter::Filter;
+use super::columns::{Columns, IDS, ROOT, SHAPE, START};
+use super::matching::{Filtered, Matching};
+use super::rooted::RootedSpans;
 use super::trace::{BatchTrace, TraceRows};
+use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::FoundRows;
+use crate::trace_id::TraceId;
 use crate::types::TimeRange;
-use crate::view::{View, starts_in};
+use crate::values::open;
+use crate::view::View;
 
 /// The spans of a range that may matter to a query, and their traces.
 pub(super) struct Candidates<'a> {
@@ -30,14 +36,38 @@ impl Candidates<'_> {
         also: Option<Expr>,
         mut each: impl FnMut(&mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()>,
     ) -> Result<()> {
-        let passes = Filter::new(self.view, &self.query.attributes).coarse(&self.conditions.answer);
-        let filter = passes.into_iter().chain(also).fold(starts_in(self.range), Expr::and);
-        let columns: Vec<Expr> = self.columns.iter().copied().chain(START).collect::<Columns>().into_iter().map(col).collect();
-        let mut batches = self.view.spans()?.filter(filter)?.select(columns)?.execute_stream().await?;
+        let columns: Columns = self.columns.iter().copied().chain(START).collect();
+        let matching = self.matching(Filtered::Coarsely).await?;
+        let mut batches = matching.rows(columns, also.as_ref())?.execute_stream().await?;
         while let Some(batch) = batches.try_next().await? {
             each(&mut TraceRows::new([&batch], &self.query.attributes, false)?.spans())?;
         }
         Ok(())
+    }
+
+    /// Gives `each` spans of a batch, each as a trace of itself and the first root of its own, from one scan and lookups of the roots.
+    pub(super) async fn spans_with_roots(
+        &self,
+        mut each: impl FnMut(&mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        let (view, query, all) = (self.view, self.query, self.conditions.all_attributes);
+        let columns: Columns = self.columns.iter().copied().chain(START).chain(IDS).collect();
+        let of_roots: Vec<&str> = SHAPE.into_iter().chain(ROOT).collect();
+        let mut batches = self.matching(Filtered::Finely).await?.rows(columns, None)?.execute_stream().await?;
+        while let Some(batch) = batches.try_next().await? {
+            for ids in trace_ids(&batch)?.chunks(TRACES_AT_ONCE) {
+                let take = |parts: &[FoundRows]| {
+                    let traces = parts.iter().flat_map(|found| &found.batches);
+                    each(&mut RootedSpans::new(&batch, traces, &query.attributes, all)?.spans())
+                };
+                view.lookups.find_together(&view.snapshot, &view.tenant, ids, &of_roots, take).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn matching(&self, filtered: Filtered) -> Result<Matching> {
+        Matching::new(self.view, &self.query.attributes, &self.conditions.answer, self.range, filtered).await
     }
 
     /// Gives `each` whole traces, all that are looked up at once.
@@ -45,8 +75,7 @@ impl Candidates<'_> {
         let (view, query) = (self.view, self.query);
         let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
         let columns: Vec<&str> = columns.into_iter().collect();
-        let passes = Filter::new(view, &query.attributes).fine(&self.conditions.answer);
-        let ids = view.traces_in(self.range, passes).await?;
+        let ids = view.traces_of(self.matching(Filtered::Finely).await?.rows(["trace_id"], None)?).await?;
         for chunk in ids.chunks() {
             let take = |parts: &[FoundRows]| {
                 let batches = parts.iter().flat_map(|found| &found.batches);
@@ -56,4 +85,13 @@ impl Candidates<'_> {
         }
         Ok(())
     }
+}
+
+/// The traces of rows, each once, by id.
+fn trace_ids(rows: &RecordBatch) -> Result<Vec<TraceId>> {
+    let column = open(rows, "trace_id", |column| column.as_fixed_size_binary_opt())?;
+    let mut ids: Vec<TraceId> = column.iter().flatten().filter_map(TraceId::from_slice).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
 }

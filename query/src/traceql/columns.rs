@@ -16,6 +16,9 @@ const LINKS: &str = "links";
 /// Which attribute a column holds.
 pub(super) const ORIGINS: &str = "origins";
 
+/// What is asked of roots besides.
+pub(super) const ROOT: [&str; 2] = ["name", "service_name"];
+
 /// Columns by name.
 pub(super) type Columns = BTreeSet<&'static str>;
 

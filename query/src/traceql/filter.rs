@@ -1,8 +1,11 @@
 //! From what a query needs to what the scan of `spans` filters by.
 //!
 //! A scan knows columns, TraceQL knows attributes of any type that stand in one of several columns. So a predicate is asked twice: as
-//! comparisons of columns, which files and pages are skipped by and which pass whatever they cannot say for certain; and as it is, by
-//! [`Passes`], on the rows that are left. Neither loses a span that the query would find.
+//! comparisons of columns, which files and pages are skipped by and which let through whatever they cannot say for certain; and as it is,
+//! by [`Passes`], on the rows that are left. Neither loses a span that the query would find. Lake files say where their attributes stand
+//! ([`Stand`]): where that is in columns, comparisons say all.
+
+use std::collections::BTreeMap;
 
 use datafusion::logical_expr::{Expr, bitwise_and, col, ident, lit};
 use datafusion::scalar::ScalarValue;
@@ -11,14 +14,16 @@ use meshlake_traceql::{Attribute, Comparison, Intrinsic, Kind, Literal, Named, P
 
 use super::columns::ORIGINS;
 use super::passes::Passes;
-use crate::view::View;
+use crate::file_attributes::Stand;
 
-/// What rows are let through.
+/// What rows of some files are let through.
 pub(super) struct Filter<'a> {
     /// The attributes of the query, by slot.
-    attributes: &'a [Named],
+    pub attributes: &'a [Named],
     /// Those that the tenant has columns for.
-    promoted: Vec<&'a Promoted>,
+    pub promoted: &'a [&'a Promoted],
+    /// Where attributes stand in all of the files; of others that is not known.
+    pub stands: &'a BTreeMap<(Scope, String), Stand>,
 }
 
 /// What a comparison of columns says.
@@ -37,11 +42,7 @@ impl Told {
     }
 }
 
-impl<'a> Filter<'a> {
-    pub(super) fn new(view: &'a View, attributes: &'a [Named]) -> Filter<'a> {
-        Filter { attributes, promoted: view.snapshot.promotions.of(view.tenant.as_str()).collect() }
-    }
-
+impl Filter<'_> {
     /// The rows that may pass, told by comparisons of columns; nothing if all may.
     pub(super) fn coarse(&self, predicate: &Predicate) -> Option<Expr> {
         self.told(predicate).expr
@@ -69,39 +70,154 @@ impl<'a> Filter<'a> {
                 Told { expr: exprs.and_then(|exprs| joined(exprs, Expr::or)), exact }
             }
             Predicate::Test(Attribute::Intrinsic(intrinsic), test) => of_intrinsic(*intrinsic, test),
-            Predicate::Test(Attribute::Named(named), test) => Told { expr: self.of_named(named, test), exact: false },
+            Predicate::Test(Attribute::Named(named), test) => self.of_named(named, test),
         }
     }
 
-    /// An attribute that its column has is as said, or the column has it not.
-    fn of_named(&self, named: &Named, test: &Test) -> Option<Expr> {
-        let scope = match named.scope {
-            // What the span has counts, whatever the others have.
-            Asked::Any | Asked::Span => Scope::Span,
-            Asked::Resource => Scope::Resource,
-            Asked::Instrumentation | Asked::Event | Asked::Link => return None,
-        };
-        let places: Vec<Place> = places(scope, &named.name).collect();
-        let Some(first) = places.first() else { return self.of_promoted(scope, &named.name, test) };
-        if places.iter().any(|place| place.column != first.column) {
-            return None;
-        }
-        places.into_iter().filter_map(|place| of_place(place, test)).reduce(Expr::and)
+    fn stand(&self, scope: Scope, key: &str) -> Stand {
+        self.stands.get(&(scope, key.to_owned())).copied().unwrap_or(Stand::Anywhere)
     }
 
-    /// A promoted column has the first value of its key, if it is of the column's type.
-    fn of_promoted(&self, scope: Scope, key: &str, test: &Test) -> Option<Expr> {
-        let promoted = self.promoted.iter().find(|promoted| promoted.scope == scope && promoted.key == key)?;
-        let column = ident(promoted.column());
-        let passes = match promoted.value_type {
-            ValueType::String => text(column.clone(), test),
-            ValueType::Int => int(column.clone(), test),
-            ValueType::Double => double(column.clone(), test),
-            ValueType::Bool => boolean(column.clone(), test),
-            ValueType::Other => None,
-        };
-        Some(column.is_null().or(passes?))
+    fn of_named(&self, named: &Named, test: &Test) -> Told {
+        let key = &named.name;
+        match named.scope {
+            Asked::Any => Told { expr: self.of_any(key, test), exact: false },
+            Asked::Span => self.of_scope(Scope::Span, key, test),
+            Asked::Resource => self.of_scope(Scope::Resource, key, test),
+            Asked::Instrumentation => self.of_scope(Scope::Instrumentation, key, test),
+            Asked::Event | Asked::Link => Told::NOTHING,
+        }
     }
+
+    fn of_scope(&self, scope: Scope, key: &str, test: &Test) -> Told {
+        let columns = self.columns(scope, key);
+        match self.stand(scope, key) {
+            Stand::Absent => Told::exactly(lit(false)),
+            Stand::Columns => {
+                let exact = columns.iter().all(|column| column.says(test).is_some());
+                Told { expr: columns.iter().map(|column| column.passes(test)).reduce(Expr::or), exact }
+            }
+            Stand::Anywhere => Told { expr: unless_elsewhere(&columns, test), exact: false },
+        }
+    }
+
+    /// What the span has counts, then what its resource has; what nobody's column has, events, links and libraries may have.
+    fn of_any(&self, key: &str, test: &Test) -> Option<Expr> {
+        let mut told = None;
+        for scope in [Scope::Resource, Scope::Span] {
+            let columns = self.columns(scope, key);
+            told = match self.stand(scope, key) {
+                Stand::Absent => told,
+                Stand::Columns => {
+                    let has = columns.iter().map(Column::has).reduce(Expr::or)?;
+                    let passes = columns.iter().map(|column| column.passes(test)).reduce(Expr::or)?;
+                    let missing = told.into_iter().fold(!has, Expr::and);
+                    Some(passes.or(missing))
+                }
+                Stand::Anywhere => unless_elsewhere(&columns, test),
+            };
+        }
+        told
+    }
+
+    /// The columns in which an attribute of a scope may stand: those that all files have, or else the promoted one.
+    fn columns(&self, scope: Scope, key: &str) -> Vec<Column> {
+        let built_in: Vec<Column> = places(scope, key).map(Column::of_place).collect();
+        if !built_in.is_empty() {
+            return built_in;
+        }
+        let promoted = self.promoted.iter().find(|promoted| promoted.scope == scope && promoted.key == key);
+        promoted.map(|promoted| Column::of_promoted(promoted)).into_iter().collect()
+    }
+}
+
+/// A column in which an attribute may stand.
+struct Column {
+    expr: Expr,
+    holds: Holds,
+    /// Whether what stands there is the attribute's, where it may be another's.
+    own: Option<Expr>,
+    /// The column's name.
+    name: String,
+}
+
+/// How values stand in a column.
+#[derive(Clone, Copy)]
+enum Holds {
+    Texts,
+    Ints,
+    /// Integers that were texts.
+    Decimals,
+    Doubles,
+    Bools,
+    Nothing,
+}
+
+impl Column {
+    fn of_place(place: Place) -> Column {
+        let column = &ATTRIBUTE_COLUMNS[place.column];
+        let holds = match column.sources[place.source].form {
+            Form::Text => Holds::Texts,
+            Form::Int => Holds::Ints,
+            Form::Decimal => Holds::Decimals,
+            Form::Derived => Holds::Nothing,
+        };
+        // All bits of the column are those of its fourth source.
+        let source = || bitwise_and(col(ORIGINS), lit(column.origin_bits(3)));
+        let own = column.shift.map(|_| source().eq(lit(column.origin_bits(place.source))));
+        Column { expr: col(column.name), holds, own, name: column.name.to_owned() }
+    }
+
+    fn of_promoted(promoted: &Promoted) -> Column {
+        let holds = match promoted.value_type {
+            ValueType::String => Holds::Texts,
+            ValueType::Int => Holds::Ints,
+            ValueType::Double => Holds::Doubles,
+            ValueType::Bool => Holds::Bools,
+            ValueType::Other => Holds::Nothing,
+        };
+        Column { expr: ident(promoted.column()), holds, own: None, name: promoted.column() }
+    }
+
+    /// Whether a value that stands there is as said; none if that cannot be told.
+    fn says(&self, test: &Test) -> Option<Expr> {
+        let column = self.expr.clone();
+        match (test, self.holds) {
+            (Test::Exists, _) => Some(lit(true)),
+            (_, Holds::Texts) => text(column, test),
+            (_, Holds::Ints) => int(column, test),
+            (_, Holds::Decimals) => decimal(column, test),
+            (_, Holds::Doubles) => double(column, test),
+            (_, Holds::Bools) => boolean(column, test),
+            (_, Holds::Nothing) => None,
+        }
+    }
+
+    /// Whether the attribute stands there.
+    fn has(&self) -> Expr {
+        self.own.iter().cloned().fold(self.expr.clone().is_not_null(), Expr::and)
+    }
+
+    /// Whether it does and may be as said.
+    fn passes(&self, test: &Test) -> Expr {
+        self.says(test).into_iter().fold(self.has(), Expr::and)
+    }
+
+    /// Whether it does not, or may be as said; none if it may always.
+    fn passes_or_is_elsewhere(&self, test: &Test) -> Option<Expr> {
+        let other = self.expr.clone().is_null().or(self.says(test)?);
+        Some(self.own.iter().cloned().fold(other, |other, own| other.or(!own)))
+    }
+}
+
+/// Whether an attribute is as said in the columns in which it may stand, or may stand elsewhere.
+fn unless_elsewhere(columns: &[Column], test: &Test) -> Option<Expr> {
+    // Of values in several columns the first counts.
+    let first = columns.first()?;
+    if columns.iter().any(|column| column.name != first.name) {
+        return None;
+    }
+    columns.iter().filter_map(|column| column.passes_or_is_elsewhere(test)).reduce(Expr::and)
 }
 
 /// All of the expressions in a tree that is not deep.
@@ -111,23 +227,6 @@ fn joined(mut exprs: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     }
     let second = exprs.split_off(exprs.len() / 2);
     Some(join(joined(exprs, join)?, joined(second, join)?))
-}
-
-fn of_place(place: Place, test: &Test) -> Option<Expr> {
-    let column = &ATTRIBUTE_COLUMNS[place.column];
-    let passes = match column.sources[place.source].form {
-        Form::Text => text(col(column.name), test),
-        Form::Int => int(col(column.name), test),
-        Form::Decimal => decimal(col(column.name), test),
-        Form::Derived => None,
-    };
-    let other = col(column.name).is_null().or(passes?);
-    if column.shift.is_none() {
-        return Some(other);
-    }
-    // All bits of the column are those of its fourth source.
-    let source = bitwise_and(col(ORIGINS), lit(column.origin_bits(3)));
-    Some(source.not_eq(lit(column.origin_bits(place.source))).or(other))
 }
 
 fn compared(column: Expr, op: Comparison, with: Expr) -> Expr {

@@ -1,6 +1,6 @@
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_traceql::{Accumulator, Grid, MetricsAnswer};
+use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
@@ -20,10 +20,10 @@ pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<Metri
         columns.extend(IDS);
     }
     let candidates = Candidates { view, query, conditions, range: range(&grid), columns };
-    if conditions.each_span {
-        candidates.spans(None, |spans| sums.add(spans)).await?;
-    } else {
-        candidates.traces(|traces| sums.add(traces)).await?;
+    match conditions.reach {
+        Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
+        Reach::Root => candidates.spans_with_roots(|spans| sums.add(spans, 1)).await?,
+        Reach::Trace => candidates.traces(|traces| sums.add(traces, usize::MAX)).await?,
     }
     let Sums { accumulator, memory: _memory } = sums;
     Ok(accumulator.finish())
@@ -42,9 +42,10 @@ struct Sums<'q> {
 }
 
 impl Sums<'_> {
-    fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()> {
+    /// Of each trace the first so many spans.
+    fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>, spans: usize) -> Result<()> {
         for trace in traces {
-            self.accumulator.add(&trace).map_err(failed)?;
+            self.accumulator.add_first(&trace, spans).map_err(failed)?;
         }
         self.memory.try_resize(self.accumulator.bytes())
     }

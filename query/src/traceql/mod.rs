@@ -3,20 +3,22 @@
 //! What a query means, says [`meshlake_traceql`]; what spans it has to be asked of, is said here:
 //!
 //! ```text
-//!                                 ┌─ each span on its own ──> rows of the scan ──────────────────────┐
-//! query ─> conditions ─> filter ──┤                                                                  ├─> Trace ─> evaluation
-//!                                 └─ ids of traces ─> lookup of whole traces, a few thousand a time ─┘
+//!                                   ┌─ each span on its own, or with its root ──> rows of the scan ─────┐
+//! query ─> conditions ─> matching ──┤                                                                  ├─> Trace ─> evaluation
+//!                         rows      └─ ids of traces ─> lookup of whole traces, a few thousand a time ─┘
 //! ```
 //!
-//! The filter leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
+//! [`matching`] leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
 
 mod answer;
 mod candidates;
 mod columns;
 mod filter;
+mod matching;
 mod metrics;
 mod passes;
 mod question;
+mod rooted;
 mod rows;
 mod search;
 #[cfg(test)]

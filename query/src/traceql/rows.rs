@@ -19,7 +19,6 @@ use crate::values::{AttributeValues, TextColumn, ValueSource, open};
 
 /// The columns of a batch that TraceQL may read, opened. Of those that it has not, everything is missing.
 pub(super) struct SpanRows<'a> {
-    batch: &'a RecordBatch,
     trace_id: Option<&'a FixedSizeBinaryArray>,
     span_id: Option<&'a FixedSizeBinaryArray>,
     parent_span_id: Option<&'a FixedSizeBinaryArray>,
@@ -78,7 +77,6 @@ impl<'a> SpanRows<'a> {
         let id = |name| optional(batch, name, |column| column.as_fixed_size_binary_opt());
         let text = |name| optional(batch, name, TextColumn::new);
         Ok(SpanRows {
-            batch,
             trace_id: id("trace_id")?,
             span_id: id("span_id")?,
             parent_span_id: id("parent_span_id")?,
@@ -96,10 +94,6 @@ impl<'a> SpanRows<'a> {
             links: optional(batch, "links", |column| Links::new(column.as_list_opt()?))?,
             attributes: attributes.iter().map(|named| Sources::new(batch, named)).collect::<Result<_>>()?,
         })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.batch.num_rows()
     }
 
     pub(super) fn trace_id(&self, row: usize) -> TraceId {
@@ -135,11 +129,6 @@ impl<'a> SpanRows<'a> {
             }
         };
         source.and_then(|source| source.find(row, Some)).map_or(Value::Nil, value)
-    }
-
-    /// Opens what [`AllAttributes::each`] shows.
-    pub(super) fn all_attributes(&self) -> Result<AllAttributes<'a>> {
-        AllAttributes::new(self.batch)
     }
 }
 
@@ -184,7 +173,7 @@ pub(super) struct AllAttributes<'a> {
 }
 
 impl<'a> AllAttributes<'a> {
-    fn new(batch: &'a RecordBatch) -> Result<AllAttributes<'a>> {
+    pub(super) fn new(batch: &'a RecordBatch) -> Result<AllAttributes<'a>> {
         let column = |column: &meshlake_storage::AttributeColumn| open(batch, column.name, AttributeValues::new);
         let map = |scope: Scope| Ok((asked(scope), open(batch, scope.residual_column(), ResidualMap::new)?));
         Ok(AllAttributes {

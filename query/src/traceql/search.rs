@@ -10,11 +10,10 @@ use std::collections::HashSet;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::Expr;
 use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
 
 use super::columns::{SHAPE, of_query};
-use super::filter::Filter;
+use super::matching::{Filtered, Matching};
 use super::trace::{BatchTrace, TraceRows};
 use super::value::any_value;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
@@ -24,7 +23,7 @@ use crate::lookup::FoundRows;
 use crate::search::TraceSummary;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
-use crate::view::{View, starts_in};
+use crate::view::View;
 
 /// Rows taken in the first round, for each trace asked for, by how much a round is larger than the one before, and most rows of one.
 const ROWS_PER_TRACE: usize = 8;
@@ -36,13 +35,13 @@ const ROW_BYTES: usize = 40;
 /// The newest traces that match.
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
     let mut finder = Finder::new(view, search)?;
-    let passes = Filter::new(view, &search.query.attributes).fine(&finder.conditions.found_by);
-    let matching = passes.into_iter().fold(starts_in(search.range), Expr::and);
+    let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
+    let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.range.end - 1;
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
-        let rows = newest_rows(view, matching.clone(), upper, rows_max).await?;
+        let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
         finder.look_up(&rows).await?;
@@ -127,7 +126,7 @@ impl<'a> Finder<'a> {
         for trace in rows.traces() {
             self.inspected_traces += 1;
             let Some(summary) = summary_of(&trace, &columns) else { continue };
-            if let Some(found) = self.matching(&trace, summary)? {
+            if let Some(found) = self.found_in(&trace, summary)? {
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));
@@ -139,7 +138,7 @@ impl<'a> Finder<'a> {
     }
 
     /// What matches in a trace.
-    fn matching(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
+    fn found_in(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
         let duration = u128::try_from(summary.duration).unwrap_or(0);
         let TraceQlSearch { min_duration, max_duration, range, .. } = self.search;
         let too_short = min_duration.is_some_and(|least| duration < least.as_nanos());

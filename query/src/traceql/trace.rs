@@ -17,7 +17,7 @@ pub(super) struct TraceRows<'a> {
     batches: Vec<SpanRows<'a>>,
     /// Only for `compare()`; by batch.
     all: Vec<AllAttributes<'a>>,
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
 }
 
 impl<'a> TraceRows<'a> {
@@ -29,14 +29,29 @@ impl<'a> TraceRows<'a> {
     ) -> Result<TraceRows<'a>> {
         let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), places: Vec::new() };
         for batch in batches {
-            let opened = SpanRows::new(batch, attributes)?;
+            rows.open(batch, attributes)?;
             if all_attributes {
-                rows.all.push(opened.all_attributes()?);
+                rows.all.push(AllAttributes::new(batch)?);
             }
-            rows.places.extend((0..opened.len()).map(|row| (opened.trace_id(row), rows.batches.len(), row)));
-            rows.batches.push(opened);
         }
         Ok(rows)
+    }
+
+    /// Adds the rows of a batch, of which not every attribute is asked for.
+    pub(super) fn open(&mut self, batch: &'a RecordBatch, attributes: &'a [Named]) -> Result<()> {
+        let rows = SpanRows::new(batch, attributes)?;
+        self.places.extend((0..batch.num_rows()).map(|row| (rows.trace_id(row), self.batches.len(), row)));
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    pub(super) fn facts(&self, (_, batch, row): Place) -> SpanFacts {
+        self.batches[batch].facts(row)
+    }
+
+    /// The trace of rows that are of one.
+    pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
+        BatchTrace { batches: &self.batches, all: &self.all, places }
     }
 
     /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the one that
@@ -57,8 +72,7 @@ impl<'a> TraceRows<'a> {
 
     /// Each span as a trace of its own, in the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
-        let (batches, all) = (&self.batches[..], &self.all[..]);
-        self.places.iter().map(move |place| BatchTrace { batches, all, places: std::slice::from_ref(place) })
+        self.places.iter().map(|place| self.trace(std::slice::from_ref(place)))
     }
 }
 

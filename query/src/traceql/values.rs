@@ -8,8 +8,8 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::col;
 use meshlake_storage::{Scope, ValueType};
 use meshlake_traceql::{
-    Attribute, Body, Conditions, FieldExpr, Intrinsic, Literal, Named, Pipeline, Query, Scope as Asked, SpansetExpr, Stage, Trace,
-    Value, View as TraceView,
+    Attribute, Body, Conditions, FieldExpr, Intrinsic, Literal, Named, Pipeline, Query, Reach, Scope as Asked, SpansetExpr, Stage,
+    Trace, Value, View as TraceView,
 };
 
 use super::candidates::Candidates;
@@ -123,7 +123,7 @@ impl Question {
     /// Whether each span tells its value, whatever other spans its trace has.
     fn is_of_each_span(&self) -> bool {
         let of_trace = matches!(self.attribute, Attribute::Intrinsic(intrinsic) if intrinsic.is_of_trace());
-        self.roots || (self.conditions.each_span && !of_trace)
+        self.roots || (self.conditions.reach == Reach::Span && !of_trace)
     }
 
     async fn ask(&self, view: &View, counts: &mut Counts) -> Result<()> {

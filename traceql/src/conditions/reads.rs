@@ -1,4 +1,4 @@
-use super::Test;
+use super::{Reach, Test};
 use crate::ast::{Aggregate, Comparison, FieldExpr, Function, MetricsQuery, Pipeline, SpansetExpr, SpansetOp, Stage};
 use crate::attribute::{Attribute, Intrinsic};
 
@@ -12,6 +12,20 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    /// What decides about a span, if the stages ask each on its own.
+    pub(super) fn reach(&self) -> Reach {
+        let of_trace = || self.intrinsics.iter().filter(|intrinsic| intrinsic.is_of_trace());
+        let of_root = |intrinsic: &Intrinsic| matches!(intrinsic, Intrinsic::RootName | Intrinsic::RootServiceName);
+        if self.structure || !of_trace().all(of_root) {
+            Reach::Trace
+        } else if self.all_attributes || of_trace().next().is_some() {
+            // Among all attributes are those of the root.
+            Reach::Root
+        } else {
+            Reach::Span
+        }
+    }
+
     pub(super) fn metrics(&mut self, query: &MetricsQuery) {
         self.groups(query);
         query.function.attribute().into_iter().for_each(|attribute| self.attribute(attribute));

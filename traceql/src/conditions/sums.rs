@@ -1,3 +1,4 @@
+use super::Reach;
 use super::reads::Reads;
 use crate::ast::{Body, Function, Query};
 use crate::attribute::{Attribute, Intrinsic};
@@ -20,7 +21,7 @@ impl Query {
     /// What sums of spans have to tell to answer it; nothing if it has to see the spans.
     pub fn sums(&self) -> Option<SumsNeeded> {
         let Body::Metrics(series) = &self.body else { return None };
-        if !self.conditions().each_span {
+        if self.conditions().reach != Reach::Span {
             return None;
         }
         let (mut needed, mut reads) = (SumsNeeded::default(), Reads::default());

@@ -62,9 +62,18 @@ impl<'q> Accumulator<'q> {
     /// # Errors
     /// What fails the query; then no answer is right any more.
     pub fn add<T: Trace + ?Sized>(&mut self, trace: &T) -> Result<(), EvalError> {
+        self.add_first(trace, trace.len())
+    }
+
+    /// Takes in spans of a trace, of which the first so many count, by their places: the others only say what is asked of them.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_first<T: Trace + ?Sized>(&mut self, trace: &T, spans: usize) -> Result<(), EvalError> {
         let grid = self.grid;
         self.each_left(trace, |part, view, span| {
-            let Some(interval) = grid.interval(trace.facts(span).start) else { return Ok(()) };
+            let interval = grid.interval(trace.facts(span).start).filter(|_| span < spans);
+            let Some(interval) = interval else { return Ok(()) };
             match part {
                 Part::Groups(groups) => {
                     groups.add(view, span, interval);

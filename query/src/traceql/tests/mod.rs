@@ -1,5 +1,6 @@
 //! Spans of every kind, wherever they may be, and what is asked of them.
 
+mod filter;
 mod limits;
 mod metrics;
 mod search;
@@ -33,9 +34,13 @@ fn list(values: Vec<Otlp>) -> Otlp {
     Otlp::ArrayValue(ArrayValue { values: values.into_iter().map(|value| AnyValue { value: Some(value) }).collect() })
 }
 
-/// Attributes of every type, in columns, in promoted columns, and in maps for want of room or fit.
-fn attributes(chance: &mut Chance) -> Vec<KeyValue> {
-    let attribute = |chance: &mut Chance| match chance.below(22) {
+/// The kinds of attributes whose values are of the one type that its columns hold.
+const PLAIN: [u64; 8] = [1, 4, 9, 12, 16, 17, 19, 20];
+
+/// Attributes of every type, in columns, in promoted columns, and in maps for want of room or fit; or plain ones.
+fn attributes(chance: &mut Chance, plain: bool) -> Vec<KeyValue> {
+    let kind = |chance: &mut Chance| if plain { chance.pick(&PLAIN) } else { chance.below(22) };
+    let attribute = |chance: &mut Chance| match kind(chance) {
         0 => text("http.status_code", chance.pick(&["200", "503", "0200", "x"])),
         1 | 2 => int("http.status_code", chance.pick(&[200, 503])),
         3 => int("http.response.status_code", chance.pick(&[200, 503])),
@@ -58,6 +63,20 @@ fn attributes(chance: &mut Chance) -> Vec<KeyValue> {
     (0..chance.below(5)).map(|_| attribute(chance)).collect()
 }
 
+fn is_plain(row: &SpanRow) -> bool {
+    let is_plain = |attribute: &KeyValue| {
+        let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        match attribute.key.as_str() {
+            "http.status_code" | "retries" => matches!(value, Some(Otlp::IntValue(_))),
+            "http.method" | "x" | "service.name" | "host.name" => matches!(value, Some(Otlp::StringValue(_))),
+            "ok" => matches!(value, Some(Otlp::BoolValue(_))),
+            "d" => matches!(value, Some(Otlp::DoubleValue(_))),
+            _ => false,
+        }
+    };
+    row.attributes.iter().chain(&row.resource.attributes).all(is_plain)
+}
+
 /// Traces of which most spans are below the span before them; half of their spans say what was said of the one before.
 fn rows(chance: &mut Chance, tenant: &str, traces: u64) -> Vec<SpanRow> {
     let mut rows = random_rows(chance, tenant, traces);
@@ -67,9 +86,10 @@ fn rows(chance: &mut Chance, tenant: &str, traces: u64) -> Vec<SpanRow> {
             row.parent = Some(span);
         }
         before = Some((row.trace, row.span));
-        row.attributes = attributes(chance);
-        row.resource.attributes = attributes(chance);
-        row.scope_attributes = if chance.below(3) == 0 { attributes(chance) } else { Vec::new() };
+        let plain = chance.below(2) == 0;
+        row.attributes = attributes(chance, plain);
+        row.resource.attributes = attributes(chance, plain);
+        row.scope_attributes = if chance.below(3) == 0 { attributes(chance, false) } else { Vec::new() };
         row.scope_name = chance.pick(&[None, Some("lib".to_owned())]);
         row.status_message = chance.pick(&[None, Some("boom".to_owned())]);
         row.kind = Some(chance.pick(&["server", "client", "unspecified", "9"]));
@@ -77,14 +97,14 @@ fn rows(chance: &mut Chance, tenant: &str, traces: u64) -> Vec<SpanRow> {
         let event = |chance: &mut Chance, start: u64| Event {
             time_unix_nano: start + chance.below(5),
             name: chance.pick(&["retry", "exception"]).to_owned(),
-            attributes: attributes(chance),
+            attributes: attributes(chance, false),
             ..Event::default()
         };
         row.events = (0..chance.below(3)).map(|_| event(chance, row.start)).collect();
         let link = |chance: &mut Chance| Link {
             trace_id: vec![9; chance.pick(&[16, 3])],
             span_id: vec![8; 8],
-            attributes: attributes(chance),
+            attributes: attributes(chance, false),
             ..Link::default()
         };
         row.links = (0..chance.below(2)).map(|_| link(chance)).collect();
@@ -93,7 +113,8 @@ fn rows(chance: &mut Chance, tenant: &str, traces: u64) -> Vec<SpanRow> {
 }
 
 /// The spans of a tenant, and an engine over them and those of another, which has some of the same traces: the spans of a trace are
-/// scattered over files with columns for none, some and all of the promoted attributes, and live batches.
+/// scattered over files with columns for none, some and all of the promoted attributes, of which some tell what is in them, and
+/// live batches.
 async fn store(seed: u64) -> (Vec<SpanRow>, Engine) {
     let mut chance = Chance(seed);
     let own = rows(&mut chance, "a", 150);
@@ -106,6 +127,11 @@ async fn store(seed: u64) -> (Vec<SpanRow>, Engine) {
     for (index, part) in all.chunks(all.len().div_ceil(9)).enumerate() {
         match index {
             3 | 8 => source.add_live(part),
+            4.. => {
+                let (plain, others): (Vec<_>, Vec<_>) = part.iter().cloned().partition(|row| row.tenant == "a" && is_plain(row));
+                source.add_lake_file(&plain, index != 6).await;
+                source.add_file(&others).await;
+            }
             _ => source.add_file(part).await,
         }
     }

@@ -1,0 +1,125 @@
+//! The rows of a range that a query may match.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::dataframe::DataFrame;
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, col};
+use futures::StreamExt;
+use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
+use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
+
+use super::filter::Filter;
+use crate::file_attributes::Stand;
+use crate::types::TimeRange;
+use crate::view::{View, starts_in};
+
+/// Lake files that are asked where their attributes stand, the newest; and how many of them at once.
+const FILES_MAX: usize = 256;
+const FILES_AT_ONCE: usize = 16;
+/// Scans of files with attributes in different places.
+const PARTS_MAX: usize = 8;
+
+/// How much rows are filtered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filtered {
+    /// By comparisons of columns: what passes is evaluated anyway.
+    Coarsely,
+    /// By all that the predicate asks of a span.
+    Finely,
+}
+
+/// The rows of a range that may pass a predicate, file by file as their attributes stand there.
+pub(super) struct Matching(Vec<DataFrame>);
+
+impl Matching {
+    /// `attributes` are those of the query, by slot.
+    pub(super) async fn new(
+        view: &View,
+        attributes: &[Named],
+        predicate: &Predicate,
+        range: TimeRange,
+        filtered: Filtered,
+    ) -> Result<Matching> {
+        let promoted: Vec<&Promoted> = view.snapshot.promotions.of(view.tenant.as_str()).collect();
+        let frame = |(stands, part): (Stands, Snapshot)| {
+            let filter = Filter { attributes, promoted: &promoted, stands: &stands };
+            let passes = match filtered {
+                Filtered::Coarsely => filter.coarse(predicate),
+                Filtered::Finely => filter.fine(predicate),
+            };
+            view.spans_of(part)?.filter(passes.into_iter().fold(starts_in(range), Expr::and))
+        };
+        Ok(Matching(parts(view, predicate, range).await.into_iter().map(frame).collect::<Result<_>>()?))
+    }
+
+    /// The rows with these columns; only those of which `also` holds.
+    pub(super) fn rows(&self, columns: impl IntoIterator<Item = &'static str>, also: Option<&Expr>) -> Result<DataFrame> {
+        let columns: Vec<Expr> = columns.into_iter().map(col).collect();
+        let part = |frame: &DataFrame| {
+            let frame = also.cloned().into_iter().try_fold(frame.clone(), DataFrame::filter)?;
+            frame.select(columns.clone())
+        };
+        let mut parts = self.0.iter().map(part);
+        let first = parts.next().unwrap_or_else(|| datafusion::common::internal_err!("a snapshot has no part"))?;
+        parts.try_fold(first, |all, part| all.union(part?))
+    }
+}
+
+/// Where attributes stand in the files of a part.
+type Stands = BTreeMap<(Scope, String), Stand>;
+
+/// Parts of the snapshot: files in which the attributes that a predicate asks for stand alike, and all else.
+async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Stands, Snapshot)> {
+    let mut asked = Stands::new();
+    note(predicate, &mut asked);
+    if asked.is_empty() {
+        return vec![(asked, (*view.snapshot).clone())];
+    }
+    let mut files: Vec<Arc<SpanFile>> = view.snapshot.files.between(range.start, range.end).cloned().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.start_max));
+    let late = files.split_off(files.len().min(FILES_MAX));
+    let stands = futures::stream::iter(files).map(|file| {
+        let asked = &asked;
+        async move { (stands_in(view, &file, asked).await, file) }
+    });
+    let mut known = BTreeMap::<Stands, Vec<Arc<SpanFile>>>::new();
+    known.insert(asked.clone(), late);
+    for (stands, file) in stands.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await {
+        let place = if known.len() < PARTS_MAX || known.contains_key(&stands) { stands } else { asked.clone() };
+        known.entry(place).or_default().push(file);
+    }
+    let part = |(stands, files): (Stands, Vec<Arc<SpanFile>>)| {
+        // What is not in a lake file may stand anywhere.
+        let live = if stands == asked { view.snapshot.live.clone() } else { Vec::new() };
+        (stands, Snapshot { live, files: Arc::new(files.into_iter().collect()), ..(*view.snapshot).clone() })
+    };
+    known.into_iter().map(part).collect()
+}
+
+/// The attributes that a predicate asks for and that may have columns, as not known where.
+fn note(predicate: &Predicate, asked: &mut Stands) {
+    match predicate {
+        Predicate::All(parts) | Predicate::Any(parts) => parts.iter().for_each(|part| note(part, asked)),
+        Predicate::Test(Attribute::Intrinsic(_), _) => {}
+        Predicate::Test(Attribute::Named(named), _) => {
+            let scopes: &[Scope] = match named.scope {
+                Asked::Any => &[Scope::Span, Scope::Resource],
+                Asked::Span => &[Scope::Span],
+                Asked::Resource => &[Scope::Resource],
+                Asked::Instrumentation => &[Scope::Instrumentation],
+                Asked::Event | Asked::Link => &[],
+            };
+            asked.extend(scopes.iter().map(|scope| ((*scope, named.name.clone()), Stand::Anywhere)));
+        }
+    }
+}
+
+/// Where attributes stand in a file, if it tells: lake files of the tenant do.
+async fn stands_in(view: &View, file: &SpanFile, asked: &Stands) -> Stands {
+    let tells = file.is_in_lake() && file.tenants == [view.tenant.as_str()];
+    let Some(attributes) = (if tells { view.file_attributes.get(file).await } else { None }) else { return asked.clone() };
+    let stand = |(scope, key): &(Scope, String)| attributes.stand(file, &view.snapshot.promotions, *scope, key);
+    asked.keys().map(|key| (key.clone(), stand(key))).collect()
+}
