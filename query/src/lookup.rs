@@ -153,7 +153,7 @@ impl Lookups {
     }
 
     /// The rows of the tenant that are not in a file yet.
-    pub(crate) fn live(snapshot: &Snapshot, tenant: &Tenant, columns: &'static [&'static str]) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn live(snapshot: &Snapshot, tenant: &Tenant, columns: &[&str]) -> Result<Vec<RecordBatch>> {
         let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
         let tenants = column_index(FENCE_COLUMNS[0]).unwrap_or_default();
         let of_batch = |batch: &RecordBatch| {
@@ -181,23 +181,47 @@ impl Lookups {
         file: &SpanFile,
         tenant: &Tenant,
         promotions: &Promotions,
-        columns: &'static [&'static str],
+        columns: &[&str],
         mut each: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
-        let mut rows = RowSelection::from(vec![RowSelector::select(file.rows as usize)]);
-        if file.tenants.len() > 1 {
-            let fence = self.fences.get(&mut reader, file).await?;
-            let mut tenants = open(self.reader(file)?, fence.metadata().clone(), rows, &[0])?;
-            let mut masks = Vec::new();
-            while let Some(batch) = tenants.try_next().await? {
-                masks.push(wanted.own(batch.column(0))?);
-            }
-            rows = RowSelection::from_filters(&masks);
-        }
+        let rows = self.own_rows(&wanted, file, &mut reader).await?;
         self.read(file, &mut reader, rows, &columns, |batch| each(wanted.restored(&batch, &promoted)?)).await
+    }
+
+    /// The first rows of the tenant in a file, at most so many, with the columns named.
+    pub(crate) async fn first(
+        &self,
+        file: &SpanFile,
+        tenant: &Tenant,
+        promotions: &Promotions,
+        columns: &[&str],
+        most: usize,
+    ) -> Result<FoundRows> {
+        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let (promoted, columns) = wanted.columns_of(file, promotions);
+        let mut reader = self.reader(file)?;
+        let rows = first(&self.own_rows(&wanted, file, &mut reader).await?, most);
+        let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
+        self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
+        Ok(found)
+    }
+
+    /// The rows of a file that are the tenant's.
+    async fn own_rows(&self, wanted: &Wanted, file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
+        let all = RowSelection::from(vec![RowSelector::select(file.rows as usize)]);
+        if file.tenants.len() == 1 {
+            return Ok(all);
+        }
+        let fence = self.fences.get(reader, file).await?;
+        let mut tenants = open(self.reader(file)?, fence.metadata().clone(), all, &[0])?;
+        let mut masks = Vec::new();
+        while let Some(batch) = tenants.try_next().await? {
+            masks.push(wanted.own(batch.column(0))?);
+        }
+        Ok(RowSelection::from_filters(&masks))
     }
 
     /// Gives `each` the selected rows of a file, of whose footer one row group at a time is read.
@@ -253,6 +277,21 @@ fn positions(columns: Option<&[&str]>) -> Vec<usize> {
     let mut positions: Vec<usize> = names.iter().filter_map(|name| column_index(name)).collect();
     positions.sort_unstable();
     positions
+}
+
+/// The first of the selected rows, at most so many.
+fn first(rows: &RowSelection, most: usize) -> RowSelection {
+    let mut left = most;
+    let mut first = Vec::new();
+    for selector in rows.iter() {
+        if left == 0 {
+            break;
+        }
+        let count = if selector.skip { selector.row_count } else { selector.row_count.min(left) };
+        left -= if selector.skip { 0 } else { count };
+        first.push(RowSelector { row_count: count, skip: selector.skip });
+    }
+    first.into()
 }
 
 /// The selected rows of a file, of whose columns only these are read.
@@ -334,5 +373,21 @@ impl Wanted {
     fn own(&self, tenants: &ArrayRef) -> Result<BooleanArray> {
         let own = arrow::array::StringArray::new_scalar(self.tenant.as_str());
         Ok(arrow::compute::kernels::cmp::eq(tenants, &own)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: more and fewer rows than there are, in runs. Guarantee: the first of them, none more.
+    #[test]
+    fn the_first_rows() {
+        let rows =
+            RowSelection::from(vec![RowSelector::skip(2), RowSelector::select(3), RowSelector::skip(1), RowSelector::select(4)]);
+        let counts = [0, 2, 3, 5, 7, 9].map(|most| first(&rows, most).row_count());
+        assert_eq!(counts, [0, 2, 3, 5, 7, 7]);
+        let expected = vec![RowSelector::skip(2), RowSelector::select(3), RowSelector::skip(1), RowSelector::select(2)];
+        assert_eq!(first(&rows, 5), RowSelection::from(expected));
     }
 }

@@ -8,6 +8,7 @@
 mod necessary;
 mod reads;
 mod shown;
+mod sums;
 
 use crate::ast::{Body, Comparison, Literal, Pattern, Pipeline, Query, SpansetExpr, SpansetOp, Stage};
 use crate::attribute::{Attribute, Intrinsic};
@@ -17,6 +18,7 @@ use crate::value::Value;
 use necessary::{answer_of, spans_of, trace_of};
 use reads::Reads;
 pub use shown::Shown;
+pub use sums::SumsNeeded;
 
 /// What a query needs.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@
 //! text -> lexer -> parser + types -> Query ─┬-> conditions: what may be skipped, what is read
 //!                                           ├-> View(Trace).pipeline -> spansets       a search, trace by trace
 //!                                           └-> Accumulator.add(Trace), merge, finish  series over time
+//!                                               or add_alike(sums), if that is all it asks: Query::sums
 //! ```
 //!
 //! ```
@@ -49,9 +50,9 @@ pub use ast::{
     Relation, ScalarFilter, SeriesExpr, SeriesStage, SpansetExpr, SpansetOp, Stage,
 };
 pub use attribute::{Attribute, Intrinsic, Named, Scope};
-pub use conditions::{Conditions, Predicate, Reach, Shown, Test, TracePredicate};
+pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
-pub use metrics::{Accumulator, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
+pub use metrics::{Accumulator, Alike, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
 pub use trace::{Event, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

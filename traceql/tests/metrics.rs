@@ -237,3 +237,31 @@ fn too_many_series() {
     let answer = accumulator.finish();
     assert_eq!((answer.series.len(), answer.truncated), (3, true));
 }
+
+/// Scenario: queries that sums of spans answer, and such that have to see the spans. Guarantee: it is said what the sums have to be by, and of.
+#[test]
+fn what_sums_answer() {
+    use Intrinsic::{Kind, Name, Status};
+    let needed = |text: &str| query(text).sums().map(|needed| (needed.keys, needed.durations, needed.totals));
+    assert_eq!(needed("{} | rate()"), Some((vec![], false, false)));
+    assert_eq!(needed("{ span:name = \"a\" } | rate() by(resource.service.name, name)"), Some((vec![Name], false, false)));
+    assert_eq!(needed("{ kind = server } || { status = error } | count_over_time()"), Some((vec![Status, Kind], false, false)));
+    assert_eq!(needed("{} | quantile_over_time(duration, .5) by(name)"), Some((vec![Name], true, false)));
+    assert_eq!(
+        needed("({ status = error } | avg_over_time(duration)) / ({} | rate()) > 1 | topk(3)"),
+        Some((vec![Status], true, true))
+    );
+    assert_eq!(needed("{ duration > 1s } | rate()"), Some((vec![Intrinsic::Duration], false, false)));
+    for text in [
+        "{}",
+        "{} | max_over_time(duration)",
+        "{} | quantile_over_time(traceDuration, .5)",
+        "{} | sum_over_time(.a)",
+        "{} | compare({ status = error })",
+        "{ status = error } >> {} | rate()",
+        "{} | count() > 1 | rate()",
+        "{ rootName = \"a\" } | rate()",
+    ] {
+        assert_eq!(needed(text), None, "{text}");
+    }
+}

@@ -47,6 +47,49 @@ fn passing(trace: &Spans, predicate: &Predicate) -> Spans {
     Spans { id: trace.id, spans: spans.map(|(_, span)| span.clone()).collect() }
 }
 
+/// What sums answer.
+const FUNCTIONS: [&str; 6] = [
+    "rate()",
+    "count_over_time()",
+    "quantile_over_time(duration, 0, .5, .9, 1)",
+    "histogram_over_time(duration)",
+    "sum_over_time(duration)",
+    "avg_over_time(span:duration)",
+];
+const BY: [&str; 4] = ["", " by(name)", " by(resource.service.name, .a)", " by(kind, status, event.a)"];
+
+/// Each span thrice, at other times, for itself. Where durations are added up, no span ends before it starts.
+fn thrice(traces: &[Spans], totals: bool) -> Vec<Spans> {
+    let mut all = Vec::new();
+    for (trace, span) in traces.iter().flat_map(|trace| trace.spans.iter().map(move |span| (trace, span))) {
+        for copy in 0..3u8 {
+            let mut span = span.clone().starts(span.start + u64::from(copy)).takes(span.duration + 4 * i64::from(copy));
+            span.id += 10 * copy;
+            span.duration = if totals { span.duration.max(0) } else { span.duration };
+            all.push(Spans { id: trace.id, spans: vec![span] });
+        }
+    }
+    all
+}
+
+/// Spans that differ in times and ids only: one of them, and sums of all.
+fn sums(spans: &[Spans]) -> Vec<(Spans, Vec<Alike>)> {
+    let mut all: std::collections::BTreeMap<String, (Spans, Vec<Alike>)> = std::collections::BTreeMap::new();
+    for trace in spans {
+        let span = &trace.spans[0];
+        let Some(interval) = grid().interval(span.start) else { continue };
+        let like = common::Span { id: 0, start: 0, duration: 0, ..span.clone() };
+        let (_, sums) = all.entry(format!("{like:?}")).or_insert_with(|| (Spans { id: [0; 16], spans: vec![like] }, Vec::new()));
+        let place = sums.iter().position(|sums| sums.interval == interval).unwrap_or_else(|| {
+            sums.push(Alike { interval, ..Alike::default() });
+            sums.len() - 1
+        });
+        sums[place].count += 1;
+        sums[place].durations.record(u64::try_from(span.duration).unwrap_or(0));
+    }
+    all.into_values().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -115,6 +158,31 @@ proptest! {
             let again = evaluate(&parsed, &left).unwrap();
             prop_assert_eq!(ids(&trace, &found), ids(&left, &again));
         }
+    }
+
+    /// Scenario: spans of any traces, each thrice, summed as far as they differ in times only, and a query that says that sums are enough.
+    /// Guarantee: series, samples and exemplars are those of the spans, added one by one.
+    #[test]
+    fn sums_are_as_good_as_spans(
+        traces in prop::collection::vec(random::trace(), 1..4),
+        filter in random::condition(1),
+        function in prop::sample::select(&FUNCTIONS[..]),
+        by in prop::sample::select(&BY[..]),
+    ) {
+        let parsed = query(&format!("{{ {filter} }} | {function}{by}"));
+        let Some(needed) = parsed.sums() else { return Ok(()) };
+        prop_assume!(!needed.keys.contains(&Intrinsic::SpanId) && !needed.keys.contains(&Intrinsic::Duration));
+        let spans = thrice(&traces, needed.totals);
+        let Ok(expected) = accumulate(&parsed, &spans) else { return Ok(()) };
+        let mut got = Accumulator::new(series_expr(&parsed), grid(), LIMITS);
+        for (like, sums) in sums(&spans) {
+            if got.may_count(&like) {
+                got.add_alike(&like, &sums).unwrap();
+            }
+        }
+        spans.iter().for_each(|span| got.offer(span));
+        prop_assert_eq!(got.bytes() > 0, expected.bytes() > 0);
+        prop_assert_eq!(format!("{:?}", got.finish()), format!("{:?}", expected.finish()));
     }
 
     /// Scenario: any metrics query over any traces. Guarantee: the series and samples are the oracle's, quantiles within 1.1 %.

@@ -85,15 +85,50 @@ impl SpanKeys {
     }
 }
 
-/// Keys in the making.
+/// Which parts of keys tell one from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyParts {
+    /// The service.
+    pub service: bool,
+    /// The name.
+    pub name: bool,
+    /// The kind.
+    pub kind: bool,
+    /// The status.
+    pub status: bool,
+}
+
+/// Keys in the making, numbered as they come.
 #[derive(Debug, Default)]
-pub(super) struct KeyNumbers {
+pub struct KeyNumbers {
     pub(super) keys: SpanKeys,
     texts: HashMap<Box<str>, u32>,
     numbers: HashMap<[u32; 4], u32>,
 }
 
 impl KeyNumbers {
+    /// The keys so far, by number.
+    pub fn keys(&self) -> &SpanKeys {
+        &self.keys
+    }
+
+    /// The numbers of the keys of a rollup, by their numbers there. Keys that differ in none of `parts` have one number; what does not tell
+    /// them apart is left out of it: it has no service, and its other texts are empty.
+    pub fn numbers(&mut self, keys: &SpanKeys, parts: KeyParts) -> Vec<u32> {
+        // A rollup has each text once, but in many keys.
+        let mut known: Vec<Option<u32>> = vec![None; keys.texts.len()];
+        let empty = self.text("");
+        let mut numbers = Vec::with_capacity(keys.len());
+        for &[service, name, kind, status] in &keys.keys {
+            let mut text = |number: u32| *known[number as usize].get_or_insert_with(|| self.text(keys.text(number)));
+            let service = service.checked_sub(1).filter(|_| parts.service).map_or(0, |service| text(service) + 1);
+            let others = [(parts.name, name), (parts.kind, kind), (parts.status, status)];
+            let [name, kind, status] = others.map(|(tells, number)| if tells { text(number) } else { empty });
+            numbers.push(self.numbered([service, name, kind, status]));
+        }
+        numbers
+    }
+
     fn text(&mut self, text: &str) -> u32 {
         if let Some(number) = self.texts.get(text) {
             return *number;
@@ -108,6 +143,10 @@ impl KeyNumbers {
     pub(super) fn number(&mut self, key: &SpanKey<'_>) -> u32 {
         let service = key.service.map_or(0, |service| self.text(service) + 1);
         let texts = [service, self.text(key.name), self.text(key.kind), self.text(key.status)];
+        self.numbered(texts)
+    }
+
+    fn numbered(&mut self, texts: [u32; 4]) -> u32 {
         *self.numbers.entry(texts).or_insert_with(|| {
             self.keys.keys.push(texts);
             self.keys.keys.len() as u32 - 1
@@ -123,5 +162,31 @@ impl KeyNumbers {
             numbers[number as usize] = sorted.number(&self.keys.key(number));
         }
         (sorted.keys, numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: the keys of two rollups, of which service and kind tell; the texts stand at other places in the second. Guarantee: keys that
+    /// differ in nothing else have one number, in both; no service is another than an empty one.
+    #[test]
+    fn keys_are_one_in_what_does_not_tell() {
+        let key = |service, name, kind| SpanKey { service, name, kind, status: "ok" };
+        let of = |keys: &[SpanKey<'_>]| {
+            let mut numbers = KeyNumbers::default();
+            keys.iter().for_each(|key| {
+                numbers.number(key);
+            });
+            numbers.keys
+        };
+        let first = of(&[key(Some("a"), "x", "server"), key(Some("a"), "y", "server"), key(None, "x", "client")]);
+        let second = of(&[key(Some(""), "x", "client"), key(None, "y", "client"), key(Some("a"), "z", "server")]);
+        let (mut numbers, parts) = (KeyNumbers::default(), KeyParts { service: true, kind: true, ..KeyParts::default() });
+        assert_eq!(numbers.numbers(&first, parts), [0, 0, 1]);
+        assert_eq!(numbers.numbers(&second, parts), [2, 1, 0]);
+        assert_eq!(numbers.keys().key(0), SpanKey { service: Some("a"), name: "", kind: "server", status: "" });
+        assert_eq!(numbers.keys().key(1), SpanKey { service: None, name: "", kind: "client", status: "" });
     }
 }

@@ -15,6 +15,6 @@ mod sums;
 
 pub use builder::{SpanRollup, SpanRollupBuilder};
 pub use counts::read_counts;
-pub use keys::{SpanKey, SpanKeys};
+pub use keys::{KeyNumbers, KeyParts, SpanKey, SpanKeys};
 pub use outline::SpanOutline;
 pub use sums::{SpanNumbers, SpanStepSums, SpanSums};

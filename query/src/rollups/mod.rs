@@ -30,5 +30,6 @@ pub(crate) use kept::{Kept, kept_sums};
 pub(crate) use piece::{OpenPiece, Piece, PieceId};
 pub(crate) use pieces::{Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
+pub(crate) use span_pieces::{Asked, OpenSpans};
 pub(crate) use table::{RollupTable, Rows, STEPS};
 pub use writer::HopRollups;

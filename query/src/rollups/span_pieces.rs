@@ -89,7 +89,7 @@ impl SpanPiece {
         &self,
         summed: &Summed,
         asked: Asked,
-        wanted: impl Fn(&SpanKeys) -> Option<Vec<bool>>,
+        mut wanted: impl FnMut(&SpanKeys) -> Option<Vec<bool>>,
     ) -> Result<OpenSpans> {
         let minutes = self.minutes.clone();
         let numbers = |outline: &SpanOutline, wanted: Option<&[bool]>| match asked {

@@ -4,29 +4,49 @@ use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
+use super::summed::Summable;
 use super::trace::BatchTrace;
-use super::{TraceQlMetrics, failed};
+use super::{TraceQlMetrics, exemplars, failed};
 use crate::types::TimeRange;
 use crate::view::View;
 
 /// The series.
 pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<MetricsAnswer> {
     let (series, grid, limits) = (asked.series()?, asked.grid()?, asked.limits()?);
-    let memory = MemoryConsumer::new("traceql: series").register(&view.lookups.runtime.memory_pool);
-    let mut sums = Sums { accumulator: Accumulator::new(series, grid, limits), memory };
     let (query, conditions) = (&asked.query, &asked.query.conditions());
     let mut columns = of_query(query, conditions);
     if asked.exemplars > 0 {
         columns.extend(IDS);
     }
     let candidates = Candidates { view, query, conditions, range: range(&grid), columns };
-    match conditions.reach {
+    let begin = || {
+        let memory = MemoryConsumer::new("traceql: series").register(&view.lookups.runtime.memory_pool);
+        Sums { accumulator: Accumulator::new(series, grid, limits), memory }
+    };
+    let summed = match Summable::of(query, &grid) {
+        Some(summable) => summable.series(&candidates, begin()).await?,
+        None => None,
+    };
+    let sums = match summed {
+        Some(mut sums) if asked.exemplars > 0 => {
+            exemplars::offer(&candidates, &mut sums.accumulator).await?;
+            sums
+        }
+        Some(sums) => sums,
+        None => scanned(&candidates, begin()).await?,
+    };
+    let Sums { accumulator, memory: _memory } = sums;
+    Ok(accumulator.finish())
+}
+
+/// The series of spans, as each is.
+async fn scanned<'q>(candidates: &Candidates<'_>, mut sums: Sums<'q>) -> Result<Sums<'q>> {
+    match candidates.conditions.reach {
         Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
         Reach::Root => candidates.spans_with_roots(|spans| sums.add(spans, 1)).await?,
         Reach::Trace => candidates.traces(|traces| sums.add(traces, usize::MAX)).await?,
     }
-    let Sums { accumulator, memory: _memory } = sums;
-    Ok(accumulator.finish())
+    Ok(sums)
 }
 
 /// The microseconds in which spans of the intervals may start: a little more than those.
@@ -36,14 +56,14 @@ fn range(grid: &Grid) -> TimeRange {
 }
 
 /// Series in the making.
-struct Sums<'q> {
-    accumulator: Accumulator<'q>,
-    memory: MemoryReservation,
+pub(super) struct Sums<'q> {
+    pub(super) accumulator: Accumulator<'q>,
+    pub(super) memory: MemoryReservation,
 }
 
 impl Sums<'_> {
     /// Of each trace the first so many spans.
-    fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>, spans: usize) -> Result<()> {
+    pub(super) fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>, spans: usize) -> Result<()> {
         for trace in traces {
             self.accumulator.add_first(&trace, spans).map_err(failed)?;
         }

@@ -3,9 +3,10 @@
 //! What a query means, says [`meshlake_traceql`]; what spans it has to be asked of, is said here:
 //!
 //! ```text
-//!                                   ┌─ each span on its own, or with its root ──> rows of the scan ─────┐
-//! query ─> conditions ─> matching ──┤                                                                  ├─> Trace ─> evaluation
-//!                         rows      └─ ids of traces ─> lookup of whole traces, a few thousand a time ─┘
+//!          ┌─ sums of spans, if they tell enough ─> a trace of each key ────────────────────────────────────┐
+//! query ───┤                         ┌─ each span on its own, or with its root ──> rows of the scan ──────┤
+//!          └─ conditions ─> matching ┤                                                                    ├─> Trace ─> evaluation
+//!                           rows     └─ ids of traces ─> lookup of whole traces, a few thousand a time ───┘
 //! ```
 //!
 //! [`matching`] leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
@@ -13,6 +14,7 @@
 mod answer;
 mod candidates;
 mod columns;
+mod exemplars;
 mod filter;
 mod matching;
 mod metrics;
@@ -21,6 +23,7 @@ mod question;
 mod rooted;
 mod rows;
 mod search;
+mod summed;
 #[cfg(test)]
 mod tests;
 mod trace;

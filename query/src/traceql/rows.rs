@@ -57,13 +57,18 @@ impl<'a, T: Copy> Enumeration<'a, T> {
     fn new(column: &'a ArrayRef, names: &[(&str, T)]) -> Option<Enumeration<'a, T>> {
         let rows = column.as_dictionary_opt::<Int32Type>()?;
         let unnamed = names.first()?.1;
-        let named = |text: Option<&str>| names.iter().find(|(name, _)| Some(*name) == text).map_or(unnamed, |(_, value)| *value);
+        let named = |text: Option<&str>| text.and_then(|text| named(text, names)).unwrap_or(unnamed);
         Some(Enumeration { rows, values: rows.values().as_string_opt::<i32>()?.iter().map(named).collect() })
     }
 
     fn get(&self, row: usize) -> Option<T> {
         self.values.get(self.rows.key(row)?).copied()
     }
+}
+
+/// What has a name.
+pub(super) fn named<T: Copy>(text: &str, names: &[(&str, T)]) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
 
 /// A column, unless the batch has none of that name.

@@ -27,12 +27,18 @@ impl Reads {
     }
 
     pub(super) fn metrics(&mut self, query: &MetricsQuery) {
-        self.pipeline(&query.pipeline);
-        query.by.iter().chain(query.function.attribute()).for_each(|attribute| self.attribute(attribute));
+        self.groups(query);
+        query.function.attribute().into_iter().for_each(|attribute| self.attribute(attribute));
         if let Function::Compare { selection, .. } = &query.function {
             self.field(selection);
             self.all_attributes = true;
         }
+    }
+
+    /// What says whether and where a span counts, but for `compare()`.
+    pub(super) fn groups(&mut self, query: &MetricsQuery) {
+        self.pipeline(&query.pipeline);
+        query.by.iter().for_each(|attribute| self.attribute(attribute));
     }
 
     pub(super) fn pipeline(&mut self, pipeline: &Pipeline) {

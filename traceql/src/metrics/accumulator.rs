@@ -1,3 +1,4 @@
+use super::alike::Alike;
 use super::compare::Compared;
 use super::grid::Grid;
 use super::groups::Groups;
@@ -69,20 +70,63 @@ impl<'q> Accumulator<'q> {
     /// # Errors
     /// As [`Accumulator::add`].
     pub fn add_first<T: Trace + ?Sized>(&mut self, trace: &T, spans: usize) -> Result<(), EvalError> {
+        let grid = self.grid;
+        self.each_left(trace, |part, view, span| {
+            let interval = grid.interval(trace.facts(span).start).filter(|_| span < spans);
+            let Some(interval) = interval else { return Ok(()) };
+            match part {
+                Part::Groups(groups) => {
+                    groups.add(view, span, interval);
+                    Ok(())
+                }
+                Part::Compared(compared) => compared.add(view, span, interval),
+            }
+        })
+    }
+
+    /// Whether [`Accumulator::add`] might count a span of a trace, or fail on it, whenever its spans start.
+    pub fn may_count<T: Trace + ?Sized>(&self, trace: &T) -> bool {
+        let view = View::new(trace);
+        let may = |query: &&MetricsQuery| view.pipeline(&query.pipeline).map_or(true, |spansets| !spansets.is_empty());
+        self.queries.iter().any(may)
+    }
+
+    /// Takes in spans that are all as that of a trace of one span, but for their times and ids. The answer is as if each had been added,
+    /// without exemplars, if [`crate::Query::sums`] says that sums are enough.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_alike<T: Trace + ?Sized>(&mut self, trace: &T, spans: &[Alike]) -> Result<(), EvalError> {
+        self.each_left(trace, |part, view, span| {
+            // No sum answers compare().
+            if let Part::Groups(groups) = part {
+                groups.add_alike(view, span, spans);
+            }
+            Ok(())
+        })
+    }
+
+    /// Offers the spans of a trace as exemplars of what was taken in of them by [`Accumulator::add_alike`]. What fails is none.
+    pub fn offer<T: Trace + ?Sized>(&mut self, trace: &T) {
+        let grid = self.grid;
+        // It was counted all the same.
+        let _ = self.each_left(trace, |part, view, span| {
+            if let (Part::Groups(groups), Some(interval)) = (part, grid.interval(trace.facts(span).start)) {
+                groups.offer(view, span, interval);
+            }
+            Ok(())
+        });
+    }
+
+    /// Gives `take` each span that a query leaves of a trace, and what it is taken into.
+    fn each_left<'t, T: Trace + ?Sized>(
+        &mut self,
+        trace: &'t T,
+        mut take: impl FnMut(&mut Part<'q>, &View<'t, T>, usize) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
         let view = View::new(trace);
         for (query, part) in self.queries.iter().zip(&mut self.parts) {
-            let grid = self.grid;
-            view.each_left(&query.pipeline, |span| {
-                let interval = grid.interval(trace.facts(span).start).filter(|_| span < spans);
-                let Some(interval) = interval else { return Ok(()) };
-                match part {
-                    Part::Groups(groups) => {
-                        groups.add(&view, span, interval);
-                        Ok(())
-                    }
-                    Part::Compared(compared) => compared.add(&view, span, interval),
-                }
-            })?;
+            view.each_left(&query.pipeline, |span| take(part, &view, span))?;
         }
         Ok(())
     }

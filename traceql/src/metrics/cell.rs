@@ -1,5 +1,6 @@
 use meshlake_hops::Histogram;
 
+use super::alike::Alike;
 use super::series::Exemplar;
 use crate::value::Value;
 
@@ -36,6 +37,15 @@ impl Cell {
     pub(super) fn record(&mut self, value: u64) {
         self.count += 1;
         self.histogram.get_or_insert_default().record(value);
+    }
+
+    /// Takes in spans together; `keeps` says whether the function is of their histogram.
+    pub(super) fn add_alike(&mut self, spans: &Alike, keeps: bool) {
+        self.count += spans.count;
+        self.whole += i128::try_from(spans.durations.sum()).unwrap_or(i128::MAX);
+        if keeps {
+            self.histogram.get_or_insert_default().merge(&spans.durations);
+        }
     }
 
     /// How much memory it takes, about.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alike::Alike;
 use super::cell::Cell;
 use super::grid::Grid;
 use super::series::{Exemplar, Series};
@@ -23,6 +24,14 @@ const NANOS: f64 = 1e9;
 /// The values of the attributes that spans are grouped by, and the bucket of a histogram.
 type Key<'a> = Vec<Value<'a>>;
 
+/// What a span says that counts.
+struct Told<'a> {
+    value: Value<'a>,
+    /// What a histogram has of it, if it is of one.
+    recorded: Option<u64>,
+    key: Key<'a>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Groups<'q> {
     query: &'q MetricsQuery,
@@ -43,39 +52,101 @@ impl<'q> Groups<'q> {
 
     /// Takes in a span of an interval.
     pub(super) fn add<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) {
-        let function = &self.query.function;
-        let value = match function.attribute() {
-            Some(attribute) => view.attribute(span, attribute),
-            None => Value::Int(1),
-        };
-        let recorded = match (function, &value) {
-            (Function::QuantileOverTime(..) | Function::HistogramOverTime(_), Value::Int(value) | Value::Duration(value)) => {
-                u64::try_from(*value).ok()
-            }
-            _ => None,
-        };
-        let bucket = recorded.filter(|value| *value > 1).map(bucket);
-        let counts = match function {
-            Function::QuantileOverTime(..) => recorded.is_some(),
-            Function::HistogramOverTime(_) => bucket.is_some(),
-            _ => value.number().is_some_and(|number| !number.is_nan()),
-        };
-        if !counts {
-            return;
-        }
-        let mut key: Key<'_> = self.query.by.iter().map(|attribute| view.group(span, attribute)).collect();
-        if let (Function::HistogramOverTime(_), Some(bucket)) = (function, bucket) {
-            key.push(Value::Float(bucket / self.unit()));
-        }
+        let Some(Told { value, recorded, key }) = self.told(view, span) else { return };
         let exemplar = self.exemplar(view, span, interval, &value);
-        let Some(cell) = self.cell(key, interval) else { return };
+        let Some(place) = self.place(key) else { return };
+        let cell = self.cell(place, interval);
         let before = cell.bytes();
         match recorded {
             Some(recorded) => cell.record(recorded),
             None => cell.add(&value),
         }
         cell.offer(exemplar);
-        self.bytes += cell.bytes() - before;
+        let after = cell.bytes();
+        self.bytes += after - before;
+    }
+
+    /// Takes in spans that are all as this one, but for their times.
+    pub(super) fn add_alike<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, spans: &[Alike]) {
+        let key = self.key(view, span);
+        let mut spans = spans.iter().filter(|spans| spans.count > 0).peekable();
+        if matches!(self.query.function, Function::HistogramOverTime(_)) {
+            return spans.for_each(|spans| self.add_buckets(&key, spans));
+        }
+        let keeps = matches!(self.query.function, Function::QuantileOverTime(..));
+        let Some(place) = spans.peek().and_then(|_| self.place(key)) else { return };
+        for spans in spans {
+            let cell = self.cell(place, spans.interval);
+            let before = cell.bytes();
+            cell.add_alike(spans, keeps);
+            let after = cell.bytes();
+            self.bytes += after - before;
+        }
+    }
+
+    /// Counts spans by the powers of two that are the bounds of buckets: so are they in the histogram.
+    fn add_buckets(&mut self, key: &Key<'_>, spans: &Alike) {
+        let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+        for bucket in spans.durations.buckets().filter(|bucket| bucket.high > 1) {
+            *counts.entry(exponent(bucket.high)).or_default() += bucket.count;
+        }
+        for (exponent, count) in counts {
+            let key = key.iter().cloned().chain([self.bound(exponent)]).collect();
+            if let Some(place) = self.place(key) {
+                self.cell(place, spans.interval).count += count;
+            }
+        }
+    }
+
+    /// Offers a span as an exemplar, where spans as it were taken in.
+    pub(super) fn offer<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) {
+        let Some(Told { value, key, .. }) = self.told(view, span) else { return };
+        let exemplar = self.exemplar(view, span, interval, &value);
+        let place = place(&self.places, &key);
+        if let Some(cell) = place.and_then(|place| self.cells[place].get_mut(&interval)) {
+            cell.offer(exemplar);
+        }
+    }
+
+    /// What a span says; nothing if it does not count.
+    fn told<'t, T: Trace + ?Sized>(&self, view: &View<'t, T>, span: usize) -> Option<Told<'t>> {
+        let function = &self.query.function;
+        let value = match function.attribute() {
+            Some(attribute) => view.attribute(span, attribute),
+            None => Value::Int(1),
+        };
+        let recorded = match (function, &value) {
+            (Function::QuantileOverTime(..) | Function::HistogramOverTime(_), Value::Int(value)) => u64::try_from(*value).ok(),
+            // As in all histograms of durations: what ends before it starts took no time.
+            (Function::QuantileOverTime(..) | Function::HistogramOverTime(_), Value::Duration(value)) => {
+                Some(u64::try_from(*value).unwrap_or(0))
+            }
+            _ => None,
+        };
+        let exponent = recorded.filter(|value| *value > 1).map(exponent);
+        let counts = match function {
+            Function::QuantileOverTime(..) => recorded.is_some(),
+            Function::HistogramOverTime(_) => exponent.is_some(),
+            _ => value.number().is_some_and(|number| !number.is_nan()),
+        };
+        if !counts {
+            return None;
+        }
+        let mut key = self.key(view, span);
+        if let (Function::HistogramOverTime(_), Some(exponent)) = (function, exponent) {
+            key.push(self.bound(exponent));
+        }
+        Some(Told { value, recorded, key })
+    }
+
+    /// What a span is grouped by.
+    fn key<'t, T: Trace + ?Sized>(&self, view: &View<'t, T>, span: usize) -> Key<'t> {
+        self.query.by.iter().map(|attribute| view.group(span, attribute)).collect()
+    }
+
+    /// The bound of a bucket, as its label says it.
+    fn bound(&self, exponent: u32) -> Value<'static> {
+        Value::Float(2f64.powi(exponent as i32) / self.unit())
     }
 
     /// How much memory it takes, and its answer will, about.
@@ -106,15 +177,19 @@ impl<'q> Groups<'q> {
         Exemplar { trace_id: view.trace.id(), span_id: facts.id, time: facts.start, value, interval }
     }
 
-    fn cell(&mut self, key: Key<'_>, interval: u32) -> Option<&mut Cell> {
-        let place = match place(&self.places, &key) {
-            Some(place) => place,
-            None => self.new_place(key.into_iter().map(Value::into_owned).collect())?,
-        };
-        Some(self.cells[place].entry(interval).or_insert_with(|| {
+    /// The place of a series, which may be a new one.
+    fn place(&mut self, key: Key<'_>) -> Option<usize> {
+        match place(&self.places, &key) {
+            Some(place) => Some(place),
+            None => self.new_place(key.into_iter().map(Value::into_owned).collect()),
+        }
+    }
+
+    fn cell(&mut self, place: usize, interval: u32) -> &mut Cell {
+        self.cells[place].entry(interval).or_insert_with(|| {
             self.bytes += Cell::default().bytes();
             Cell::default()
-        }))
+        })
     }
 
     fn new_place(&mut self, key: Key<'static>) -> Option<usize> {
@@ -227,8 +302,7 @@ fn place<'a>(places: &'a BTreeMap<Key<'a>, usize>, key: &Key<'a>) -> Option<usiz
     places.get(key).copied()
 }
 
-/// The least power of two that a value does not exceed.
-fn bucket(value: u64) -> f64 {
-    let exponent = 64 - (value - 1).leading_zeros();
-    2f64.powi(exponent as i32)
+/// That of the least power of two that a value does not exceed.
+fn exponent(value: u64) -> u32 {
+    64 - value.saturating_sub(1).leading_zeros()
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod accumulator;
+mod alike;
 mod cell;
 mod compare;
 mod grid;
@@ -15,5 +16,6 @@ mod series;
 mod stages;
 
 pub use accumulator::{Accumulator, MetricsAnswer, MetricsLimits};
+pub use alike::Alike;
 pub use grid::{Grid, GridError};
 pub use series::{Exemplar, Series};

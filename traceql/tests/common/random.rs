@@ -43,7 +43,7 @@ pub const KINDS: [Kind; 6] = [Kind::Unspecified, Kind::Internal, Kind::Server, K
 pub const STATUSES: [Status; 3] = [Status::Unset, Status::Ok, Status::Error];
 
 fn span() -> impl Strategy<Value = Span> {
-    let who = (1u8..9, prop_oneof![2 => Just(0u8), 5 => 1u8..9], 1_000u64..1_012, 0i64..20);
+    let who = (1u8..9, prop_oneof![2 => Just(0u8), 5 => 1u8..9], 1_000u64..1_012, -2i64..20);
     let what = (text(), select(&KINDS[..]), select(&STATUSES[..]), text(), (text(), text()));
     let events = prop::collection::vec((text(), 0i64..4, attributes()), 0..3);
     let links = prop::collection::vec((1u8..9, attributes()), 0..3);

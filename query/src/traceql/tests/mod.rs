@@ -4,6 +4,7 @@ mod filter;
 mod limits;
 mod metrics;
 mod search;
+mod summed;
 mod values;
 
 use meshlake_traceql::{Body, Pipeline, Query, Trace};

@@ -102,9 +102,10 @@ fn each_span(
 fn of_spans(query: &MetricsQuery, traces: &[Spans], range: &Range) -> Result<All, Failed> {
     let mut lists: BTreeMap<Vec<Value<'static>>, Vec<Vec<Value<'static>>>> = BTreeMap::new();
     each_span(query, traces, range, |oracle, span, interval| {
-        let value = query.function.attribute().map_or(Value::Int(1), |attribute| oracle.attribute(attribute, span, None));
+        let mut value = query.function.attribute().map_or(Value::Int(1), |attribute| oracle.attribute(attribute, span, None));
         let mut key: Vec<Value<'static>> = query.by.iter().map(|attribute| group(oracle, attribute, span)).collect();
         match (&query.function, &value) {
+            (Function::QuantileOverTime(..), Value::Duration(n)) if *n < 0 => value = Value::Duration(0),
             (Function::QuantileOverTime(..), Value::Int(n) | Value::Duration(n)) if *n >= 0 => {}
             (Function::HistogramOverTime(attribute), Value::Int(n) | Value::Duration(n)) if *n >= 2 => {
                 let bucket = (1..).map(|k| 2f64.powi(k)).find(|bucket| *bucket >= *n as f64).unwrap();
