@@ -143,7 +143,8 @@ impl RollupBuilder {
             hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)),
         );
         let key = |place: usize| RollupKey::of(&hops[place]);
-        marks.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(&key(*y))));
+        let order = |place: usize| (key(place).edge(), key(place));
+        marks.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| order(*x).cmp(&order(*y))));
         for of_edge in marks.chunk_by(|(a, x), (b, y)| a == b && key(*x).edge() == key(*y).edge()) {
             let Some((_, first)) = of_edge.first() else { continue };
             let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, place)| hops[*place].weight).collect();

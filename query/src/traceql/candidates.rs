@@ -7,7 +7,7 @@ use datafusion::logical_expr::Expr;
 use futures::TryStreamExt;
 use meshlake_traceql::{Conditions, Query};
 
-use super::columns::{Columns, IDS, ROOT, SHAPE, START};
+use super::columns::{Columns, ROOT, SHAPE, START};
 use super::matching::{Filtered, Matching};
 use super::rooted::RootedSpans;
 use super::trace::{BatchTrace, TraceRows};
@@ -51,7 +51,8 @@ impl Candidates<'_> {
         mut each: impl FnMut(&mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()>,
     ) -> Result<()> {
         let (view, query, all) = (self.view, self.query, self.conditions.all_attributes);
-        let columns: Columns = self.columns.iter().copied().chain(START).chain(IDS).collect();
+        // Whether it is a root itself, a span must say, too.
+        let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
         let of_roots: Vec<&str> = SHAPE.into_iter().chain(ROOT).collect();
         let mut batches = self.matching(Filtered::Finely).await?.rows(columns, None)?.execute_stream().await?;
         while let Some(batch) = batches.try_next().await? {
