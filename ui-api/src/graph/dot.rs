@@ -2,14 +2,19 @@
 
 use std::fmt::Write;
 
-use meshlake_query::Graph;
+use meshlake_query::{Graph, HopCounts};
 
 use super::{detail, name};
 
-/// A directed graph: nodes with their names, edges with requests and failures.
+/// A directed graph: what is to be known of every graph as its label, nodes with their names, edges with requests and failures.
 pub(super) fn write(graph: &Graph) -> String {
     let mut dot = "digraph mesh {\n".to_owned();
+    let HopCounts { requests, unresolved, assumed, unnamed, left_out } = graph.counts;
     // Writing to a string cannot fail.
+    let _ = writeln!(
+        dot,
+        "  label=\"{requests} requests, {unresolved} unresolved, {assumed} assumed, {unnamed} unnamed calls, {left_out} spans left out\";"
+    );
     for node in &graph.nodes {
         let label = format!("{}\n{}", name(node), detail(node));
         let _ = writeln!(dot, "  {} [label={}];", quoted(&node.id), quoted(label.trim_end()));

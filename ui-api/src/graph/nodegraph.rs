@@ -4,11 +4,15 @@ use meshlake_query::{Graph, GraphEdge, GraphNode, TimeRange};
 use serde::Serialize;
 
 use super::{detail, name};
+use crate::hops::Counts;
 
 #[derive(Serialize)]
 pub(super) struct Frames {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
+    truncated: bool,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 /// A node, drawn as a circle whose arcs are the shares of requests.
@@ -34,11 +38,16 @@ struct Edge {
     secondarystat: String,
 }
 
-/// Both frames.
+/// Both frames, and what is to be known of every graph.
 pub(super) fn frames(graph: &Graph, range: TimeRange) -> Frames {
     let seconds = (range.end - range.start) as f64 / 1e6;
     let node = |node| self::node(node, seconds);
-    Frames { nodes: graph.nodes.iter().map(node).collect(), edges: graph.edges.iter().map(|one| edge(one)).collect() }
+    Frames {
+        nodes: graph.nodes.iter().map(node).collect(),
+        edges: graph.edges.iter().map(|one| edge(one)).collect(),
+        truncated: graph.truncated,
+        counts: graph.counts.into(),
+    }
 }
 
 fn node(node: &GraphNode, seconds: f64) -> Node {

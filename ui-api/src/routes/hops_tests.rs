@@ -83,11 +83,13 @@ async fn the_graph_is_nodes_and_edges() {
     let edge = json!({"id": "workload///productpage workload///reviews", "source": "workload///productpage",
         "target": "workload///reviews", "mainstat": "0.00 req/s", "secondarystat": "p95 10.08 ms"});
     assert_eq!((&frames["nodes"][1], &frames["edges"]), (&node, &json!([edge])));
+    assert_eq!((&frames["requests"], &frames["unresolved"], &frames["truncated"]), (&json!(4), &json!(0), &json!(false)));
 
     let dot = get(&format!("{path}=dot"), &[]).await;
     assert_eq!(dot.header("content-type"), "text/vnd.graphviz");
     let edge = r#""workload///productpage" -> "workload///reviews" [label="1 requests, 1 failed"];"#;
-    assert!(dot.text().starts_with("digraph mesh {\n") && dot.text().contains(edge), "{}", dot.text());
+    let begin = "digraph mesh {\n  label=\"4 requests, 0 unresolved, 0 assumed, 0 unnamed calls, 0 spans left out\";\n";
+    assert!(dot.text().starts_with(begin) && dot.text().contains(edge), "{}", dot.text());
 }
 
 /// Scenario: values that the graph does not take, and another tenant's spans. Guarantee: each parameter is named; tenants are apart (P8).
