@@ -17,7 +17,7 @@ pub struct View<'t, T: ?Sized> {
 pub(super) struct Whole {
     /// The first root.
     pub root: Option<usize>,
-    /// From the first start to the last end, nanoseconds.
+    /// From the first start to the last end, nanoseconds. A span that ends before it starts counts as ending there.
     pub duration: i64,
 }
 
@@ -59,7 +59,7 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
         self.whole.get_or_init(|| {
             let facts = (0..self.trace.len()).map(|span| self.trace.facts(span));
             let start = facts.clone().map(|facts| facts.start).min().unwrap_or(0);
-            let end = facts.map(|facts| facts.start.saturating_add_signed(facts.duration)).max().unwrap_or(start);
+            let end = facts.map(|facts| facts.start.saturating_add_signed(facts.duration.max(0))).max().unwrap_or(start);
             let root = self.order().iter().map(|span| *span as usize).find(|span| is_root(&self.trace.facts(*span)));
             Whole { root, duration: i64::try_from(end.saturating_sub(start)).unwrap_or(i64::MAX) }
         })

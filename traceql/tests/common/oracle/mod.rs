@@ -348,7 +348,7 @@ impl<'a> Oracle<'a> {
             }
         };
         let root = self.order.iter().copied().find(|span| self.at(*span).parent == 0);
-        let ends = || self.trace.spans.iter().map(|span| span.start as i64 + span.duration).max().unwrap();
+        let ends = || self.trace.spans.iter().map(|span| span.start as i64 + span.duration.max(0)).max().unwrap();
         match intrinsic {
             Intrinsic::Duration => Value::Duration(own.duration),
             Intrinsic::Name => text(&own.name),
