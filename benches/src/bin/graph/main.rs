@@ -16,6 +16,10 @@ use meshlake_config::Config;
 use build::{Build, build};
 use measure::{Measure, measure};
 
+/// As in the server: so that what a store takes here is what it takes there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Builds a store of a mesh's history, and measures graph and latency over it
 #[derive(Debug, Parser)]
 struct Cli {
