@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::answer::GraphEdge;
 use super::builder::{Builder, BuiltNode, Shape};
+use super::reach::Ways;
 use super::totals::PackedTotals;
 use crate::hops::SignedCounts;
 use crate::rollups::PieceId;
@@ -23,6 +24,9 @@ pub(crate) struct Built {
     /// The place of each edge by the numbers of its ends.
     pub(crate) places: HashMap<(usize, usize), usize>,
     pub(crate) counts: SignedCounts,
+    /// Requests and errors that each node received.
+    pub(crate) received: Vec<[i64; 2]>,
+    pub(crate) ways: Ways,
     bytes: usize,
 }
 
@@ -44,7 +48,12 @@ impl Built {
         let mut edges: Vec<BuiltEdge> = answered.collect();
         edges.sort_unstable_by(|a, b| a.edge.order(&b.edge));
         let places = edges.iter().enumerate().map(|(place, edge)| (edge.ends, place)).collect();
-        let mut built = Built { nodes, numbers, edges, places, counts, bytes: 0 };
+        let mut received = vec![[0; 2]; nodes.len()];
+        for BuiltEdge { ends: (_, target), edge, .. } in &edges {
+            edge.received().into_iter().zip(&mut received[*target]).for_each(|(count, sum)| *sum += count);
+        }
+        let ways = Ways::of(edges.iter().map(|edge| edge.ends), nodes.len());
+        let mut built = Built { nodes, numbers, edges, places, counts, received, ways, bytes: 0 };
         built.bytes = built.size();
         built
     }
@@ -60,6 +69,7 @@ impl Built {
             let GraphEdge { source, target, .. } = &*edge.edge;
             edge.totals.bytes() + size_of::<GraphEdge>() + source.len() + target.len() + 256
         };
-        self.nodes.iter().map(node).sum::<usize>() + self.edges.iter().map(edge).sum::<usize>()
+        // With the ways, and where each edge is.
+        self.nodes.iter().map(node).sum::<usize>() + self.edges.iter().map(|one| edge(one) + 64).sum::<usize>()
     }
 }

@@ -1,7 +1,7 @@
 //! The service graph: the hops of a range as nodes and edges.
 //!
 //! Every hop is of one edge, whatever the level, so the sums are those of the table `hops` (P3). What is asked is in `question`, what is answered in
-//! `answer`; between them `builder` adds up the sums of hops (see [`crate::rollups`]), and `selection` leaves out what was not asked for.
+//! `answer`; between them `builder` adds up the sums of hops (see [`crate::rollups`]), and `selection` leaves out what was not asked for (`reach`: the ways from a node).
 
 mod answer;
 mod builder;
@@ -9,6 +9,7 @@ mod built;
 mod diff;
 mod identity;
 mod question;
+mod reach;
 mod selection;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 
 use datafusion::error::Result;
 
-use super::selection::reached;
+use super::reach::{Ways, asks_for_some, reached};
 use super::{GraphQuery, build};
 use crate::view::View;
 use compare::{Compared, ComparedNode, is_change, settle};
@@ -42,10 +42,12 @@ pub(crate) async fn diff(view: &View, query: &GraphDiffQuery) -> Result<GraphDif
     let (after, _more_memory) = build(view, &query.graph).await?;
     let counts = (before.counts.finish(), after.counts.finish());
     let Union { nodes, mut node_totals, mut edges } = Union::of(before, after);
-    let chosen: Vec<bool> = nodes.iter().map(|node| node.is_chosen(&query.graph)).collect();
-    let reached = reached(&chosen, edges.keys().copied().collect(), &query.graph);
-    edges
-        .retain(|edge, [before, after]| reached.contains(edge) && before.requests() + after.requests() >= query.graph.min_requests);
+    if asks_for_some(&query.graph) {
+        let chosen: Vec<bool> = nodes.iter().map(|node| node.is_chosen(&query.graph)).collect();
+        let reached = reached(&chosen, &[&Ways::of(edges.keys().copied(), nodes.len())], |_| true, &query.graph);
+        edges.retain(|edge, _| reached.contains(edge));
+    }
+    edges.retain(|_, [before, after]| before.requests() + after.requests() >= query.graph.min_requests);
 
     let seconds = [query.baseline, query.graph.range].map(|range| (range.end - range.start) as f64 / 1e6);
     let mut compared = Vec::with_capacity(edges.len());
