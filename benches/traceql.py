@@ -67,7 +67,7 @@ def questions(end, service):
 def main():
     api = Api(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:3200")
     pid = sys.argv[2] if len(sys.argv) > 2 else None
-    end = int(api.sql("select cast(max(time) as bigint) / 1000000 from spans_1m")[0][0]) // HOUR * HOUR
+    end = int(api.sql("select cast(max(start_time) as bigint) / 1000000 from spans")[0][0]) // HOUR * HOUR
     busy = f"select service_name from spans_1h where time = to_timestamp({end}) group by 1 order by sum(spans) desc"
     services = [row[0] for row in api.sql(busy)]
     service = services[len(services) // 2]
