@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use known::Known;
 use mesh::{MINUTE, START};
 use meshlake_hops::Span;
-use meshlake_query::{GraphDirection, GraphQuery, Level, Proxies, TimeRange};
+use meshlake_query::{GraphQuery, TimeRange};
 use store::{Chance, TraceId};
 
 type World = store::World<Span<'static>>;
@@ -88,32 +88,11 @@ async fn send(chance: &mut Chance, world: &mut World, left: &mut VecDeque<(Trace
 
 /// One of the things that happen to a store; what it was.
 async fn step(chance: &mut Chance, world: &mut World, left: &mut VecDeque<(TraceId, Span<'static>)>, most: usize) -> &'static str {
-    match chance.below(10) {
-        0 => {
-            world.flush().await;
-            "flushed"
-        }
-        1 | 2 => {
-            world.settle().await;
-            "settled"
-        }
-        3 => {
-            world.restart(chance).await;
-            "restarted"
-        }
-        4 => {
-            world.delete_any(chance).await;
-            "deleted"
-        }
-        5 => {
-            world.pause_or_resume(chance);
-            "paused or resumed"
-        }
-        _ => {
-            send(chance, world, left, most).await;
-            "sent"
-        }
+    if let Some(what) = world.happen(chance).await {
+        return what;
     }
+    send(chance, world, left, most).await;
+    "sent"
 }
 
 /// A range that is asked for again and again, one of other minutes, and one that begins and ends within minutes, or in a moment of a hop.
@@ -196,18 +175,7 @@ async fn answers_are_those_of_the_oracle() {
 
 /// Requests, unresolved ones and the callee's reports of frontend -> details.
 async fn called(world: &World, range: TimeRange) -> (u64, u64, u64) {
-    let query = GraphQuery {
-        range,
-        level: Level::Service,
-        namespace: None,
-        cluster: None,
-        service: None,
-        direction: GraphDirection::Both,
-        depth: 1,
-        proxies: Proxies::Collapsed,
-        min_requests: 0,
-        limit: 10,
-    };
+    let query = GraphQuery::whole(range, 10);
     let graph = world.engine().graph(&Default::default(), &query).await.unwrap();
     let ends = |service: &str| {
         let of_service = graph.nodes.iter().filter(|node| node.service.as_deref() == Some(service));

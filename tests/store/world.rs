@@ -122,6 +122,33 @@ impl<S: Sent> World<S> {
         }
     }
 
+    /// One of the things that happen to a store beside what it is sent; what it was. Nothing in four of ten cases.
+    pub async fn happen(&mut self, chance: &mut Chance) -> Option<&'static str> {
+        match chance.below(10) {
+            0 => {
+                self.flush().await;
+                Some("flushed")
+            }
+            1 | 2 => {
+                self.settle().await;
+                Some("settled")
+            }
+            3 => {
+                self.restart(chance).await;
+                Some("restarted")
+            }
+            4 => {
+                self.delete_any(chance).await;
+                Some("deleted")
+            }
+            5 => {
+                self.pause_or_resume(chance);
+                Some("paused or resumed")
+            }
+            _ => None,
+        }
+    }
+
     /// Puts live spans into fresh files.
     pub async fn flush(&self) {
         // A deletion asks for that; nobody has this trace.

@@ -55,32 +55,11 @@ async fn send(chance: &mut Chance, world: &mut World, left: &mut Vec<(TraceId, S
 
 /// One of the things that happen to a store; what it was.
 async fn step(chance: &mut Chance, world: &mut World, left: &mut Vec<(TraceId, Span)>, most: usize, copies: bool) -> &'static str {
-    match chance.below(10) {
-        0 => {
-            world.flush().await;
-            "flushed"
-        }
-        1 | 2 => {
-            world.settle().await;
-            "settled"
-        }
-        3 => {
-            world.restart(chance).await;
-            "restarted"
-        }
-        4 => {
-            world.delete_any(chance).await;
-            "deleted"
-        }
-        5 => {
-            world.pause_or_resume(chance);
-            "paused or resumed"
-        }
-        _ => {
-            send(chance, world, left, most, copies).await;
-            "sent"
-        }
+    if let Some(what) = world.happen(chance).await {
+        return what;
     }
+    send(chance, world, left, most, copies).await;
+    "sent"
 }
 
 /// Guarantee: every answer is what the oracle says. (Where spans are asked each on its own, `copies` count until they are merged.)

@@ -70,6 +70,22 @@ pub enum Proxies {
 }
 
 impl GraphQuery {
+    /// A question for all edges between services in a range, at most `limit`.
+    pub fn whole(range: TimeRange, limit: usize) -> GraphQuery {
+        GraphQuery {
+            range,
+            level: Level::default(),
+            namespace: None,
+            cluster: None,
+            service: None,
+            direction: GraphDirection::default(),
+            depth: 1,
+            proxies: Proxies::default(),
+            min_requests: 0,
+            limit,
+        }
+    }
+
     /// Whether waypoints are nodes. Within a namespace both edges of a hop would be one, and count it twice.
     pub(crate) fn shows_waypoints(&self) -> bool {
         self.proxies == Proxies::Shown && !matches!(self.level, Level::Namespace | Level::Cluster)

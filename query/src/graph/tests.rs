@@ -111,18 +111,7 @@ async fn mesh(seed: u64) -> (Vec<SpanRow>, Engine) {
 }
 
 pub(super) fn asked(range: TimeRange) -> GraphQuery {
-    GraphQuery {
-        range,
-        level: Level::Service,
-        namespace: None,
-        cluster: None,
-        service: None,
-        direction: GraphDirection::Both,
-        depth: 1,
-        proxies: Proxies::Collapsed,
-        min_requests: 0,
-        limit: 100_000,
-    }
+    GraphQuery::whole(range, 100_000)
 }
 
 /// Scenario: random traces of a mesh over live batches and files, with promoted attributes that H reads, and another tenant's.

@@ -157,6 +157,6 @@ impl OpenPiece {
 }
 
 /// Its checksum is right, so a program of another version wrote it.
-fn damaged(error: FormatError) -> DataFusionError {
+pub(super) fn damaged(error: FormatError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }

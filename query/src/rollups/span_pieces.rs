@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use datafusion::error::{DataFusionError, Result};
-use meshlake_hops::rollup::{FormatError, Latencies, read_rows};
+use datafusion::error::Result;
+use meshlake_hops::rollup::{Latencies, read_rows};
 use meshlake_hops::span_rollup::{SpanKeys, SpanOutline, SpanRollup, SpanRollupBuilder, read_counts};
 use meshlake_storage::SpanFile;
 
+use super::piece::damaged;
 use super::pieces::{Summed, micros};
 use super::resident::Opened;
 use super::span_writer::{self, COLUMNS};
@@ -142,9 +143,4 @@ impl OpenSpans {
         };
         sections.try_for_each(&mut read).map_err(damaged)
     }
-}
-
-/// Its checksum is right, so a program of another version wrote it.
-fn damaged(error: FormatError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }

@@ -5,7 +5,7 @@ use std::{fmt::Display, path::PathBuf};
 use anyhow::{Context, bail, ensure};
 use meshlake_benches::LocalStore;
 use meshlake_config::{ByteSize, Tenant};
-use meshlake_query::{Engine, Graph, GraphDirection, GraphQuery, Latency, LatencyQuery, LatencySide, Level, Proxies, TimeRange};
+use meshlake_query::{Engine, Graph, GraphQuery, Latency, LatencyQuery, LatencySide, TimeRange};
 
 use crate::{build::in_lake, config, files, timings::Timings};
 
@@ -175,18 +175,7 @@ impl Questions<'_> {
 
 /// All edges of a range.
 fn whole(range: TimeRange) -> GraphQuery {
-    GraphQuery {
-        range,
-        level: Level::Service,
-        namespace: None,
-        cluster: None,
-        service: None,
-        direction: GraphDirection::Both,
-        depth: 1,
-        proxies: Proxies::Collapsed,
-        min_requests: 0,
-        limit: EDGES_MAX,
-    }
+    GraphQuery::whole(range, EDGES_MAX)
 }
 
 /// Prints how long a question took and what the answer was; or why there was none, for other questions may have one.
