@@ -302,6 +302,35 @@ proptest! {
     }
 }
 
+/// Scenario: a trace calls one service by two operations and, in the order of keys between them, from another caller. Guarantee: its weights on each edge are
+/// taken together, for sampling is by trace.
+#[test]
+fn weights_are_of_edges_whatever_the_order_of_keys() {
+    let spans = common::pair();
+    let (template, summary) = (h(0, &spans).0[0], h(0, &spans).1);
+    let weight = 4 * meshlake_hops::WEIGHT_ONE;
+    let hop = |caller, operation| Hop {
+        caller: meshlake_hops::Node { service: caller, ..template.caller },
+        operation,
+        weight: Some(weight),
+        ..template
+    };
+    let mut builder = RollupBuilder::new();
+    builder.add_trace(id(0), &[hop("x", "a"), hop("y", "a"), hop("x", "b")], summary);
+    let (total, _) = summed(&[builder.finish()], None);
+    let mut edges = BTreeMap::<String, Tally>::new();
+    total.read(&mut Measures::default(), |key, measures| {
+        edges.entry(total.keys.key(key).caller.service.to_owned()).or_default().merge(&measures.tally());
+    });
+    let of = |hops: usize| {
+        let mut tally = Tally::default();
+        tally.add_trace(&mut vec![Some(weight); hops]);
+        tally
+    };
+    assert_eq!(edges, BTreeMap::from([("x".to_owned(), of(2)), ("y".to_owned(), of(1))]));
+    assert_ne!(of(2).variance, 2 * of(1).variance);
+}
+
 /// Scenario: the rollup of two traces, the second with a span in a file before. Guarantee: the bytes of version 2, for ever.
 #[test]
 fn golden_rollup() {
