@@ -6,8 +6,9 @@ use hashbrown::HashMap;
 
 use super::keys::{KeyNumbers, RollupKey};
 use super::measures::Measures;
+use super::operations::Operations;
 use super::part::{LeftOut, Outline, Part, SECTIONS_BEFORE};
-use super::rows::{Row, write_rows, write_totals};
+use super::rows::{Row, by_key, write_rows, write_totals};
 use super::time::MINUTE;
 use super::whole::Rollup;
 use crate::hop::Hop;
@@ -166,14 +167,15 @@ impl RollupBuilder {
         if let Some((_, corrections)) = parts.split_first_mut() {
             corrections.sort_by(|a, b| a.before.cmp(&b.before));
         }
-        let mut sections = Vec::new();
-        let parts = parts.into_iter().map(|part| part.finish(&numbers, &mut sections)).collect();
-        Rollup::new(Outline { parts }, keys.into_keys(), sections)
+        let (keys, mut sections) = (keys.into_keys(), Vec::new());
+        let operations = keys.operations();
+        let parts = parts.into_iter().map(|part| part.finish(&numbers, &operations, &mut sections)).collect();
+        Rollup::new(Outline { parts }, keys, sections)
     }
 }
 
 impl PartBuilder {
-    fn finish(mut self, numbers: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
+    fn finish(mut self, numbers: &[u32], operations: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
         let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
         let mut rows: Vec<Row<Measures>> =
             rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
@@ -191,9 +193,9 @@ impl PartBuilder {
             traces: self.traces,
             left_out: self.left_out.into_iter().collect(),
             totals: SECTIONS_BEFORE + sections.len(),
-            rows: Vec::new(),
+            rows: Default::default(),
         };
-        let of_keys = rows.chunk_by(|a, b| a.0.0 == b.0.0).filter_map(|rows| {
+        let of_keys = by_key(&rows).filter_map(|rows| {
             let (((key, _), first), others) = rows.split_first()?;
             let mut total = first.clone();
             others.iter().for_each(|(_, measures)| total.merge(measures));
@@ -201,9 +203,18 @@ impl PartBuilder {
         });
         let totals: Vec<(u32, Measures)> = of_keys.collect();
         sections.push(write_totals(totals.iter().map(|(key, measures)| (*key, measures))));
-        for (first, section) in write_rows(&rows) {
-            part.rows.push((first, SECTIONS_BEFORE + sections.len()));
-            sections.push(section);
+        let operations = Operations::new(&rows, operations);
+        let of_keys = |are_summed: bool| {
+            let is =
+                |rows: &&[Row<Measures>]| rows.first().is_some_and(|((key, _), _)| operations.summed[*key as usize] == are_summed);
+            write_rows(by_key(&rows).filter(is))
+        };
+        let kinds = [of_keys(false), of_keys(true), write_rows(by_key(&operations.rows))];
+        for (firsts, written) in part.rows.iter_mut().zip(kinds) {
+            for (first, section) in written {
+                firsts.push(first);
+                sections.push(section);
+            }
         }
         part
     }
