@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::keys::{KeyNumbers, RollupKey};
 use super::measures::Measures;
 use super::operations::Operations;
-use super::part::{LeftOut, Outline, Part, SECTIONS_BEFORE};
+use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
 use super::rows::{Row, by_key, write_rows, write_totals};
 use super::time::MINUTE;
 use super::whole::Rollup;
@@ -195,22 +195,8 @@ impl PartBuilder {
             totals: SECTIONS_BEFORE + sections.len(),
             rows: Default::default(),
         };
-        let of_keys = by_key(&rows).filter_map(|rows| {
-            let (((key, _), first), others) = rows.split_first()?;
-            let mut total = first.clone();
-            others.iter().for_each(|(_, measures)| total.merge(measures));
-            Some((*key, total))
-        });
-        let totals: Vec<(u32, Measures)> = of_keys.collect();
-        sections.push(write_totals(totals.iter().map(|(key, measures)| (*key, measures))));
-        let operations = Operations::new(&rows, operations);
-        let of_keys = |are_summed: bool| {
-            let is =
-                |rows: &&[Row<Measures>]| rows.first().is_some_and(|((key, _), _)| operations.summed[*key as usize] == are_summed);
-            write_rows(by_key(&rows).filter(is))
-        };
-        let kinds = [of_keys(false), of_keys(true), write_rows(by_key(&operations.rows))];
-        for (firsts, written) in part.rows.iter_mut().zip(kinds) {
+        sections.push(totals(&rows));
+        for (firsts, written) in part.rows.iter_mut().zip(kinds(&rows, operations)) {
             for (first, section) in written {
                 firsts.push(first);
                 sections.push(section);
@@ -218,4 +204,25 @@ impl PartBuilder {
         }
         part
     }
+}
+
+/// The section of the sums over all minutes, of rows, which are sorted.
+fn totals(rows: &[Row<Measures>]) -> Vec<u8> {
+    let of_keys = by_key(rows).filter_map(|rows| {
+        let (((key, _), first), others) = rows.split_first()?;
+        let mut total = first.clone();
+        others.iter().for_each(|(_, measures)| total.merge(measures));
+        Some((*key, total))
+    });
+    let totals: Vec<(u32, Measures)> = of_keys.collect();
+    write_totals(totals.iter().map(|(key, measures)| (*key, measures)))
+}
+
+/// The sections of rows of each kind that a [`Part`] has, with their first keys.
+fn kinds(rows: &[Row<Measures>], operations: &[u32]) -> [Vec<(u32, Vec<u8>)>; KINDS] {
+    let operations = Operations::new(rows, operations);
+    let is_summed = |rows: &[Row<Measures>]| rows.first().is_some_and(|((key, _), _)| operations.summed[*key as usize]);
+    let alone = write_rows(by_key(rows).filter(|rows| !is_summed(rows)));
+    let summed = write_rows(by_key(rows).filter(|rows| is_summed(rows)));
+    [alone, summed, write_rows(by_key(&operations.rows))]
 }

@@ -8,7 +8,7 @@ use super::rows::Row;
 const WORTH: usize = 2;
 
 /// The sums of operations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Operations {
     /// By the first key of each, as [`super::keys::Keys::operations`] tells it.
     pub(super) rows: Vec<Row<Measures>>,

@@ -10,9 +10,11 @@ use crate::varint;
 const VERSION: u8 = 3;
 /// The sections before those of the first part: the outline itself, and the keys.
 pub(crate) const SECTIONS_BEFORE: usize = 2;
-/// The kinds of sections with rows, in their order: the grains that each is read for. An operation whose sums would be about as many rows as those of its
-/// keys has none, and these are read for both.
-const READ_FOR: [&[Grain]; 3] = [&[Grain::Keys, Grain::Operations], &[Grain::Keys], &[Grain::Operations]];
+/// The kinds of sections with rows.
+pub(super) const KINDS: usize = 3;
+/// For which grains each is read, in their order. An operation whose sums would be about as many rows as those of its keys has none, and these are
+/// read for both.
+const READ_FOR: [&[Grain]; KINDS] = [&[Grain::Keys, Grain::Operations], &[Grain::Keys], &[Grain::Operations]];
 
 /// What a row is of, besides its minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct Part {
     /// The section that has the sums over all minutes.
     pub totals: usize,
     /// The sections that have those of each minute, and follow it: of each kind the first key of each.
-    pub(super) rows: [Vec<u32>; READ_FOR.len()],
+    pub(super) rows: [Vec<u32>; KINDS],
 }
 
 /// Of some traces, what H made no hops of; see [`crate::Summary`].
@@ -75,8 +77,8 @@ impl Part {
         sum
     }
 
-    /// The sections that have rows of the keys that are `wanted`, by number; all of them if all are. Rows of operations have all of an operation
-    /// whose keys all are.
+    /// The sections that have rows of the keys that are `wanted`, by number; all of them if all are. Where rows are of operations, all keys of an
+    /// operation are wanted, or none.
     pub fn rows_of(&self, grain: Grain, wanted: Option<&[bool]>) -> Vec<usize> {
         let (mut begin, mut sections) = (self.totals + 1, Vec::new());
         for (firsts, grains) in self.rows.iter().zip(READ_FOR) {
