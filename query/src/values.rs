@@ -28,18 +28,20 @@ pub(crate) fn open<'a, T>(
 pub(crate) struct TextColumn<'a> {
     rows: &'a DictionaryArray<Int32Type>,
     values: &'a StringArray,
+    /// Whether no row has a text, as in most columns of most batches.
+    empty: bool,
 }
 
 impl<'a> TextColumn<'a> {
     /// None where the array is no text column.
     pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
         let rows = array.as_dictionary_opt::<Int32Type>()?;
-        Some(TextColumn { rows, values: rows.values().as_string_opt()? })
+        Some(TextColumn { rows, values: rows.values().as_string_opt()?, empty: rows.null_count() == rows.len() })
     }
 
     /// The place of a row's text among those of the column; none where it has none.
     pub(crate) fn key(&self, row: usize) -> Option<usize> {
-        self.rows.key(row).filter(|key| self.values.is_valid(*key))
+        if self.empty { None } else { self.rows.key(row).filter(|key| self.values.is_valid(*key)) }
     }
 
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {

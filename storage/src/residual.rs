@@ -113,11 +113,19 @@ impl<'a> ResidualMap<'a> {
 
     /// The entries of a row as (key, value), in their order; no value for one that has none.
     pub fn entries(&self, row: usize) -> impl Iterator<Item = (&'a str, Option<Found<'a>>)> {
+        self.entries_of(row, |_| true)
+    }
+
+    /// Those of keys that are `wanted`; the values of others are not looked at.
+    pub fn entries_of(&self, row: usize, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (&'a str, Option<Found<'a>>)> {
         let offsets = self.map.value_offsets();
         let range = if self.map.is_null(row) { 0..0 } else { offsets[row] as usize..offsets[row + 1] as usize };
         let keys = self.keys;
         let values = ResidualMap { ..*self };
-        range.map(move |entry| (keys.value(entry), values.value(entry)))
+        range
+            .map(move |entry| (entry, keys.value(entry)))
+            .filter(move |(_, key)| wanted(key))
+            .map(move |(entry, key)| (key, values.value(entry)))
     }
 
     fn value(&self, entry: usize) -> Option<Found<'a>> {

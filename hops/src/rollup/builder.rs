@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
+use super::fact::{HopFact, Told};
+use super::gathered::{Gathered, Place};
 use super::keys::{KeyNumbers, RollupKey};
-use super::measures::Measures;
-use super::operations::Operations;
+use super::measures::{MeasureSums, Measures};
+use super::operations;
 use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
-use super::rows::{Row, by_key, write_rows, write_totals};
+use super::rows::{Row, RowWriter, TotalWriter, by_key};
 use super::time::MINUTE;
 use super::whole::Rollup;
+use crate::estimate::Tally;
 use crate::hop::Hop;
 use crate::worker::Summary;
 
@@ -28,7 +29,7 @@ pub struct RollupBuilder {
 struct PartBuilder {
     before: Vec<Box<str>>,
     traces: Vec<[u8; 16]>,
-    rows: HashMap<(u64, u32), Measures>,
+    facts: Gathered<HopFact>,
     left_out: BTreeMap<u64, LeftOut>,
     /// The first and the last step that a span of a trace that it corrects starts in: made anew for other files before, it may have rows in all of
     /// them.
@@ -60,9 +61,7 @@ impl RollupBuilder {
 
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
-        let rows: usize = self.parts.iter().map(|part| part.rows.len()).sum();
-        // With a few buckets in three histograms.
-        self.keys.bytes() + rows * (2 * size_of::<Measures>())
+        self.keys.bytes() + self.parts.iter().map(|part| part.facts.bytes()).sum::<usize>()
     }
 
     /// Adds what H made of the file's spans of a trace.
@@ -106,39 +105,35 @@ impl RollupBuilder {
 
     /// Says that a trace has no hop any more where only `gone` was.
     fn retract<'h>(&mut self, part: usize, trace_id: [u8; 16], gone: impl Iterator<Item = &'h Hop<'h>>, there: &[Hop<'_>]) {
-        let there: Vec<(u64, u32)> = there.iter().map(|hop| self.row(hop)).collect();
+        let there: Vec<Place> = there.iter().map(|hop| self.place(hop)).collect();
         for hop in gone {
-            let row = self.row(hop);
-            if !there.contains(&row) {
-                self.parts[part].rows.entry(row).or_default().retract(trace_id);
+            let place = self.place(hop);
+            if !there.contains(&place) {
+                self.parts[part].facts.add(place, HopFact::Gone(trace_id));
             }
         }
     }
 
-    fn row(&mut self, hop: &Hop<'_>) -> (u64, u32) {
-        (self.step(hop.time), self.keys.number(&RollupKey::of(hop)))
+    fn place(&mut self, hop: &Hop<'_>) -> Place {
+        (self.keys.number(&RollupKey::of(hop)), self.step(hop.time))
     }
 
-    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: i64) {
+    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: i8) {
         for hop in hops {
-            let row = self.row(hop);
-            let measures = self.parts[part].rows.entry(row).or_default();
-            measures.add(trace_id, hop, sign);
-            if hop.weight.is_none() {
-                measures.add_weights(&mut [None], sign);
-            }
+            let place = self.place(hop);
+            self.parts[part].facts.add(place, HopFact::Hop { told: Told::of(trace_id, hop), sign });
         }
         self.add_weights(part, hops, sign);
         let left_out = LeftOut { unnamed: summary.unnamed as i64, spans: summary.left_out as i64 };
         if left_out != LeftOut::default() {
             let step = self.step(summary.start);
-            self.parts[part].left_out.entry(step).or_default().add(left_out, sign);
+            self.parts[part].left_out.entry(step).or_default().add(left_out, sign.into());
         }
     }
 
     /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together, and
     /// stand with the first of them.
-    fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: i64) {
+    fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: i8) {
         let mut marks = std::mem::take(&mut self.marks);
         marks.extend(
             hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)),
@@ -149,55 +144,57 @@ impl RollupBuilder {
         for of_edge in marks.chunk_by(|(a, x), (b, y)| a == b && key(*x).edge() == key(*y).edge()) {
             let Some((_, first)) = of_edge.first() else { continue };
             let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, place)| hops[*place].weight).collect();
-            let row = self.row(&hops[*first]);
-            self.parts[part].rows.entry(row).or_default().add_weights(&mut weights, sign);
+            let mut tally = Tally::default();
+            tally.add_trace(&mut weights);
+            let place = self.place(&hops[*first]);
+            self.parts[part].facts.add(place, HopFact::Weights { tally, sign });
         }
         marks.clear();
         self.marks = marks;
     }
 
-    /// The rollup: the same bytes for the same hops, in whatever order they came (P4).
-    pub fn finish(self) -> Rollup {
+    /// The rollup of what was added so far: the same bytes for the same hops, in whatever order they came (P4).
+    pub fn finish(&mut self) -> Rollup {
         let old = self.keys.keys();
         let (mut keys, mut numbers) = (KeyNumbers::default(), vec![0; old.len()]);
         for number in old.sorted() {
             numbers[number as usize] = keys.number(&old.key(number));
         }
-        let mut parts = self.parts;
-        if let Some((_, corrections)) = parts.split_first_mut() {
+        let keys = keys.into_keys();
+        if let Some((_, corrections)) = self.parts.split_first_mut() {
             corrections.sort_by(|a, b| a.before.cmp(&b.before));
         }
-        let (keys, mut sections) = (keys.into_keys(), Vec::new());
-        let operations = keys.operations();
-        let parts = parts.into_iter().map(|part| part.finish(&numbers, &operations, &mut sections)).collect();
+        let (operations, mut sections) = (keys.operations(), Vec::new());
+        let parts = self.parts.iter_mut().map(|part| part.finish(&numbers, &operations, &mut sections)).collect();
         Rollup::new(Outline { parts }, keys, sections)
     }
 }
 
 impl PartBuilder {
-    fn finish(mut self, numbers: &[u32], operations: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
-        let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
-        let mut rows: Vec<Row<Measures>> =
-            rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
-        rows.sort_unstable_by_key(|(row, _)| *row);
-        self.left_out.retain(|_, left_out| *left_out != LeftOut::default());
-        self.traces.sort_unstable();
-        self.traces.dedup();
-        let minutes = || rows.iter().map(|((_, minute), _)| minute).chain(self.left_out.keys());
-        let (first, last) = (minutes().min().copied(), minutes().max().copied());
-        let concerned = self.concerned;
+    fn finish(&mut self, numbers: &[u32], operations: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
+        let mut written = Written::default();
+        let operation = |key: u32| operations[key as usize];
+        self.facts.rows(numbers, operation, |rows| written.add(rows, operation));
+        let mut left_out = self.left_out.clone();
+        left_out.retain(|_, left_out| *left_out != LeftOut::default());
+        let mut traces = self.traces.clone();
+        traces.sort_unstable();
+        traces.dedup();
+        let minutes = || written.minutes.into_iter().chain(self.concerned).flat_map(|(first, last)| [first, last]);
+        let minutes = || minutes().chain(left_out.keys().copied());
         let mut part = Part {
-            first: first.into_iter().chain(concerned.map(|(first, _)| first)).min().unwrap_or(0),
-            last: last.into_iter().chain(concerned.map(|(_, last)| last)).max().unwrap_or(0),
-            before: self.before,
-            traces: self.traces,
-            left_out: self.left_out.into_iter().collect(),
+            before: self.before.clone(),
+            traces,
+            first: minutes().min().unwrap_or(0),
+            last: minutes().max().unwrap_or(0),
+            left_out: Vec::new(),
             totals: SECTIONS_BEFORE + sections.len(),
             rows: Default::default(),
         };
-        sections.push(totals(&rows));
-        for (firsts, written) in part.rows.iter_mut().zip(kinds(&rows, operations)) {
-            for (first, section) in written {
+        part.left_out = left_out.into_iter().collect();
+        sections.push(written.totals.finish());
+        for (firsts, written) in part.rows.iter_mut().zip(written.kinds) {
+            for (first, section) in written.finish() {
                 firsts.push(first);
                 sections.push(section);
             }
@@ -206,23 +203,31 @@ impl PartBuilder {
     }
 }
 
-/// The section of the sums over all minutes, of rows, which are sorted.
-fn totals(rows: &[Row<Measures>]) -> Vec<u8> {
-    let of_keys = by_key(rows).filter_map(|rows| {
-        let (((key, _), first), others) = rows.split_first()?;
-        let mut total = first.clone();
-        others.iter().for_each(|(_, measures)| total.merge(measures));
-        Some((*key, total))
-    });
-    let totals: Vec<(u32, Measures)> = of_keys.collect();
-    write_totals(totals.iter().map(|(key, measures)| (*key, measures)))
+/// What a part has of sums.
+#[derive(Default)]
+struct Written {
+    /// The first and the last minute.
+    minutes: Option<(u64, u64)>,
+    totals: TotalWriter,
+    kinds: [RowWriter; KINDS],
+    sums: MeasureSums,
 }
 
-/// The sections of rows of each kind that a [`Part`] has, with their first keys.
-fn kinds(rows: &[Row<Measures>], operations: &[u32]) -> [Vec<(u32, Vec<u8>)>; KINDS] {
-    let operations = Operations::new(rows, operations);
-    let is_summed = |rows: &[Row<Measures>]| rows.first().is_some_and(|((key, _), _)| operations.summed[*key as usize]);
-    let alone = write_rows(by_key(rows).filter(|rows| !is_summed(rows)));
-    let summed = write_rows(by_key(rows).filter(|rows| is_summed(rows)));
-    [alone, summed, write_rows(by_key(&operations.rows))]
+impl Written {
+    /// Adds the rows of the keys of an operation.
+    fn add(&mut self, rows: &[Row<Measures>], operation: impl Fn(u32) -> u32) {
+        let Some(((first, minute), _)) = rows.first() else { return };
+        let known = self.minutes.unwrap_or((*minute, *minute));
+        self.minutes = Some(rows.iter().fold(known, |(first, last), ((_, minute), _)| (first.min(*minute), last.max(*minute))));
+        let sums = operations::sums(operation(*first), rows);
+        let [alone, summed, operations] = &mut self.kinds;
+        let of_keys = if sums.is_some() { summed } else { alone };
+        for rows in by_key(rows) {
+            let Some(((key, _), _)) = rows.first() else { continue };
+            rows.iter().for_each(|(_, measures)| self.sums.add(measures));
+            self.totals.add(*key, &self.sums.take());
+            of_keys.add(rows);
+        }
+        operations.add(&sums.unwrap_or_default());
+    }
 }

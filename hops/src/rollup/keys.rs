@@ -207,6 +207,27 @@ pub(crate) struct KeyNumbers {
     texts: HashMap<Box<str>, u32>,
     ends: HashMap<End, u32>,
     numbers: HashMap<StoredKey, u32>,
+    recent_texts: Recent,
+    recent_ends: Recent,
+}
+
+/// The numbers of what came lately, by where its texts stand in memory: hops of one batch share their texts, and comparing one text is less than finding it. What
+/// is found is compared, so nothing but the time depends on the places.
+#[derive(Clone, Debug, Default)]
+struct Recent(Vec<u32>);
+
+impl Recent {
+    const BITS: u32 = 12;
+
+    /// The number that may be that of what has texts at these addresses, to be read and replaced.
+    fn at(&mut self, addresses: impl IntoIterator<Item = usize>) -> &mut u32 {
+        if self.0.is_empty() {
+            self.0.resize(1 << Recent::BITS, u32::MAX);
+        }
+        let mix = |hash: u64, address: usize| (hash ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+        let hash = addresses.into_iter().fold(0, mix).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &mut self.0[(hash >> (u64::BITS - Recent::BITS)) as usize]
+    }
 }
 
 impl KeyNumbers {
@@ -224,20 +245,31 @@ impl KeyNumbers {
     }
 
     fn text(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.texts.get(text) {
-            return *number;
+        let recent = self.recent_texts.at([text.as_ptr().addr(), text.len()]);
+        if self.keys.texts.get(*recent as usize).is_some_and(|known| **known == *text) {
+            return *recent;
         }
-        let number = self.keys.texts.len() as u32;
-        self.keys.letters += text.len();
-        self.keys.texts.push(text.into());
-        self.texts.insert(text.into(), number);
-        number
+        *recent = self.texts.get(text).copied().unwrap_or_else(|| {
+            let number = self.keys.texts.len() as u32;
+            self.keys.letters += text.len();
+            self.keys.texts.push(text.into());
+            self.texts.insert(text.into(), number);
+            number
+        });
+        *recent
     }
 
     fn end(&mut self, node: &Node<'_>) -> u32 {
         let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
+        let addresses = [workload, service, version, zone].map(|text| text.as_ptr().addr());
+        let recent = *self.recent_ends.at(addresses);
+        if (recent as usize) < self.keys.ends() && self.keys.node(recent) == *node {
+            return recent;
+        }
         let texts = [cluster, namespace, workload, service, version, zone].map(|text| self.text(text));
-        numbered(&mut self.keys.ends, &mut self.ends, End { kind, port, texts })
+        let number = numbered(&mut self.keys.ends, &mut self.ends, End { kind, port, texts });
+        *self.recent_ends.at(addresses) = number;
+        number
     }
 
     /// The number of a key.

@@ -1,5 +1,7 @@
 //! A histogram with signed counts.
 
+use std::ops::Range;
+
 use super::format::Reader;
 use super::rows::Sum;
 use crate::histogram::{Histogram, number};
@@ -57,16 +59,6 @@ impl Latencies {
         }
     }
 
-    /// Whether it counts nothing.
-    pub fn is_zero(&self) -> bool {
-        self.buckets.is_empty() && self.sum == 0
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.buckets.clear();
-        self.sum = 0;
-    }
-
     /// The histogram, of something that is whole: no count is negative.
     pub fn histogram(&self) -> Histogram {
         let counts = self.buckets.iter().map(|(number, count)| (*number, u64::try_from(*count).unwrap_or(0)));
@@ -80,6 +72,19 @@ impl Latencies {
 }
 
 impl Sum for Latencies {
+    fn merge(&mut self, other: &Latencies) {
+        Latencies::merge(self, other);
+    }
+
+    fn is_zero(&self) -> bool {
+        self.buckets.is_empty() && self.sum == 0
+    }
+
+    fn clear(&mut self) {
+        self.buckets.clear();
+        self.sum = 0;
+    }
+
     fn encode(&self, bytes: &mut Vec<u8>) {
         varint::write(bytes, self.buckets.len() as u128);
         varint::write(bytes, varint::zigzag(self.sum));
@@ -103,5 +108,42 @@ impl Sum for Latencies {
         }
         *bytes = reader.bytes;
         Some(())
+    }
+}
+
+/// The sum of many [`Latencies`]: with a place for each bucket, so that adding takes no longer the more buckets it has.
+#[derive(Debug, Default)]
+pub(crate) struct LatencySums {
+    /// By the number of the bucket.
+    counts: Vec<i64>,
+    /// The buckets that may not be zero.
+    touched: Range<usize>,
+    sum: i128,
+}
+
+impl LatencySums {
+    pub(crate) fn add(&mut self, latencies: &Latencies) {
+        self.sum = self.sum.wrapping_add(latencies.sum);
+        let [Some(first), Some(last)] = [latencies.buckets.first(), latencies.buckets.last()] else { return };
+        let (first, end) = (first.0.into(), usize::from(last.0) + 1);
+        if self.counts.len() < end {
+            self.counts.resize(end, 0);
+        }
+        let was = if self.touched.is_empty() { first..end } else { self.touched.clone() };
+        self.touched = was.start.min(first)..was.end.max(end);
+        for (number, count) in &latencies.buckets {
+            let counted = &mut self.counts[usize::from(*number)];
+            *counted = counted.wrapping_add(*count);
+        }
+    }
+
+    /// The sum; what is left is zero.
+    pub(crate) fn take(&mut self) -> Latencies {
+        let touched = std::mem::take(&mut self.touched);
+        let counts = &mut self.counts[touched.clone()];
+        let buckets =
+            touched.zip(&*counts).filter(|(_, count)| **count != 0).map(|(number, count)| (number as u16, *count)).collect();
+        counts.fill(0);
+        Latencies { buckets, sum: std::mem::take(&mut self.sum) }
     }
 }

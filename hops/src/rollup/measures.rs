@@ -2,12 +2,13 @@
 
 use std::cmp::Reverse;
 
+use super::fact::{Seen, Told};
 use super::format::Reader;
-use super::latencies::Latencies;
+use super::latencies::{Latencies, LatencySums};
 use super::rows::Sum;
 use crate::estimate::Tally;
 use crate::flags::Flags;
-use crate::hop::{ErrorClass, Hop, Report};
+use crate::hop::ErrorClass;
 use crate::varint;
 
 /// A count of [`Measures`]. Their order and number are part of the file format: another one is another version.
@@ -45,8 +46,6 @@ pub enum Count {
 
 const COUNTS: usize = Count::PlainText as usize + 1;
 const CLASSES: usize = ErrorClass::Status as usize;
-/// More than a body has: so that no span that claims more makes the sum meaningless.
-const BODY_MAX: u64 = 1 << 44;
 /// The most variance that one trace gives, so that sums of some 2^26 traces fit.
 const VARIANCE_MAX: u128 = 1 << 100;
 
@@ -85,20 +84,24 @@ pub struct SideMeasures {
 }
 
 impl SideMeasures {
-    fn add(&mut self, report: Option<&Report<'_>>, sign: i64) {
-        let Some(report) = report else { return };
+    fn add(&mut self, seen: Option<&Seen>, sign: i64) {
+        let Some(seen) = seen else { return };
         self.reports += sign;
-        if let Some(class) = (report.error as usize).checked_sub(1) {
+        if let Some(class) = (seen.error as usize).checked_sub(1) {
             self.errors[class] += sign;
         }
-        report.latency.into_iter().for_each(|latency| self.latency.record(latency, sign));
+        seen.latency.into_iter().for_each(|latency| self.latency.record(latency, sign));
     }
 
     /// Adds what it saw of other hops.
     pub fn merge(&mut self, other: &SideMeasures) {
+        self.merge_counts(other);
+        self.latency.merge(&other.latency);
+    }
+
+    fn merge_counts(&mut self, other: &SideMeasures) {
         self.reports = self.reports.wrapping_add(other.reports);
         self.errors.iter_mut().zip(other.errors).for_each(|(count, more)| *count = count.wrapping_add(more));
-        self.latency.merge(&other.latency);
     }
 
     /// How many there were of each class that is there at all, without those that did not fail.
@@ -145,10 +148,9 @@ impl Measures {
     }
 
     /// Adds a hop, or takes it out if `sign` is -1.
-    pub(crate) fn add(&mut self, trace_id: [u8; 16], hop: &Hop<'_>, sign: i64) {
-        let told = hop.callee_report.or(hop.caller_report);
-        let failed = told.is_some_and(|report| report.error.is_error());
-        let bytes = |bytes: Option<u64>| bytes.unwrap_or(0).min(BODY_MAX) as i64;
+    pub(crate) fn add(&mut self, hop: &Told, sign: i64) {
+        let told = hop.callee.or(hop.caller);
+        let failed = told.is_some_and(|seen| seen.error.is_error());
         for (count, value) in [
             (Count::Requests, 1),
             (Count::Errors, failed.into()),
@@ -157,30 +159,28 @@ impl Measures {
             (Count::Messages, hop.messages.into()),
             (Count::Unresolved, hop.flags.contains(Flags::UNRESOLVED).into()),
             (Count::Assumed, hop.flags.contains(Flags::ASSUMED).into()),
-            (Count::RequestBytes, bytes(hop.request_bytes)),
-            (Count::ResponseBytes, bytes(hop.response_bytes)),
+            (Count::RequestBytes, hop.request_bytes as i64),
+            (Count::ResponseBytes, hop.response_bytes as i64),
+            (Count::UnknownHops, (!hop.weighed).into()),
             (Count::MutualTls, (hop.mtls == Some(true)).into()),
             (Count::PlainText, (hop.mtls == Some(false)).into()),
         ] {
             self.add_count(count, sign * value);
         }
-        self.caller.add(hop.caller_report.as_ref(), sign);
-        self.callee.add(hop.callee_report.as_ref(), sign);
+        self.caller.add(hop.caller.as_ref(), sign);
+        self.callee.add(hop.callee.as_ref(), sign);
         hop.network.into_iter().for_each(|network| self.network.record(network, sign));
         if sign > 0 {
-            let latency = told.and_then(|report| report.latency);
-            self.slowest = self.slowest.max(latency.map(|latency| (latency, Reverse(trace_id))));
-            self.latest_error = self.latest_error.max(failed.then_some((hop.time, Reverse(trace_id))));
+            let latency = told.and_then(|seen| seen.latency);
+            self.slowest = self.slowest.max(latency.map(|latency| (latency, Reverse(hop.trace_id))));
+            self.latest_error = self.latest_error.max(failed.then_some((hop.time, Reverse(hop.trace_id))));
         }
     }
 
-    /// Adds the weights of one trace's hops on an edge.
-    pub(crate) fn add_weights(&mut self, weights: &mut [Option<u64>], sign: i64) {
-        let mut tally = Tally::default();
-        tally.add_trace(weights);
+    /// Adds the known weights of one trace's hops on an edge.
+    pub(crate) fn add_weights(&mut self, tally: &Tally, sign: i64) {
         self.add_count(Count::SampledTraces, sign * tally.traces as i64);
         self.add_count(Count::SampledHops, sign * tally.hops as i64);
-        self.add_count(Count::UnknownHops, sign * tally.unknown as i64);
         self.weight += i128::from(sign) * tally.weight as i128;
         self.variance += i128::from(sign) * tally.variance.min(VARIANCE_MAX) as i128;
     }
@@ -194,10 +194,16 @@ impl Measures {
 
     /// Adds what was summed of other hops.
     pub fn merge(&mut self, other: &Measures) {
-        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count = count.wrapping_add(more));
-        self.caller.merge(&other.caller);
-        self.callee.merge(&other.callee);
+        self.merge_all_but_latencies(other);
+        self.caller.latency.merge(&other.caller.latency);
+        self.callee.latency.merge(&other.callee.latency);
         self.network.merge(&other.network);
+    }
+
+    fn merge_all_but_latencies(&mut self, other: &Measures) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count = count.wrapping_add(more));
+        self.caller.merge_counts(&other.caller);
+        self.callee.merge_counts(&other.callee);
         self.weight = self.weight.wrapping_add(other.weight);
         self.variance = self.variance.wrapping_add(other.variance);
         for trace_id in &other.retracted {
@@ -242,9 +248,37 @@ impl Measures {
             variance: u128::try_from(self.variance).unwrap_or(0),
         }
     }
+}
 
-    /// Whether it adds nothing to anything.
-    pub(crate) fn is_zero(&self) -> bool {
+/// The sum of many [`Measures`].
+#[derive(Debug, Default)]
+pub(crate) struct MeasureSums {
+    measures: Measures,
+    latencies: [LatencySums; 3],
+}
+
+impl MeasureSums {
+    pub(crate) fn add(&mut self, measures: &Measures) {
+        self.measures.merge_all_but_latencies(measures);
+        let latencies = [&measures.caller.latency, &measures.callee.latency, &measures.network];
+        self.latencies.iter_mut().zip(latencies).for_each(|(sums, latencies)| sums.add(latencies));
+    }
+
+    /// The sum; what is left is zero.
+    pub(crate) fn take(&mut self) -> Measures {
+        let mut measures = std::mem::take(&mut self.measures);
+        let latencies = [&mut measures.caller.latency, &mut measures.callee.latency, &mut measures.network];
+        self.latencies.iter_mut().zip(latencies).for_each(|(sums, latencies)| *latencies = sums.take());
+        measures
+    }
+}
+
+impl Sum for Measures {
+    fn merge(&mut self, other: &Measures) {
+        Measures::merge(self, other);
+    }
+
+    fn is_zero(&self) -> bool {
         self.counts == [0; COUNTS]
             && self.caller.is_zero()
             && self.callee.is_zero()
@@ -253,8 +287,7 @@ impl Measures {
             && self.retracted.is_empty()
     }
 
-    /// Zeroes it, and keeps its memory.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.counts = [0; COUNTS];
         self.caller.clear();
         self.callee.clear();
@@ -263,9 +296,7 @@ impl Measures {
         (self.slowest, self.latest_error) = (None, None);
         self.retracted.clear();
     }
-}
 
-impl Sum for Measures {
     fn encode(&self, bytes: &mut Vec<u8>) {
         // The numbers that are mostly zero together stand behind one bit each.
         let numbers = self.counts.iter().chain(&self.caller.errors).chain(&self.callee.errors);

@@ -14,7 +14,9 @@
 //! and the next best is that of another minute or file.
 
 mod builder;
+mod fact;
 pub(crate) mod format;
+pub(crate) mod gathered;
 mod keys;
 mod latencies;
 mod measures;

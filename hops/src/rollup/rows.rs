@@ -19,20 +19,38 @@ pub trait Sum: Default {
 
     /// Takes an encoding from the front, in place of what it is; none if there is no such.
     fn decode(&mut self, bytes: &mut &[u8]) -> Option<()>;
+
+    /// Adds what was summed of something else.
+    fn merge(&mut self, other: &Self);
+
+    /// Whether it adds nothing to anything.
+    fn is_zero(&self) -> bool;
+
+    /// Zeroes it, and keeps its memory.
+    fn clear(&mut self);
 }
 
 /// Sums of a key and a minute.
 pub(crate) type Row<S> = ((u32, u64), S);
 
 /// Writes the sums of keys, which ascend.
-pub(crate) fn write_totals<'m, S: Sum + 'm>(totals: impl Iterator<Item = (u32, &'m S)>) -> Vec<u8> {
-    let (mut bytes, mut before) = (Vec::new(), 0);
-    for (key, sum) in totals {
-        varint::write(&mut bytes, (key - before).into());
-        sum.encode(&mut bytes);
-        before = key;
+#[derive(Debug, Default)]
+pub(crate) struct TotalWriter {
+    bytes: Vec<u8>,
+    before: u32,
+}
+
+impl TotalWriter {
+    pub(crate) fn add(&mut self, key: u32, sum: &impl Sum) {
+        varint::write(&mut self.bytes, (key - self.before).into());
+        sum.encode(&mut self.bytes);
+        self.before = key;
     }
-    bytes
+
+    /// The section.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 /// Gives `each` the keys of a section of totals and their sums. `scratch` is where they are read to.
@@ -59,33 +77,46 @@ pub(crate) fn by_key<S>(rows: &[Row<S>]) -> impl Iterator<Item = &[Row<S>]> {
     rows.chunk_by(|a, b| a.0.0 == b.0.0)
 }
 
-/// Writes the rows of keys, which ascend, as sections: the first key of each, and its bytes.
-pub(crate) fn write_rows<'r, S: Sum + 'r>(of_keys: impl Iterator<Item = &'r [Row<S>]>) -> Vec<(u32, Vec<u8>)> {
-    let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
-    let (mut before, mut of_key, mut of_row) = (0, Vec::new(), Vec::new());
-    for rows in of_keys {
+/// Writes the rows of keys, which ascend, as sections.
+#[derive(Debug, Default)]
+pub(crate) struct RowWriter {
+    /// The first key of each, and its bytes.
+    sections: Vec<(u32, Vec<u8>)>,
+    before: u32,
+    of_key: Vec<u8>,
+    of_row: Vec<u8>,
+}
+
+impl RowWriter {
+    /// Adds the rows of one key.
+    pub(crate) fn add<S: Sum>(&mut self, rows: &[Row<S>]) {
+        let Some(((key, _), _)) = rows.first() else { return };
+        let (of_key, of_row) = (&mut self.of_key, &mut self.of_row);
         of_key.clear();
         let mut minute_before = 0;
         for ((_, minute), sum) in rows {
             of_row.clear();
-            sum.encode(&mut of_row);
-            varint::write(&mut of_key, (minute - minute_before).into());
-            varint::write(&mut of_key, of_row.len() as u128);
-            of_key.extend_from_slice(&of_row);
+            sum.encode(of_row);
+            varint::write(of_key, (minute - minute_before).into());
+            varint::write(of_key, of_row.len() as u128);
+            of_key.extend_from_slice(of_row);
             minute_before = *minute;
         }
-        let Some(((key, _), _)) = rows.first() else { continue };
-        if sections.last().is_none_or(|(_, section)| section.len() + of_key.len() > SECTION_BYTES) {
-            sections.push((*key, Vec::new()));
-            before = 0;
+        if self.sections.last().is_none_or(|(_, section)| section.len() + of_key.len() > SECTION_BYTES) {
+            self.sections.push((*key, Vec::new()));
+            self.before = 0;
         }
-        let Some((_, section)) = sections.last_mut() else { continue };
-        varint::write(section, (key - before).into());
+        let Some((_, section)) = self.sections.last_mut() else { return };
+        varint::write(section, (key - self.before).into());
         varint::write(section, of_key.len() as u128);
-        section.extend_from_slice(&of_key);
-        before = *key;
+        section.extend_from_slice(of_key);
+        self.before = *key;
     }
-    sections
+
+    /// The first key of each section, and its bytes.
+    pub(crate) fn finish(self) -> Vec<(u32, Vec<u8>)> {
+        self.sections
+    }
 }
 
 /// Of sections with these first keys, of which the first is number `begin`, the numbers of those that have a key that is wanted; all of them if all are.

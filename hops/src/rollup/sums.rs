@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::keys::{KeyNumbers, Keys, RollupKey};
 use super::measures::{Count, Measures};
-use super::rows::{read_totals, write_totals};
+use super::rows::{Sum, TotalWriter, read_totals};
 
 /// Sums by key, in the making.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +49,10 @@ impl Sums {
 
     /// The sums.
     pub fn finish(self) -> Total {
+        let mut totals = TotalWriter::default();
         let rows = (0..).zip(&self.measures).filter(|(_, measures)| !measures.is_zero());
-        Total { section: write_totals(rows), keys: self.keys.into_keys() }
+        rows.for_each(|(key, measures)| totals.add(key, measures));
+        Total { section: totals.finish(), keys: self.keys.into_keys() }
     }
 }
 

@@ -2,19 +2,30 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
-use super::counts::write_counts;
+use super::counts::CountWriter;
 use super::keys::{KeyNumbers, SpanKey, SpanKeys};
 use super::outline::{SECTIONS_BEFORE, SpanOutline};
-use crate::rollup::rows::{Row, by_key, write_rows};
+use crate::rollup::gathered::{Fact, Gathered};
+use crate::rollup::rows::RowWriter;
 use crate::rollup::{Latencies, minute};
+
+/// How long a span took, nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Took(u64);
+
+impl Fact for Took {
+    type Sum = Latencies;
+
+    fn add_to(&self, sum: &mut Latencies) {
+        sum.record(self.0, 1);
+    }
+}
 
 /// A rollup of spans in the making.
 #[derive(Debug, Default)]
 pub struct SpanRollupBuilder {
     keys: KeyNumbers,
-    rows: HashMap<(u32, u64), Latencies>,
+    facts: Gathered<Took>,
 }
 
 /// The spans of a file, or of several, summed.
@@ -40,27 +51,29 @@ impl SpanRollupBuilder {
 
     /// Adds a span by the number of its key; nanoseconds since the epoch, and nanoseconds: one that ends before it starts took none.
     pub fn add(&mut self, key: u32, start: u64, duration: i64) {
-        self.rows.entry((key, minute(start))).or_default().record(u64::try_from(duration).unwrap_or(0), 1);
+        self.facts.add((key, minute(start)), Took(u64::try_from(duration).unwrap_or(0)));
     }
 
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
-        // With a few buckets in each.
-        2 * self.keys.keys.bytes() + self.rows.len() * 4 * size_of::<Latencies>()
+        2 * self.keys.keys.bytes() + self.facts.bytes()
     }
 
     /// The rollup: the same bytes for the same spans, in whatever order they came (P4).
-    pub fn finish(self) -> SpanRollup {
+    pub fn finish(mut self) -> SpanRollup {
         let (keys, numbers) = self.keys.sorted();
-        let rows = self.rows.into_iter().map(|((key, minute), sums)| ((numbers[key as usize], minute), sums));
-        let mut rows: Vec<Row<Latencies>> = rows.collect();
-        rows.sort_unstable_by_key(|(row, _)| *row);
-        let minutes = || rows.iter().map(|((_, minute), _)| *minute);
-        let (first, last) = (minutes().min().unwrap_or(0), minutes().max().unwrap_or(0));
-        let counts: Vec<((u32, u64), u64)> = rows.iter().map(|(row, sums)| (*row, sums.count() as u64)).collect();
-        let (counts, durations) = (write_counts(&counts), write_rows(by_key(&rows)));
+        let (mut counts, mut durations) = (CountWriter::default(), RowWriter::default());
+        let (mut first, mut last) = (u64::MAX, 0);
+        let each_alone = |key: u32| key;
+        self.facts.rows(&numbers, each_alone, |rows| {
+            counts.add(rows);
+            durations.add(rows);
+            (first, last) =
+                rows.iter().fold((first, last), |(first, last), ((_, minute), _)| (first.min(*minute), last.max(*minute)));
+        });
+        let (counts, durations) = (counts.finish(), durations.finish());
         let firsts = |sections: &[(u32, Vec<u8>)]| sections.iter().map(|(first, _)| *first).collect();
-        let outline = SpanOutline { first, last, counts: firsts(&counts), durations: firsts(&durations) };
+        let outline = SpanOutline { first: first.min(last), last, counts: firsts(&counts), durations: firsts(&durations) };
         let sections = counts.into_iter().chain(durations).map(|(_, section)| Arc::new(section)).collect();
         SpanRollup { outline, keys: Arc::new(keys), sections }
     }

@@ -2,35 +2,45 @@
 
 use std::ops::RangeInclusive;
 
-use crate::rollup::FormatError;
 use crate::rollup::format::Reader;
+use crate::rollup::rows::Row;
+use crate::rollup::{FormatError, Latencies};
 use crate::varint;
 
 /// Bytes at which a section ends, with the key before.
 const SECTION_BYTES: usize = 64 << 10;
 
-/// Writes counts of key and minute, which are sorted, as sections: the first key of each, and its bytes.
-pub(super) fn write_counts(counts: &[((u32, u64), u64)]) -> Vec<(u32, Vec<u8>)> {
-    let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
-    let mut before = 0;
-    for counts in counts.chunk_by(|a, b| a.0.0 == b.0.0) {
-        let Some(((key, _), _)) = counts.first() else { continue };
-        if sections.last().is_none_or(|(_, section)| section.len() > SECTION_BYTES) {
-            sections.push((*key, Vec::new()));
-            before = 0;
+/// Writes the counts of keys, which ascend, as sections.
+#[derive(Debug, Default)]
+pub(super) struct CountWriter {
+    sections: Vec<(u32, Vec<u8>)>,
+    before: u32,
+}
+
+impl CountWriter {
+    /// Adds how many there are in each row of one key.
+    pub(super) fn add(&mut self, rows: &[Row<Latencies>]) {
+        let Some(((key, _), _)) = rows.first() else { return };
+        if self.sections.last().is_none_or(|(_, section)| section.len() > SECTION_BYTES) {
+            self.sections.push((*key, Vec::new()));
+            self.before = 0;
         }
-        let Some((_, section)) = sections.last_mut() else { continue };
-        varint::write(section, (key - before).into());
-        varint::write(section, counts.len() as u128);
+        let Some((_, section)) = self.sections.last_mut() else { return };
+        varint::write(section, (key - self.before).into());
+        varint::write(section, rows.len() as u128);
         let mut minute_before = 0;
-        for ((_, minute), count) in counts {
+        for ((_, minute), sums) in rows {
             varint::write(section, (minute - minute_before).into());
-            varint::write(section, (*count).into());
+            varint::write(section, sums.count() as u128);
             minute_before = *minute;
         }
-        before = *key;
+        self.before = *key;
     }
-    sections
+
+    /// The first key of each section, and its bytes.
+    pub(super) fn finish(self) -> Vec<(u32, Vec<u8>)> {
+        self.sections
+    }
 }
 
 /// Gives `each` the minutes, keys and counts of a section, as far as they are of these minutes and the key is wanted.

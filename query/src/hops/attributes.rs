@@ -20,7 +20,7 @@ pub(crate) struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     pub(crate) fn read(map: &ResidualMap<'a>, row: usize) -> Attributes<'a> {
         let mut attributes = Attributes::default();
-        for (key, value) in map.entries(row) {
+        for (key, value) in map.entries_of(row, may_be_read) {
             match (key, value) {
                 ("retry.count", Some(Found::Int(count))) => attributes.note_retry(Some(count)),
                 ("retry.count", Some(Found::Text(count))) => attributes.note_retry(count.parse().ok()),
@@ -67,6 +67,11 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Whether H may read an attribute: of most it is told by their first bytes.
+fn may_be_read(key: &str) -> bool {
+    ["istio.", "retry.", "source.", "db.", "messaging."].iter().any(|prefix| key.starts_with(prefix))
+}
+
 fn part_of<'a, 'e>(end: &'e mut End<'a>, part: &str) -> Option<&'e mut &'a str> {
     match part {
         "cluster_id" => Some(&mut end.cluster),
@@ -80,8 +85,8 @@ fn part_of<'a, 'e>(end: &'e mut End<'a>, part: &str) -> Option<&'e mut &'a str> 
 
 /// The text of a resource attribute.
 pub(crate) fn text<'a>(map: &ResidualMap<'a>, row: usize, wanted: &str) -> &'a str {
-    let texts = map.entries(row).filter_map(|(key, value)| match value {
-        Some(Found::Text(text)) if key == wanted => Some(text),
+    let texts = map.entries_of(row, |key| key == wanted).filter_map(|(_, value)| match value {
+        Some(Found::Text(text)) => Some(text),
         _ => None,
     });
     texts.into_iter().next().unwrap_or_default()

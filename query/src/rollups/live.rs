@@ -206,7 +206,7 @@ impl State {
     }
 
     fn finish(&mut self) -> Arc<Rollup> {
-        self.finished.get_or_insert_with(|| Arc::new(self.builder.clone().finish())).clone()
+        self.finished.get_or_insert_with(|| Arc::new(self.builder.finish())).clone()
     }
 }
 

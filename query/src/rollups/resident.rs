@@ -92,7 +92,7 @@ impl FileRollups {
         let alone = match &made.alone {
             Some(alone) => alone.clone(),
             None => {
-                let sums = sums(places, file).await?;
+                let mut sums = sums(places, file).await?;
                 made.ids = sums.ids;
                 made.alone.insert(Arc::new(sums.builder.finish())).clone()
             }

@@ -1,7 +1,5 @@
 //! Sums the rows of `spans` as spans.
 
-use std::collections::HashMap;
-
 use arrow::array::AsArray;
 use arrow::datatypes::{Int16Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -22,7 +20,7 @@ pub(super) fn add(builder: &mut SpanRollupBuilder, rows: &RecordBatch) -> Result
     let nanos = open(rows, "start_nanos", |column| column.as_primitive_opt::<Int16Type>())?;
     let duration = open(rows, "duration", |column| column.as_primitive_opt::<Int64Type>())?;
     // Few different ones, each of many rows.
-    let mut numbers: HashMap<[Option<usize>; 4], u32> = HashMap::new();
+    let mut numbers = hashbrown::HashMap::<[Option<usize>; 4], u32>::new();
     for row in 0..rows.num_rows() {
         let places = [service, name, kind, status].map(|column| column.key(row));
         let number = *numbers.entry(places).or_insert_with(|| {

@@ -1,0 +1,184 @@
+//! Sums by key and step of what comes in any order.
+//!
+//! A sum for each row, found by hash, would be a miss in every cache for each hop: a file has a million rows, and its traces come in the order of their ids.
+//! So what comes is kept as it is, sorted when there is enough of it, and summed as it lies next to each other; such runs are merged at the end.
+
+use super::format::Reader;
+use super::rows::{Row, Sum};
+use crate::varint;
+
+/// Something that is counted in one row.
+pub(crate) trait Fact: Copy {
+    /// What it is counted in.
+    type Sum: Sum;
+
+    /// Counts it.
+    fn add_to(&self, sum: &mut Self::Sum);
+}
+
+/// Facts that make a run: as many as fit into the nearer caches, and enough to meet others of their rows.
+const RUN: usize = 1 << 17;
+
+/// The number of a key, and a step.
+pub(crate) type Place = (u32, u64);
+
+/// Sums in the making.
+#[derive(Clone, Debug)]
+pub(crate) struct Gathered<F> {
+    facts: Vec<(Place, F)>,
+    runs: Vec<Run>,
+}
+
+/// Sums of some facts, by the numbers of their keys.
+#[derive(Clone, Debug, Default)]
+struct Run {
+    /// Each key, and where its rows end.
+    keys: Vec<(u32, usize)>,
+    /// For each row of a key the distance from the step before, and the sum.
+    rows: Vec<u8>,
+}
+
+impl<F> Default for Gathered<F> {
+    fn default() -> Gathered<F> {
+        Gathered { facts: Vec::new(), runs: Vec::new() }
+    }
+}
+
+impl<F: Fact> Gathered<F> {
+    pub(crate) fn add(&mut self, place: Place, fact: F) {
+        if self.facts.len() == RUN {
+            self.sum();
+        }
+        self.facts.push((place, fact));
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let runs: usize = self.runs.iter().map(|run| run.rows.len() + run.keys.len() * size_of::<(u32, usize)>()).sum();
+        runs + self.facts.len() * size_of::<(Place, F)>()
+    }
+
+    /// Makes a run of the facts.
+    fn sum(&mut self) {
+        let mut order: Vec<(Place, u32)> = self.facts.iter().zip(0..).map(|((place, _), number)| (*place, number)).collect();
+        order.sort_unstable();
+        let (mut run, mut sum) = (Run::default(), F::Sum::default());
+        for of_key in order.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let (mut before, begin) = (0, run.rows.len());
+            for row in of_key.chunk_by(|a, b| a.0 == b.0) {
+                sum.clear();
+                row.iter().for_each(|(_, number)| self.facts[*number as usize].1.add_to(&mut sum));
+                if let (Some(((_, step), _)), false) = (row.first(), sum.is_zero()) {
+                    varint::write(&mut run.rows, (step - before).into());
+                    sum.encode(&mut run.rows);
+                    before = *step;
+                }
+            }
+            let end = run.rows.len();
+            run.keys.extend(of_key.first().filter(|_| end > begin).map(|((key, _), _)| (*key, end)));
+        }
+        run.rows.shrink_to_fit();
+        self.facts.clear();
+        self.runs.extend((!run.rows.is_empty()).then_some(run));
+    }
+
+    /// Gives `each` the rows that are not zero, those of a group of keys at a time, sorted. `numbers` are those that the keys have in the rows, and `group` tells
+    /// of such a number which group it is of; groups stand together.
+    pub(crate) fn rows(&mut self, numbers: &[u32], group: impl Fn(u32) -> u32, mut each: impl FnMut(&[Row<F::Sum>])) {
+        self.sum();
+        let mut keys: Vec<(u32, &[u8])> =
+            self.runs.iter().flat_map(Run::keys).map(|(key, rows)| (numbers[key as usize], rows)).collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        let (mut of_group, mut of_key) = (Vec::new(), Vec::new());
+        for keys in keys.chunk_by(|a, b| group(a.0) == group(b.0)) {
+            of_group.clear();
+            for runs in keys.chunk_by(|a, b| a.0 == b.0) {
+                runs.iter().for_each(|(key, rows)| read(*key, rows, &mut of_key));
+                merge(&mut of_key);
+                of_group.append(&mut of_key);
+            }
+            if !of_group.is_empty() {
+                each(&of_group);
+            }
+        }
+    }
+}
+
+impl Run {
+    /// Each key and its rows.
+    fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let begins = [0].into_iter().chain(self.keys.iter().map(|(_, end)| *end));
+        self.keys.iter().zip(begins).map(|((key, end), begin)| (*key, &self.rows[begin..*end]))
+    }
+}
+
+fn read<S: Sum>(key: u32, bytes: &[u8], rows: &mut Vec<Row<S>>) {
+    let (mut reader, mut step) = (Reader::new(bytes), 0);
+    while let Some(distance) = reader.small() {
+        let mut sum = S::default();
+        // It was written by this program, and has not left it.
+        let read = sum.decode(&mut reader.bytes);
+        debug_assert!(read.is_some(), "what was encoded is decoded");
+        step += distance;
+        rows.push(((key, step), sum));
+    }
+}
+
+/// Makes one row of those of one step.
+fn merge<S: Sum>(rows: &mut Vec<Row<S>>) {
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    rows.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1.merge(&next.1);
+        }
+        same
+    });
+    rows.retain(|(_, sum)| !sum.is_zero());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollup::Latencies;
+
+    #[derive(Clone, Copy)]
+    struct Took(u64, i64);
+
+    impl Fact for Took {
+        type Sum = Latencies;
+
+        fn add_to(&self, sum: &mut Latencies) {
+            sum.record(self.0, self.1);
+        }
+    }
+
+    /// Scenario: facts of two runs and a bit, of which some rows are in all of them and one is taken out again. Guarantee: each row once, with all of its facts, in
+    /// the order of the numbers that its keys have; a second time the same.
+    #[test]
+    fn runs_are_merged() {
+        let mut gathered = Gathered::default();
+        let facts = 2 * RUN as u64 + 1000;
+        for number in 0..facts {
+            gathered.add(((number % 7) as u32, number % 3), Took(number % 1000, 1));
+        }
+        gathered.add((7, 1), Took(5, 1));
+        gathered.add((7, 1), Took(5, -1));
+        let numbers: Vec<u32> = (0..8).rev().collect();
+        for _ in 0..2 {
+            let (mut places, mut count, mut groups) = (Vec::new(), 0, 0);
+            gathered.rows(
+                &numbers,
+                |key| key / 2,
+                |rows| {
+                    groups += 1;
+                    assert!(rows.iter().all(|((key, _), _)| key / 2 == rows[0].0.0 / 2));
+                    places.extend(rows.iter().map(|(place, _)| *place));
+                    count += rows.iter().map(|(_, sum)| sum.count()).sum::<i64>();
+                },
+            );
+            let expected: Vec<Place> = (1..8).flat_map(|key| (0..3).map(move |step| (key, step))).collect();
+            assert_eq!((places, count, groups), (expected, facts as i64, 4));
+        }
+    }
+}
