@@ -93,8 +93,9 @@ impl Share {
     }
 }
 
-/// Memory of a merge besides the files it reads: the row group that is being written, and the parts that are being put.
-const WRITING: u64 = 96 << 20;
+/// Memory of a merge besides the files it reads: the two row groups that are being written, of traces that are whole and of those
+/// that are carried, and the parts that are being put.
+const WRITING: u64 = 104 << 20;
 /// Of each file that is read: decompressors and dictionaries of a hundred columns.
 const OPEN_FILE: u64 = 4 << 20;
 /// Rows of a file that are held decoded, and how much larger they are then.
