@@ -157,6 +157,8 @@ async fn long_traces_are_not_written_again_and_again() {
     let store = open(&config, local(), files.clone()).await.unwrap();
     merge_all(&store).await;
     assert_few_rewrites(&store, &requests).await;
+    let written = objects(files.as_ref(), "lake/data").await;
+    assert!(written.iter().filter(|path| path.contains("-carried-")).count() >= 5, "{written:?}");
     let traces = files_of_traces(&store).await;
     assert!(traces.iter().all(|(trace, files)| files.len() == 1 || (long.contains(trace) && files.len() <= 3)), "{traces:?}");
     close(store).await;

@@ -126,3 +126,71 @@ impl<'a> Outputs<'a> {
         self.whole.done.into_iter().chain(self.carried.done).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::RecordBatch;
+
+    use super::*;
+    use crate::builder::{Row, SpanBuilder};
+
+    /// Spans of (tenant, trace).
+    fn batch(spans: &[(&str, u8)]) -> RecordBatch {
+        let mut builder = SpanBuilder::default();
+        for (number, (tenant, trace)) in (1..).zip(spans) {
+            builder.end_row(&Row {
+                tenant,
+                trace_id: [*trace; 16],
+                span_id: [1; 8],
+                parent_span_id: None,
+                start: number * 1_000,
+                end: number * 1_000,
+                name: b"a",
+                kind: "server",
+                status: "unset",
+                error: false,
+                origins: 0,
+            });
+        }
+        builder.finish().unwrap().unwrap().batch
+    }
+
+    fn carry(ahead: &[u8], left: u64) -> Carry {
+        let filter = TraceFilter::new(ahead.iter().map(|trace| key(&[*trace; 16])).collect()).unwrap();
+        Carry { ahead: vec![Arc::new(filter)], left, tenant: String::new(), tenants: 0, last: None }
+    }
+
+    /// The traces of a slice that are carried, and those that are not, a number a span. Each batch has its number of rewrites.
+    fn split(carry: &mut Carry, slice: &[(u32, &[(&str, u8)])]) -> (Vec<u8>, Vec<u8>) {
+        let batches: Vec<RecordBatch> = slice.iter().map(|(_, spans)| batch(spans)).collect();
+        let rewrites: Vec<u32> = slice.iter().map(|(rewrites, _)| *rewrites).collect();
+        let rows = SortedRows::merged(&batches).unwrap();
+        let carried = carry.select(&rows, &rewrites);
+        let (whole, carried) = rows.split(&carried);
+        let traces = |rows: &SortedRows<'_>| (0..rows.len()).map(|row| rows.trace(row)[0]).collect();
+        (traces(&carried), traces(&whole))
+    }
+
+    /// Scenario: slices with traces that go on and others, cut within a trace, with spans that were written before. Guarantee: what goes on and was
+    /// not written before is carried, a trace as it began; no more than there is room for.
+    #[test]
+    fn a_trace_is_carried_or_not() {
+        let mut some = carry(&[2, 3, 4, 5, 6], 7);
+        let first = split(&mut some, &[(0, &[("a", 1), ("a", 2), ("a", 4)]), (1, &[("a", 3)]), (0, &[("a", 2), ("a", 3)])]);
+        assert_eq!(first, (vec![2, 2, 4], vec![1, 3, 3]));
+        // What comes of the last trace goes where it began, though it was written before.
+        let second = split(&mut some, &[(1, &[("a", 4)]), (0, &[("a", 5), ("a", 5), ("a", 5), ("a", 5), ("a", 6), ("a", 7)])]);
+        assert_eq!(second, (vec![4, 6], vec![5, 5, 5, 5, 7]));
+        assert_eq!(split(&mut some, &[(0, &[("a", 7)])]), (vec![], vec![7]));
+        assert_eq!(split(&mut carry(&[], 7), &[(0, &[("a", 1)])]), (vec![], vec![1]));
+    }
+
+    /// Scenario: many tenants have traces that go on. Guarantee: those of so many as there may be files are carried, all of each.
+    #[test]
+    fn few_tenants_carry() {
+        let names: Vec<String> = (10..30).map(|tenant| tenant.to_string()).collect();
+        let spans: Vec<(&str, u8)> = names.iter().flat_map(|name| [(name.as_str(), 1), (name.as_str(), 3)]).collect();
+        let (carried, whole) = split(&mut carry(&[1, 3], 100), &[(0, &spans)]);
+        assert_eq!((carried.len(), whole.len()), (2 * CARRIED_FILES, spans.len() - 2 * CARRIED_FILES));
+    }
+}
