@@ -13,6 +13,8 @@ use crate::schema::column_index;
 pub(crate) const LAKE_ROWS: usize = 524_288;
 /// Bytes of a row group of a lake file, which a merge holds until it is written.
 const LAKE_BYTES: usize = 64 << 20;
+/// Of a file of carried traces, which is written beside another one.
+const CARRIED_BYTES: usize = 8 << 20;
 /// Of a fresh file. A merge holds a row group of each file, its dictionaries as they are read.
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
@@ -56,8 +58,17 @@ pub(crate) fn fresh() -> WriterProperties {
 
 /// How lake files are written.
 pub(crate) fn lake() -> Result<WriterProperties, ParquetError> {
+    lake_of(LAKE_BYTES)
+}
+
+/// How lake files of carried traces are written.
+pub(crate) fn carried() -> Result<WriterProperties, ParquetError> {
+    lake_of(CARRIED_BYTES)
+}
+
+fn lake_of(row_group: usize) -> Result<WriterProperties, ParquetError> {
     let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
-    let properties = encoded(properties(LAKE_ROWS), REQUEST_ID).set_max_row_group_bytes(Some(LAKE_BYTES));
+    let properties = encoded(properties(LAKE_ROWS), REQUEST_ID).set_max_row_group_bytes(Some(row_group));
     // Random bytes.
     let properties = properties.set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
     let column = |name: &str| ColumnPath::new(name.split('.').map(str::to_owned).collect());

@@ -4,18 +4,13 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use meshlake_config::Config;
 use object_store::ObjectStore;
-use object_store::path::Path;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::check::{Broken, Problem, inspect, lock_existing};
 use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::lake::{Change, Lake, LakeError, LakeFile, TraceFilter, key, put_filter};
-use crate::reader::FileReader;
-use crate::snapshot::SpanFile;
+use crate::lake::{Change, Lake, LakeFile, TraceFilter, put_filter};
 use crate::store::OpenError;
 use crate::writer::Writer;
 
@@ -49,7 +44,7 @@ pub async fn repair(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn Objec
     for problem in &problems {
         if let Broken::Filter(file) = &problem.what
             && !broken.iter().any(|other| other.file.path == file.path)
-            && let Some(filter) = filter(&objects, file).await?
+            && let Some(filter) = TraceFilter::of_file(&objects, file).await?
         {
             put_filter(objects.as_ref(), &file.path, &filter).await?;
         }
@@ -58,17 +53,4 @@ pub async fn repair(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn Objec
         lake.commit(&Change { remove: broken, deletes: true, ..Change::default() }).await?;
     }
     Ok(problems)
-}
-
-async fn filter(objects: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<Option<TraceFilter>, LakeError> {
-    let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
-    let builder = ParquetRecordBatchStreamBuilder::new(FileReader::new(objects.clone(), path, file.size)).await?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id"]);
-    let mut batches = builder.with_projection(mask).build()?;
-    let mut keys = Vec::new();
-    while let Some(batch) = batches.try_next().await? {
-        let traces = batch.columns().first().and_then(|column| arrow::array::AsArray::as_fixed_size_binary_opt(column.as_ref()));
-        keys.extend(traces.into_iter().flatten().flatten().map(key));
-    }
-    Ok(TraceFilter::new(keys))
 }

@@ -52,7 +52,7 @@ pub(crate) struct SortedRows<'a> {
     /// Length of a window, microseconds.
     window: i64,
     /// One for each text column, by position in the schema.
-    texts: HashMap<usize, Unified>,
+    texts: Arc<HashMap<usize, Unified>>,
 }
 
 /// Where some rows are: batch and row, in the order of the file.
@@ -141,7 +141,7 @@ impl<'a> SortedRows<'a> {
                 texts.insert(index, Unified::new(&arrays)?);
             }
         }
-        let mut rows = SortedRows { batches, order: Vec::new(), window, texts };
+        let mut rows = SortedRows { batches, order: Vec::new(), window, texts: Arc::new(texts) };
         rows.order = rows.positions()?;
         Ok(rows)
     }
@@ -207,6 +207,31 @@ impl<'a> SortedRows<'a> {
     pub(crate) fn traces(&self, rows: Range<usize>) -> impl Iterator<Item = [u8; 16]> {
         let same = |one: &Position, other: &Position| (one.tenant, one.trace) == (other.tenant, other.trace);
         self.order[rows].chunk_by(same).filter_map(|rows| Some(rows.first()?.trace))
+    }
+
+    /// The ranges of the order that are one trace each.
+    pub(crate) fn by_trace(&self) -> impl Iterator<Item = Range<usize>> {
+        let same = |one: &Position, other: &Position| (one.tenant, one.trace) == (other.tenant, other.trace);
+        self.order.chunk_by(same).scan(0, |end, rows| {
+            *end += rows.len();
+            Some(*end - rows.len()..*end)
+        })
+    }
+
+    /// Which of the batches a row is of.
+    pub(crate) fn batch(&self, row: usize) -> usize {
+        self.order[row].batch as usize
+    }
+
+    /// The rows of which `apart` says no, and those of which it says yes, both in order. There is one answer for each row.
+    pub(crate) fn split(self, apart: &[bool]) -> (SortedRows<'a>, SortedRows<'a>) {
+        let of = |side: bool| SortedRows {
+            batches: self.batches,
+            order: self.order.iter().zip(apart).filter(|(_, apart)| **apart == side).map(|(position, _)| *position).collect(),
+            window: self.window,
+            texts: self.texts.clone(),
+        };
+        (of(false), of(true))
     }
 
     fn positions(&self) -> Result<Vec<Position>, ArrowError> {

@@ -43,6 +43,8 @@ fn busy(folder: &Path) -> Config {
     let cut = Duration::from_nanos(BASE_NS) + Duration::from_secs(2_700);
     config.retention.age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - cut;
     config.compaction.file_size = ByteSize::mib(1);
+    // Two files at once: of the third, what goes on in it is carried.
+    config.compaction.memory_limit = ByteSize::bytes(1);
     config
 }
 
@@ -174,7 +176,7 @@ async fn filled(folder: &Path) -> Ledger {
     fs::write(&orphan, "x").unwrap();
     make_old(&orphan);
     let store = open_in(&idle(eager(folder))).await;
-    for block in [110, 111, 112] {
+    for block in [110, 111, 112, 113, 116] {
         send(&store, &ledger, block).await;
         wait_until("it is flushed", || store.snapshot().unwrap().live.is_empty()).await;
     }
@@ -299,6 +301,9 @@ async fn every_step_may_be_the_last() {
     assert!(child("life").env(FOLDER, whole.path()).env(LAST, u64::MAX.to_string()).status().unwrap().success());
     let steps = Ledger::in_folder(whole.path()).numbers::<Vec<u64>>("steps")[0];
     recovers(whole.path(), &Ledger::in_folder(whole.path())).await;
+    let mut log = whole.path().join("data/store/lake/_delta_log").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let carries = |path: &Path| is_version(path) && fs::read_to_string(path).unwrap().contains("meshlake.carried");
+    assert!(log.any(|path| carries(&path)), "nothing was carried");
     let asked = std::env::var("MESHLAKE_FAULT_POINTS").unwrap_or_else(|_| POINTS.to_string());
     let points: u64 = if asked == "all" { steps } else { asked.parse().unwrap() };
     let stride = (steps / points).max(1);

@@ -22,13 +22,14 @@ use tracing::{error, info};
 
 use super::LakeError;
 use super::backlog::{Backlog, Fresh};
+use super::carry::{Carry, Outputs};
 use super::compaction::Compaction;
 use super::deletion::{Deletions, Doomed};
 use super::follow::{Follower, delete};
 use super::log::{Change, Lake, Unseen, beside};
 use super::merge::{Dropped, Input, Merge};
 use super::metered::Metered;
-use super::output::{Finished, Output};
+use super::output::{Finished, Target};
 use super::plan::Plan;
 use super::rollup::Rollups;
 use super::share::{Memory, Share};
@@ -61,7 +62,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn new(config: &Config) -> Settings {
+    pub(super) fn new(config: &Config) -> Settings {
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         let (compaction, retention) = (&config.compaction, &config.retention);
         Settings {
@@ -212,39 +213,23 @@ impl Compactor {
         let began = Instant::now();
         // What it was planned from, and when: what is asked to be deleted from here on is not left out.
         let mut change = self.change(&plan);
-        let (written, from_version, others) = self.shared.lake.read(|state| {
-            let is_other = |file: &&LakeFile| plan.lake.iter().all(|input| input.file.path != file.file.path);
-            let others = state.files.values().filter(is_other).map(|file| file.file.clone());
-            (state.next_written(), state.next, others.collect())
-        });
         let inputs = self.inputs(&plan);
         self.merges += 1;
         let files = self.files.clone();
-        let mut output = Output {
-            store: &files,
-            name: format!("{}-{:06}", self.name, self.merges),
-            window: plan.window,
-            rewrites: plan.lake.iter().map(|file| file.rewrites + 1).max().unwrap_or(0),
-            written,
-            file_size: self.settings.file_size as usize,
-            promoted: self.shared.lake.read(|state| state.promotions.list.clone()),
-            rollups: self.shared.rollups.clone(),
-            others,
-            part: self.settings.memory.part(),
-            open: None,
-            done: Vec::new(),
-        };
+        let (target, from_version) = self.target(&files, &plan);
+        let carry = Carry::open(&files, &plan).await?;
+        let mut outputs = Outputs::new(&target, &plan, carry);
         let from = inputs.len();
-        let rewritten = self.rewrite(inputs, &plan, &change, &mut output).await;
-        let done = std::mem::take(&mut output.done);
+        let rewritten = self.rewrite(inputs, &plan, &change, &target, &mut outputs).await;
         let (duplicates, dropped) = match rewritten {
             Ok(rewritten) => rewritten,
             Err(error) => {
-                output.abort().await;
-                self.discard(&done).await;
+                outputs.abort().await;
+                self.discard(&outputs.into_done()).await;
                 return Err(error);
             }
         };
+        let done = outputs.into_done();
         change.add = done.iter().map(|done| (done.file.clone(), plan.window.and_then(date))).collect();
         change.promote = self.chosen(&done);
         change.unseen = Some(Unseen { from: from_version, traces: done.iter().map(|done| done.traces.clone()).collect() });
@@ -263,44 +248,71 @@ impl Compactor {
         self.note_dropped(&dropped, Some(now())).await?;
         let (spans, bytes) =
             done.iter().map(|done| &done.file.file).fold((0, 0), |(rows, size), file| (rows + file.rows, size + file.size));
+        let carried: u64 = done.iter().filter(|done| done.file.carried).map(|done| done.file.file.rows).sum();
         self.shared.metrics.compacted_spans.inc_by(spans);
         self.shared.metrics.compacted_bytes.inc_by(bytes);
         self.shared.metrics.merged_duplicates.inc_by(duplicates);
         let window = plan.window.and_then(date).unwrap_or_default();
         let (to, seconds) = (done.len(), began.elapsed().as_secs_f32());
-        info!(window, from, to, spans, bytes, duplicates, seconds, "compacted");
+        info!(window, from, to, spans, carried, bytes, duplicates, seconds, "compacted");
         Ok(())
+    }
+
+    /// Where a merge writes to, and the first version of the table that it does not know.
+    fn target<'a>(&self, store: &'a Arc<dyn ObjectStore>, plan: &Plan) -> (Target<'a>, u64) {
+        self.shared.lake.read(|state| {
+            let is_other = |file: &&LakeFile| plan.lake.iter().all(|input| input.file.path != file.file.path);
+            let target = Target {
+                store,
+                name: format!("{}-{:06}", self.name, self.merges),
+                window: plan.window,
+                written: state.next_written(),
+                file_size: self.settings.file_size as usize,
+                promoted: state.promotions.list.clone(),
+                rollups: self.shared.rollups.clone(),
+                others: state.files.values().filter(is_other).map(|file| file.file.clone()).collect(),
+                part: self.settings.memory.part(),
+            };
+            (target, state.next)
+        })
     }
 
     fn inputs(&self, plan: &Plan) -> Vec<Input> {
         let doomed = self.shared.deletions.doomed();
         let of = |covers: &dyn Fn(&Doomed) -> bool| doomed.iter().filter(|doomed| covers(doomed)).cloned().collect();
-        let fresh =
-            plan.fresh.iter().map(|fresh| Input { file: fresh.file.clone(), doomed: of(&|doomed| fresh.is_covered(doomed)) });
-        let lake =
-            plan.lake.iter().map(|file| Input { file: file.file.clone(), doomed: of(&|doomed| self.covers_lake(doomed, file)) });
+        let fresh = plan.fresh.iter().map(|fresh| Input {
+            file: fresh.file.clone(),
+            rewrites: 0,
+            doomed: of(&|doomed| fresh.is_covered(doomed)),
+        });
+        let lake = plan.lake.iter().map(|file| Input {
+            file: file.file.clone(),
+            rewrites: file.rewrites + 1,
+            doomed: of(&|doomed| self.covers_lake(doomed, file)),
+        });
         fresh.chain(lake).collect()
     }
 
-    /// Merges files into `output`. Returns how many duplicates there were, and what was left out.
+    /// Merges files into `outputs`. Returns how many duplicates there were, and what was left out.
     async fn rewrite(
         &mut self,
         inputs: Vec<Input>,
         plan: &Plan,
         change: &Change,
-        output: &mut Output<'_>,
+        target: &Target<'_>,
+        outputs: &mut Outputs<'_>,
     ) -> Result<(u64, Vec<Dropped>), LakeError> {
         self.share.begin();
-        let mut merge = Merge::open(&self.files, inputs, &output.promoted).await?;
+        let mut merge = Merge::open(&self.files, inputs, &target.promoted).await?;
         let mut duplicates = 0;
         let mut followed = Instant::now();
         while let Some(slice) = merge.next().await? {
             if self.share.is_revoked() || (self.is_pressed() && !plan.overdue) {
                 return Err(LakeError::Stopped);
             }
-            let mut rows = SortedRows::merged(&slice)?;
+            let mut rows = SortedRows::merged(&slice.batches)?;
             duplicates += rows.drop_duplicates()?;
-            output.write(&rows).await?;
+            outputs.write(rows, &slice.rewrites).await?;
             self.share.rest().await;
             // A merge may take longer than files that nobody should read any more are kept for.
             if followed.elapsed() > self.settings.interval {
@@ -311,7 +323,7 @@ impl Compactor {
                 followed = Instant::now();
             }
         }
-        output.finish().await?;
+        outputs.finish().await?;
         self.share.rest().await;
         Ok((duplicates, merge.dropped()))
     }

@@ -44,7 +44,7 @@ impl Compactor {
                 && !self.is_pressed()
             {
                 if self.holds(&file, &doomed).await? {
-                    self.try_merge(Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file], overdue: false }).await?;
+                    self.try_merge(Plan::of_file(file)).await?;
                 } else {
                     self.clean.insert((doomed.id.clone(), file.file.path.clone()));
                 }
@@ -79,7 +79,7 @@ impl Compactor {
 
     /// Whether one of the spans is in the file.
     async fn holds(&self, file: &LakeFile, doomed: &std::sync::Arc<Doomed>) -> Result<bool, LakeError> {
-        let input = Input { file: file.file.clone(), doomed: vec![doomed.clone()] };
+        let input = Input { file: file.file.clone(), rewrites: file.rewrites + 1, doomed: vec![doomed.clone()] };
         self.share.begin();
         let promoted = self.shared.lake.read(|state| state.promotions.list.clone());
         let mut merge = Merge::open(&self.files, vec![input], &promoted).await?;

@@ -11,11 +11,19 @@
 
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use parking_lot::RwLock;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use xorf::BinaryFuse16;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::LakeError;
 use super::interleaved::Interleaved;
+use crate::reader::FileReader;
+use crate::snapshot::SpanFile;
 
 const MAGIC: &[u8; 4] = b"MLTF";
 /// 1 had fingerprints of 8 bits.
@@ -141,6 +149,20 @@ impl TraceFilter {
         let BinaryFuse16 { descriptor, fingerprints } = BinaryFuse16::try_from(&keys).ok()?;
         let shape = Shape::new(descriptor.seed, descriptor.segment_length, descriptor.segment_count_length)?;
         TraceFilter::of(shape, fingerprints.into())
+    }
+
+    /// The filter of a file's traces, which are read. None as in [`TraceFilter::new`].
+    pub(crate) async fn of_file(objects: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<Option<TraceFilter>, LakeError> {
+        let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
+        let builder = ParquetRecordBatchStreamBuilder::new(FileReader::new(objects.clone(), path, file.size)).await?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id"]);
+        let mut batches = builder.with_projection(mask).build()?;
+        let mut keys = Vec::new();
+        while let Some(batch) = batches.try_next().await? {
+            let traces = batch.columns().first().and_then(|column| column.as_fixed_size_binary_opt());
+            keys.extend(traces.into_iter().flatten().flatten().map(key));
+        }
+        Ok(TraceFilter::new(keys))
     }
 
     fn of(shape: Shape, own: Arc<[u16]>) -> Option<TraceFilter> {

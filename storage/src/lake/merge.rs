@@ -39,6 +39,8 @@ struct Key {
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub file: Arc<SpanFile>,
+    /// How often its spans were written to the lake before, at most.
+    pub rewrites: u32,
     pub doomed: Vec<Arc<Doomed>>,
 }
 
@@ -61,6 +63,22 @@ pub(crate) struct Dropped {
     pub deletion: String,
     pub file: String,
     pub spans: u64,
+}
+
+/// Rows that come before all that was not taken yet.
+#[derive(Default)]
+pub(crate) struct Slice {
+    /// Unsorted; none of them is empty.
+    pub batches: Vec<RecordBatch>,
+    /// For each of them, how often its spans were written to the lake before, at most.
+    pub rewrites: Vec<u32>,
+}
+
+impl Slice {
+    fn push(&mut self, rows: RecordBatch, rewrites: u32) {
+        self.batches.push(rows);
+        self.rewrites.push(rewrites);
+    }
 }
 
 /// Files that are being merged.
@@ -163,15 +181,17 @@ impl Run {
     }
 
     /// Moves the rows before `bound`, or all, to `slice`.
-    fn take(&mut self, bound: Option<&Key>, slice: &mut Vec<RecordBatch>) -> Result<(), LakeError> {
+    fn take(&mut self, bound: Option<&Key>, slice: &mut Slice) -> Result<(), LakeError> {
         while let Some(rows) = self.rows.pop_front() {
             let before = bound.map_or(Ok(rows.num_rows()), |bound| rows_before(&rows, bound))?;
             if before < rows.num_rows() {
                 self.rows.push_front(rows.slice(before, rows.num_rows() - before));
-                slice.extend((before > 0).then(|| rows.slice(0, before)));
+                if before > 0 {
+                    slice.push(rows.slice(0, before), self.input.rewrites);
+                }
                 break;
             }
-            slice.push(rows);
+            slice.push(rows, self.input.rewrites);
         }
         Ok(())
     }
@@ -207,8 +227,8 @@ impl Merge {
         self.runs.iter().flat_map(of_run).collect()
     }
 
-    /// The next slice: its rows, unsorted, and none at the end. Rows that are equal in the order of files are in one slice.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>, LakeError> {
+    /// The next slice, and none at the end. Rows that are equal in the order of files are in one slice.
+    pub(crate) async fn next(&mut self) -> Result<Option<Slice>, LakeError> {
         for run in &mut self.runs {
             while run.held() < ROWS_MIN && !run.ended {
                 run.read().await?;
@@ -220,12 +240,12 @@ impl Merge {
                 let last = run.last()?;
                 bound = if bound.is_none() || last < bound { last } else { bound };
             }
-            let mut slice = Vec::new();
+            let mut slice = Slice::default();
             for run in &mut self.runs {
                 run.take(bound.as_ref(), &mut slice)?;
             }
-            if !slice.is_empty() || bound.is_none() {
-                return Ok((!slice.is_empty()).then_some(slice));
+            if !slice.batches.is_empty() || bound.is_none() {
+                return Ok((!slice.batches.is_empty()).then_some(slice));
             }
             // Everything held of some file has one key.
             for run in &mut self.runs {

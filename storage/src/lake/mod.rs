@@ -6,6 +6,7 @@
 mod alone;
 mod attribute_summary;
 mod backlog;
+mod carry;
 mod checkpoint;
 mod clean;
 mod compact;

@@ -8,6 +8,7 @@ use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
+use parquet::file::properties::WriterProperties;
 use tracing::warn;
 
 use super::filter::{TraceFilter, key};
@@ -28,13 +29,12 @@ const ROWS: usize = 16_384;
 /// How far apart spans of one trace start at most, microseconds: hops of spans further apart are summed as those of two traces.
 pub const TRACE_MAX: i64 = 24 * 3_600_000_000;
 
-/// The files of one merge.
-pub(crate) struct Output<'a> {
+/// What the files of one merge have in common.
+pub(crate) struct Target<'a> {
     pub store: &'a Arc<dyn ObjectStore>,
     /// The beginning of their names, which no other merge has.
     pub name: String,
     pub window: Option<i64>,
-    pub rewrites: u32,
     /// When the merge began, microseconds: of what was asked to be deleted later, the files are not free.
     pub written: i64,
     /// Bytes at which a file ends, at the next trace.
@@ -46,7 +46,14 @@ pub(crate) struct Output<'a> {
     pub rollups: Arc<dyn Rollups>,
     /// The files of the lake that are not merged.
     pub others: Vec<Arc<SpanFile>>,
-    pub open: Option<OpenFile>,
+}
+
+/// Files of a merge, one after the other.
+pub(crate) struct Output<'a> {
+    target: &'a Target<'a>,
+    /// Whether they are of carried traces.
+    carried: bool,
+    open: Option<OpenFile>,
     pub done: Vec<Finished>,
 }
 
@@ -60,10 +67,12 @@ pub(crate) struct Finished {
 }
 
 /// A file that is being written.
-pub(crate) struct OpenFile {
+struct OpenFile {
     writer: AsyncArrowWriter<BufWriter>,
     tenant: String,
     file: SpanFile,
+    /// How often its spans were written before, at most.
+    rewrites: u32,
     promoted: Arc<Vec<Promoted>>,
     traces: Vec<u64>,
     last_trace: [u8; 16],
@@ -74,14 +83,14 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(output: &Output<'_>, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
-        let parts = BufWriter::with_capacity(output.store.clone(), path.clone(), output.part).with_max_concurrency(1);
-        let writer = AsyncArrowWriter::try_new(parts, lake_schema(&output.promoted), Some(layout::lake()?))?;
+    fn new(target: &Target<'_>, layout: WriterProperties, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
+        let parts = BufWriter::with_capacity(target.store.clone(), path.clone(), target.part).with_max_concurrency(1);
+        let writer = AsyncArrowWriter::try_new(parts, lake_schema(&target.promoted), Some(layout))?;
         let file = SpanFile {
             path: path.to_string(),
             tenants: vec![tenant.to_owned()],
-            window: output.window,
-            promoted: PromotedColumns::new(&output.promoted),
+            window: target.window,
+            promoted: PromotedColumns::new(&target.promoted),
             start_min: i64::MAX,
             start_max: i64::MIN,
             end_max: i64::MIN,
@@ -91,12 +100,13 @@ impl OpenFile {
             writer,
             tenant: tenant.to_owned(),
             file,
-            promoted: output.promoted.clone(),
+            rewrites: 0,
+            promoted: target.promoted.clone(),
             traces: Vec::new(),
             last_trace: [0; 16],
             summary: Summarizer::default(),
             attributes: AttributeCounter::new(Counted::All),
-            rollup: Some(output.rollups.begin(&output.promoted)),
+            rollup: Some(target.rollups.begin(&target.promoted)),
         })
     }
 
@@ -104,12 +114,13 @@ impl OpenFile {
         self.writer.bytes_written() + self.writer.in_progress_size() >= file_size
     }
 
-    async fn write(&mut self, rows: &SortedRows<'_>, range: Range<usize>) -> Result<(), LakeError> {
+    async fn write(&mut self, rows: &SortedRows<'_>, range: Range<usize>, rewrites: &[u32]) -> Result<(), LakeError> {
         let bounds: Window = rows.bounds(range.clone())?;
         self.file.start_min = self.file.start_min.min(bounds.start_min);
         self.file.start_max = self.file.start_max.max(bounds.start_max);
         self.file.end_max = self.file.end_max.max(bounds.end_max);
         self.file.rows += range.len() as u64;
+        self.rewrites = range.clone().map(|row| rewrites[rows.batch(row)]).fold(self.rewrites, u32::max);
         for trace in rows.traces(range.clone()) {
             if self.traces.is_empty() || trace != self.last_trace {
                 self.traces.push(key(&trace));
@@ -131,21 +142,30 @@ impl OpenFile {
     }
 }
 
-impl Output<'_> {
-    /// Of the file that is written now, or next.
-    fn path(&self) -> Path {
-        let folder = self.window.and_then(date).unwrap_or_else(|| "unplaced".to_owned());
-        Path::from(format!("{}/data/{folder}/{}-{:03}.parquet", delta::ROOT, self.name, self.done.len()))
+impl<'a> Output<'a> {
+    pub(crate) fn new(target: &'a Target<'a>, carried: bool) -> Output<'a> {
+        Output { target, carried, open: None, done: Vec::new() }
     }
 
-    /// Writes sorted rows. A file ends where a tenant does, and when it is full, but not within a trace.
-    pub(crate) async fn write(&mut self, rows: &SortedRows<'_>) -> Result<(), LakeError> {
+    /// The file that is written next.
+    fn begin(&self, tenant: &str) -> Result<OpenFile, LakeError> {
+        let target = self.target;
+        let folder = target.window.and_then(date).unwrap_or_else(|| "unplaced".to_owned());
+        let (kind, layout) = if self.carried { ("carried-", layout::carried()?) } else { ("", layout::lake()?) };
+        let path = Path::from(format!("{}/data/{folder}/{}-{kind}{:03}.parquet", delta::ROOT, target.name, self.done.len()));
+        OpenFile::new(target, layout, &path, tenant)
+    }
+
+    /// Writes sorted rows. A file ends where a tenant does, and when it is full, but not within a trace. `rewrites` says of each batch
+    /// how often its spans were written before, at most.
+    pub(crate) async fn write(&mut self, rows: &SortedRows<'_>, rewrites: &[u32]) -> Result<(), LakeError> {
+        let file_size = self.target.file_size;
         let mut from = 0;
         while from < rows.len() {
             let tenant = rows.tenant(from);
             let ends = match &self.open {
                 Some(open) if open.tenant != tenant => true,
-                Some(open) => open.is_full(self.file_size) && open.last_trace != rows.trace(from),
+                Some(open) => open.is_full(file_size) && open.last_trace != rows.trace(from),
                 None => false,
             };
             if ends {
@@ -153,14 +173,14 @@ impl Output<'_> {
             }
             let mut open = match self.open.take() {
                 Some(open) => open,
-                None => OpenFile::new(self, &self.path(), tenant)?,
+                None => self.begin(tenant)?,
             };
             // A full file takes the rest of its last trace.
-            let same_trace = open.is_full(self.file_size).then_some(open.last_trace);
+            let same_trace = open.is_full(file_size).then_some(open.last_trace);
             let belongs = |row: &usize| rows.same_tenant(*row, from) && same_trace.is_none_or(|trace| rows.trace(*row) == trace);
             let most = rows.len().min(from + ROWS);
             let until = (from..most).find(|row| !belongs(row)).unwrap_or(most);
-            let written = open.write(rows, from..until).await;
+            let written = open.write(rows, from..until, rewrites).await;
             self.open = Some(open);
             written?;
             from = until;
@@ -171,20 +191,21 @@ impl Output<'_> {
     /// Ends the open file: it is in the object store, with all that is kept beside it, and nobody reads it until it is committed.
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
+        let store = self.target.store.as_ref();
         open.writer.finish().await?;
         open.file.size = open.writer.bytes_written() as u64;
         if let Some(filter) = TraceFilter::new(open.traces.clone()) {
-            put_filter(self.store.as_ref(), &open.file.path, &filter).await?;
+            put_filter(store, &open.file.path, &filter).await?;
             open.file.traces = Some(Arc::new(filter));
         }
-        open.summary.put(self.store.as_ref(), &open.file.path).await?;
+        open.summary.put(store, &open.file.path).await?;
         let mut file = Arc::new(open.file);
         if let Some(rollup) = open.rollup {
             file = self.put_rollup(rollup, file).await;
         }
-        let file = LakeFile { file, rewrites: self.rewrites, written: self.written };
+        let file = LakeFile { file, rewrites: open.rewrites, carried: self.carried, written: self.target.written };
         let finished = Finished { file, attributes: open.attributes.finish(), traces: open.traces };
-        finished.attributes.put(self.store.as_ref(), &finished.file.file.path).await?;
+        finished.attributes.put(store, &finished.file.file.path).await?;
         self.done.push(finished);
         Ok(())
     }
@@ -196,10 +217,10 @@ impl Output<'_> {
                 && other.start_min <= file.start_max.saturating_add(TRACE_MAX)
                 && other.start_max >= file.start_min.saturating_sub(TRACE_MAX)
         };
-        let before = self.others.iter().filter(near).cloned().collect();
+        let before = self.target.others.iter().filter(near).cloned().collect();
         let put = async {
             let rollup = rollup.finish(&file, before).await?;
-            rollup.put(self.store.as_ref(), &file.path).await?;
+            rollup.put(self.target.store.as_ref(), &file.path).await?;
             Ok::<_, RollupError>(rollup.bounds)
         };
         match put.await {

@@ -93,12 +93,13 @@ impl Share {
     }
 }
 
-/// Memory of a merge besides the files it reads: the row group that is being written, and the parts that are being put.
-const WRITING: u64 = 96 << 20;
+/// Memory of a merge besides the files it reads: the two row groups that are being written, of traces that are whole and of those
+/// that are carried, and the parts that are being put.
+const WRITING: u64 = 104 << 20;
 /// Of each file that is read: decompressors and dictionaries of a hundred columns.
 const OPEN_FILE: u64 = 4 << 20;
-/// Rows of a file that are held decoded, and how much larger they are then.
-const DECODED: u64 = 3_072 * 16;
+/// Rows of a file that are held decoded at most, and how much larger they are then.
+const DECODED: (u64, u64) = (3_072, 16);
 /// Files that are merged at once, whatever the memory.
 const RUNS_MAX: usize = 40;
 /// Bytes that are put at once, and held till then: S3 takes no smaller parts, and larger ones serve nobody.
@@ -126,7 +127,9 @@ impl Memory {
         let fits = files.take(RUNS_MAX).take_while(|file| {
             let bytes_a_row = file.size / file.rows.max(1) + 1;
             let row_group = if file.is_in_lake() { LAKE_ROWS } else { FRESH_ROWS };
-            let memory = OPEN_FILE + bytes_a_row * (file.rows.min(row_group as u64) + DECODED);
+            let (decoded, larger) = DECODED;
+            let rows = file.rows.min(row_group as u64) + file.rows.min(decoded) * larger;
+            let memory = OPEN_FILE + bytes_a_row * rows;
             left.checked_sub(memory).inspect(|rest| left = *rest).is_some()
         });
         fits.count().max(2)
@@ -188,8 +191,8 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(5), resting).await.unwrap().unwrap();
     }
 
-    /// Scenario: files of the usual size and of very large spans, and limits. Guarantee: more memory merges more files, larger
-    /// spans fewer, and two are always merged.
+    /// Scenario: files of the usual size, of very large spans, and of few spans, and limits. Guarantee: more memory merges more files, larger
+    /// spans fewer, and two are always merged; what a file's footer takes is none of its spans.
     #[test]
     fn memory_decides_how_many_files() {
         let file = |size| SpanFile { size, rows: 200_000, ..SpanFile::default() };
@@ -198,5 +201,7 @@ mod tests {
         assert!(usual.is_sorted() && usual[0] < usual[1] && usual[3] == RUNS_MAX, "{usual:?}");
         assert!(fit(384, 2_000_000_000) < usual[2]);
         assert_eq!(fit(128, 20_000_000_000), 2);
+        let few = SpanFile { size: 40_000, rows: 10, ..SpanFile::default() };
+        assert_eq!(Memory { limit: 384 << 20 }.fit(std::iter::repeat_n(&few, 100)), RUNS_MAX);
     }
 }

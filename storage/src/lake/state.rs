@@ -14,6 +14,8 @@ pub(crate) struct LakeFile {
     pub file: Arc<SpanFile>,
     /// How often its spans were written before, at most.
     pub rewrites: u32,
+    /// Whether its traces went on in fresh files that waited when it was written: the next merge of the window takes it.
+    pub carried: bool,
     /// When the merge that wrote it began, microseconds.
     pub written: i64,
 }
@@ -139,6 +141,7 @@ const WINDOW: &str = "meshlake.window";
 const VERSION: &str = "meshlake.version";
 const ROLLUP: &str = "meshlake.rollup";
 const REWRITES: &str = "meshlake.rewrites";
+const CARRIED: &str = "meshlake.carried";
 const PROMOTED: &str = "meshlake.promoted";
 const PROMOTED_FILLED: &str = "meshlake.promoted_filled";
 
@@ -175,6 +178,9 @@ impl LakeFile {
         }
         if let Some([first, last]) = file.rollup {
             tags.insert(ROLLUP.to_owned(), Some(format!("{first},{last}")));
+        }
+        if self.carried {
+            tags.insert(CARRIED.to_owned(), Some("true".to_owned()));
         }
         if file.promoted.count > 0 {
             let filled: Vec<String> = file.promoted.filled.iter().map(usize::to_string).collect();
@@ -229,7 +235,8 @@ impl LakeFile {
             promoted,
         };
         let rewrites = tag(REWRITES).and_then(|rewrites| u32::try_from(rewrites).ok())?;
-        Some(LakeFile { file: Arc::new(file), rewrites, written: add.modification_time.saturating_mul(1_000) })
+        let (carried, written) = (text(CARRIED) == Some("true"), add.modification_time.saturating_mul(1_000));
+        Some(LakeFile { file: Arc::new(file), rewrites, carried, written })
     }
 }
 

@@ -121,12 +121,19 @@ fn start(number: u64) -> u64 {
     BASE_NS + hour * HOUR_NS + Rng(number).below(HOUR_NS / 2)
 }
 
+/// A trace has five spans of a block; the first span of a block is of one that it shares with others of its tenant and hour.
+fn trace(number: u64) -> u64 {
+    let block = number / SPANS_PER_BLOCK;
+    if number.is_multiple_of(SPANS_PER_BLOCK) { 1 << 60 | (block / 30 * 3 + block % 3) } else { number / 5 }
+}
+
 /// Adds the row of a span.
 pub fn push(rows: &mut SpanBuilder, tenant: &str, number: u64) {
     fill(rows, number);
+    let trace = trace(number);
     let mut trace_id = [0; 16];
-    trace_id[..8].copy_from_slice(&Rng(number / 5).next().to_be_bytes());
-    trace_id[8..].copy_from_slice(&(number / 5 + 1).to_be_bytes());
+    trace_id[..8].copy_from_slice(&Rng(trace).next().to_be_bytes());
+    trace_id[8..].copy_from_slice(&(trace + 1).to_be_bytes());
     let start = start(number);
     rows.end_row(&Row {
         tenant,
