@@ -37,6 +37,7 @@ mod graph;
 mod heatmap;
 mod histograms;
 mod hops;
+mod id_set;
 mod latency;
 mod lookup;
 mod nested;

@@ -33,11 +33,6 @@ impl SpanOutline {
         sections(SECTIONS_BEFORE + self.counts.len(), &self.durations, wanted)
     }
 
-    /// How many sections there are, the outline itself and the keys included.
-    pub fn sections(&self) -> usize {
-        SECTIONS_BEFORE + self.counts.len() + self.durations.len()
-    }
-
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
         size_of::<SpanOutline>() + (self.counts.len() + self.durations.len()) * 4

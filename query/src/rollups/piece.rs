@@ -94,14 +94,14 @@ impl Piece {
         wanted: impl Fn(&Keys) -> Option<Vec<bool>>,
     ) -> Result<OpenPiece> {
         let minutes = minutes.unwrap_or(0..=u64::MAX);
-        if let Source::Stored { file, opened } = &self.source
-            && let Some(keys) = summed.rollups.sections.keys(file, opened).await
+        if let Source::Stored { opened, .. } = &self.source
+            && let Some(keys) = summed.rollups.sections.keys(opened).await
         {
             let wanted = wanted(&keys);
             let numbers = numbers(self.part(), rows, wanted.as_deref());
             let mut sections = Vec::with_capacity(numbers.len());
             for number in &numbers {
-                sections.extend(summed.rollups.sections.sums(file, opened, *number).await);
+                sections.extend(summed.rollups.sections.bytes(&opened.sections, *number).await);
             }
             if sections.len() == numbers.len() {
                 return Ok(OpenPiece { keys, wanted, sections, rows, minutes });
