@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, their sums over many traces
-//! ([`rollup`]), those of spans ([`span_rollup`]), traces in a few numbers ([`trace_summary`]), and whether two such numbers differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`], [`adjust`]).
+//! ([`rollup`]), and whether two such numbers differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`], [`adjust`]);
+//! and those that are made of spans alone: their sums ([`span_rollup`]), and traces in a few numbers ([`trace_summary`]).
 //! And what else the rules R0 to R6 settle is good for: [`CriticalPath`], what an end-to-end time consists of, and [`Work`], of which
 //! [`Propagation`] tells who drops the context of its requests.
 //!

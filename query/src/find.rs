@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
 use datafusion::common::{JoinType, Result, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::{max, min};
@@ -25,7 +24,7 @@ use crate::error::QueryError;
 use crate::lookup::FoundRows;
 use crate::search::{Cursor, Order, Search, SearchPage, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries};
-use crate::trace_id::TraceId;
+use crate::trace_id::{TraceId, trace_ids};
 use crate::view::{View, starts_in, time};
 
 const LIMIT_MAX: usize = 1000;
@@ -135,13 +134,9 @@ pub(crate) async fn newest_rows(rows: DataFrame, upper: i64, rows_max: usize) ->
     let mut rows = Vec::new();
     for batch in &batches {
         let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
-        rows.extend(trace_ids(batch).into_iter().zip(starts.iter().copied()));
+        rows.extend(trace_ids(batch).zip(starts.iter().copied()));
     }
     Ok(rows)
-}
-
-fn trace_ids(batch: &RecordBatch) -> Vec<TraceId> {
-    batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice).collect()
 }
 
 /// Adds the summaries of the traces not seen yet.
@@ -209,7 +204,7 @@ async fn longest_traces(view: &View, search: &Search, matching: Expr) -> Result<
     let mut keys = Vec::new();
     for batch in &batches {
         let lengths = batch.column(1).as_primitive::<Int64Type>().values();
-        keys.extend(trace_ids(batch).into_iter().zip(lengths.iter().copied()));
+        keys.extend(trace_ids(batch).zip(lengths.iter().copied()));
     }
     Ok(keys)
 }

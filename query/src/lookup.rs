@@ -3,7 +3,6 @@
 //! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that
 //! may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see [`crate::footers`]).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -162,18 +161,6 @@ impl Lookups {
             Ok(if all { rows } else { filter_record_batch(&rows, &wanted.own(batch.column(tenants))?)? })
         };
         snapshot.live.iter().map(|live| of_batch(&live.batch)).collect()
-    }
-
-    /// Those of the traces that have rows of the tenant that are not in a file yet.
-    pub(crate) async fn live_of(snapshot: &Snapshot, tenant: &Tenant, ids: Vec<TraceId>) -> Result<HashSet<TraceId>> {
-        let wanted = Wanted::new(tenant, ids, Some(&FENCE_COLUMNS[1..]));
-        let mut found = HashSet::new();
-        for live in &snapshot.live {
-            let rows = wanted.of_live(&live.batch)?;
-            found.extend(rows.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice));
-            tokio::task::yield_now().await;
-        }
-        Ok(found)
     }
 
     /// The wanted rows of a file, which may hold the ids at these positions.
