@@ -96,8 +96,8 @@ fn expected(spans: &[Drawn]) -> StoredTrace<'_> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Scenario: traces of several blocks, with copies of spans, several roots and none, times that no 64 bits hold. Guarantee: of each is told what its spans say, and
-    /// of others that they are not there.
+    /// Scenario: traces of several blocks, with copies of spans, several roots and none, times that no 64 bits hold. Guarantee: of
+    /// each is told what its spans say, and of others that they are not there.
     #[test]
     fn summaries_are_those_of_spans(traces in traces(1..3 * TRACES), others in prop::collection::vec(0..1u128 << 20, 20)) {
         let sections = sections(&traces);
@@ -140,8 +140,8 @@ fn span(trace: u128, service: Option<u32>, root: Option<u32>) -> TraceSpan {
     TraceSpan { trace_id: trace.to_be_bytes(), span_id: [1; 8], start: 5_000, duration: 7, error: true, service, root }
 }
 
-/// Scenario: a trace of too many services, one of a root whose name has no room, one whose services have none; others before, between and behind. Guarantee: nothing is told of these,
-/// and of the others all.
+/// Scenario: a trace of too many services, one of a root whose name has no room, one whose services have none; others before,
+/// between and behind. Guarantee: nothing is told of these, and of the others all.
 #[test]
 fn what_has_no_room_is_not_told_of() {
     let mut builder = TraceSummaryBuilder::new();
@@ -171,8 +171,9 @@ fn what_has_no_room_is_not_told_of() {
     assert_eq!(all, [Told::Trace(whole.clone()), Told::Untold, Told::Untold, Told::Untold, Told::Trace(whole)]);
 }
 
-/// Scenario: the traces of a mesh of 40 services, each a way of 6 to 14 spans from one of 20 roots, in sections that are compressed as those of rollups are. Guarantee: a trace takes
-/// less than 22 bytes, of which 12 are the mark, and the bits of start and duration.
+/// Scenario: the traces of a mesh of 40 services, each a way of 6 to 14 spans from one of 20 roots, in sections that are compressed
+/// as those of rollups are. Guarantee: a trace takes less than 22 bytes, of which 12 are the mark, and the bits of start and
+/// duration.
 #[test]
 fn summaries_are_small() {
     let mut state = 7u64;

@@ -314,7 +314,8 @@ mod tests {
         }
     }
 
-    /// Lake files with summaries of traces beside them, of which those of the second are damaged, and live spans; some traces are in several of them.
+    /// Lake files with summaries of traces beside them, of which those of the second are damaged, and live spans; some traces are
+    /// in several of them.
     async fn summed(rows: &[SpanRow], other: &[SpanRow]) -> TestSource {
         let mut source = TestSource::new();
         let place = |row: &SpanRow| if row.span.is_multiple_of(11) { row.span % 4 } else { (row.trace % 3) as u64 };
@@ -332,7 +333,8 @@ mod tests {
     }
 
     /// Scenario: searches by every condition, in both orders, page by page, over live batches and files with another tenant's
-    /// traces between, and over lake files with summaries of traces. Guarantee: the pages together are what looking at every span finds, in order, each trace once.
+    /// traces between, and over lake files with summaries of traces. Guarantee: the pages together are what looking at every span
+    /// finds, in order, each trace once.
     #[tokio::test]
     async fn a_search_finds_what_looking_at_every_span_finds() {
         let mut chance = Chance(11);

@@ -46,7 +46,8 @@ fn mark(id: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Scenario: ids that are alike in their first bytes, in their last ones, or in neither, every third of them in the set. Guarantee: these are there, and no others.
+    /// Scenario: ids that are alike in their first bytes, in their last ones, or in neither, every seventh of them in the set.
+    /// Guarantee: these are there, and no others.
     #[test]
     fn ids_are_those_of_the_set() {
         let number = |at: u128| [at, at << 64, at.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834)];

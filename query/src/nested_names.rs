@@ -56,7 +56,8 @@ mod tests {
     use super::*;
     use crate::testing::{START, SpanRow, TestSource, tenant, text};
 
-    /// Scenario: events and links with attributes, in a file, live, out of the range and of another tenant. Guarantee: the keys of the tenant's spans in the range, each once.
+    /// Scenario: events and links with attributes, in a file, live, out of the range and of another tenant. Guarantee: the keys of
+    /// the tenant's spans in the range, each once.
     #[tokio::test]
     async fn keys_of_events_and_links() {
         let row = |tenant: &str, start, key: &str| SpanRow {

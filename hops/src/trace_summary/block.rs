@@ -180,7 +180,8 @@ mod tests {
 
     use super::*;
 
-    /// Scenario: a block with two traces of one mark, and others. Guarantee: of the two nothing is told, of the others all, and an empty block tells of none.
+    /// Scenario: a block with two traces of one mark, and others. Guarantee: of the two nothing is told, of the others all, and an
+    /// empty block tells of none.
     #[test]
     fn traces_alike_are_not_told_of() {
         let mut known = HashMap::new();

@@ -1,14 +1,16 @@
 //! Traces in a few numbers: what is kept beside a file of spans, so that a list of traces opens none of them.
 //!
-//! The summaries of a file are sections, each of which can be read alone: the [`TraceOutline`], and blocks of [`TRACES`] traces in the order of their ids, of
-//! which the outline has the first of each block. It has the texts, too, each once.
+//! The summaries of a file are sections, each of which can be read alone: the [`TraceOutline`], and blocks of [`TRACES`] traces in
+//! the order of their ids, of which the outline has the first of each block. It has the texts, too, each once.
 //!
-//! A block has no ids, which would be as large as all the rest: a trace is found by a mark of 32 bits. That is exact for who knows that the trace is in the file, for
-//! traces of a block with equal marks are not told of; and a trace that is found in no file but one is in that. What is not told of is found in the spans.
-//! Not told of are, besides: traces of more than [`SERVICES_MAX`] services, with texts that come after [`TEXTS_MAX`] bytes of them, and
-//! those behind [`BLOCKS_MAX`] bytes of blocks, for which an empty block stands.
+//! A block has no ids, which would be as large as all the rest: a trace is found by a mark of 32 bits. That is exact for who knows
+//! that the trace is in the file, for traces of a block with equal marks are not told of; and a trace that is found in no file but
+//! one is in that. What is not told of is found in the spans. Not told of are, besides: traces of more than [`SERVICES_MAX`]
+//! services, with texts that come after [`TEXTS_MAX`] bytes of them, and those behind [`BLOCKS_MAX`] bytes of blocks, for which an
+//! empty block stands.
 //!
-//! A block, column by column: the number of traces; their marks (u32, little-endian); the earliest start, nanoseconds (signed); and of each trace
+//! A block, column by column: the number of traces; their marks (u32, little-endian); the earliest start, nanoseconds (signed); and
+//! of each trace
 //!
 //! ```text
 //! twice its spans, and 1 more if two of them have one id; 0 if it is not told of, all else being 0 then

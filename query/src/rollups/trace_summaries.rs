@@ -1,6 +1,7 @@
 //! Summaries of traces that stand beside lake files: a list of traces that are in one file each opens none of them.
 //!
-//! What two places have spans of is not added up, for both may have the same: such a trace is opened. So is one that its file does not tell of.
+//! What two places have spans of is not added up, for both may have the same: such a trace is opened. So is one that its file does
+//! not tell of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,8 +38,9 @@ struct Wanted {
 }
 
 impl Summed {
-    /// The summaries of those of these traces whose spans are all in one lake file, which tells of them; the others have to be opened. Each of the traces must have a
-    /// span in the snapshot: of another, it might be told what is of a trace that looks like it.
+    /// The summaries of those of these traces whose spans are all in one lake file, which tells of them; the others have to be
+    /// opened. Each of the traces must have a span in the snapshot: of another, it might be told what is of a trace that looks like
+    /// it.
     pub(crate) async fn told(&self, ids: &[TraceId]) -> Result<HashMap<TraceId, TraceSummary>> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
@@ -53,7 +55,8 @@ impl Summed {
         Ok(ids.into_iter().zip(found).filter_map(once).collect())
     }
 
-    /// The sections that tell of the traces, which are sorted; and the files that may hold any trace, and do not tell. What others that do not tell may hold is noted as unclear.
+    /// The sections that tell of the traces, which are sorted; and the files that may hold any trace, and do not tell. What others
+    /// that do not tell may hold is noted as unclear.
     async fn sections_of(&self, ids: &[TraceId], found: &mut [Found]) -> (Vec<Wanted>, Vec<Arc<SpanFile>>) {
         let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.0).collect();
         let mut files = self.snapshot.files.of_traces(&keys);
@@ -216,8 +219,9 @@ mod tests {
         rows.iter().map(|row| TraceId(row.trace.to_be_bytes())).collect::<HashSet<_>>().into_iter().collect()
     }
 
-    /// Scenario: traces of several sections in lake files, some in two of them, some with live spans, another tenant's beside them; the files themselves are gone. Then there is a file without
-    /// summaries, with a span of one trace. Guarantee: of each trace that is in one file alone is told what its spans say, copies included; of no other.
+    /// Scenario: traces of several sections in lake files, some in two of them, some with live spans, another tenant's beside them;
+    /// the files themselves are gone. Then there is a file without summaries, with a span of one trace. Guarantee: of each trace
+    /// that is in one file alone is told what its spans say, copies included; of no other.
     #[tokio::test]
     async fn traces_of_one_file_are_told_of() {
         let rows = rows();
@@ -234,7 +238,8 @@ mod tests {
         assert_eq!(summed(&source).told(&ids(&rows)).await.unwrap(), expected);
     }
 
-    /// Scenario: a byte of the summaries of a file is changed, anywhere; they end early; they are empty. Guarantee: less is told, and that is right.
+    /// Scenario: a byte of the summaries of a file is changed, anywhere; they end early; they are empty. Guarantee: less is told,
+    /// and that is right.
     #[tokio::test]
     async fn damaged_summaries_tell_nothing_wrong() {
         let rows = rows();

@@ -1,7 +1,7 @@
 //! The hops and traces of a lake file, summed when it is written: `_index/<name>.rollup` and `_index/<name>.trace-summaries`.
 //!
-//! What is in them is the business of whoever implements [`Rollups`]; here their sections are kept (see [`super::sections`]). A file without them, or with some that
-//! can't be read, is read itself.
+//! What is in them is the business of whoever implements [`Rollups`]; here their sections are kept (see [`super::sections`]). A
+//! file without them, or with some that can't be read, is read itself.
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What is kept beside a lake file in sections, each of which can be read alone: `_index/<name>.<extension>`.
 //!
-//! Four letters that tell the kind, its version (u32), number of sections (u32), xxh3 of the table (u64); the table, which has for each section its length (u32) and
-//! xxh3 (u64); then the sections, each compressed with zstd. Numbers are little-endian.
+//! Four letters that tell the kind, its version (u32), number of sections (u32), xxh3 of the table (u64); the table, which has for
+//! each section its length (u32) and xxh3 (u64); then the sections, each compressed with zstd. Numbers are little-endian.
 
 use std::io::Read;
 use std::ops::Range;
@@ -167,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    /// Scenario: sections are put and read; then each byte of it is changed, and it is cut anywhere. Guarantee: all sections as they were; of what is damaged
-    /// none is read.
+    /// Scenario: sections are put and read; then each byte of it is changed, and it is cut anywhere. Guarantee: all sections as
+    /// they were; of what is damaged none is read.
     #[tokio::test]
     async fn damage_is_seen() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
