@@ -4,13 +4,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::random::trace;
 use meshlake_hops::rollup::{
-    Count, Keys, LeftOut, Measures, Numbers, Outline, Rollup, RollupBuilder, Sums, Total, minute, read_rows, read_totals,
+    Count, Grain, Keys, Latencies, LeftOut, Measures, Numbers, Outline, Part, Rollup, RollupBuilder, RollupKey, SideMeasures, Sums,
+    Total, minute, read_rows, read_totals,
 };
-use meshlake_hops::{Flags, Histogram, Hop, Report, Span, Summary, Tally, TraceHops};
+use meshlake_hops::{ErrorClass, Flags, Histogram, Hop, Node, Report, Span, Summary, Tally, TraceHops};
 use proptest::prelude::*;
 
 const FILES: usize = 4;
@@ -135,7 +136,7 @@ fn summed(rollups: &[Rollup], minutes: Option<std::ops::RangeInclusive<u64>>) ->
                 read_totals(&sections[part.totals], keys.len(), &mut scratch, add).unwrap();
                 continue;
             };
-            for section in part.rows_of(None) {
+            for section in part.rows_of(Grain::Keys, None) {
                 let add = |_, key, measures: &Measures| add(key, measures);
                 read_rows(&sections[section], keys.len(), (minutes, |_| true), &mut scratch, add).unwrap();
             }
@@ -212,6 +213,92 @@ fn expected_tallies(traces: &[Scattered]) -> BTreeMap<String, Tally> {
     tallies(rows.into_iter())
 }
 
+const GRAINS: [Grain; 2] = [Grain::Keys, Grain::Operations];
+
+/// Callee, name and minute.
+type Operation = (String, String, u64);
+
+/// Caller, callee, operation, minute, latency, and whether it failed.
+type Asked = (usize, usize, usize, u64, u64, bool);
+
+fn asked() -> impl Strategy<Value = Asked> {
+    (0..4usize, 0..2usize, 0..2usize, 1..4u64, 1..9u64, any::<bool>())
+}
+
+fn hop(&(caller, callee, operation, minute, latency, failed): &Asked) -> Hop<'static> {
+    let spans = common::pair();
+    let template = h(0, &spans).0[0];
+    let node = |number: usize| Node { service: ["a", "b", "c", "d"][number], ..Node::default() };
+    let error = if failed { ErrorClass::Http5xx } else { ErrorClass::None };
+    Hop {
+        caller: node(caller),
+        callee: node(callee),
+        operation: ["get", "put"][operation],
+        time: minute * meshlake_hops::rollup::MINUTE,
+        callee_report: template.callee_report.map(|report| Report { latency: Some(latency), error, ..report }),
+        ..template
+    }
+}
+
+/// Minutes, keys and sums.
+fn rows_of(rollup: &Rollup, part: &Part, grain: Grain, wanted: Option<&[bool]>) -> Vec<(u64, u32, Measures)> {
+    let (mut rows, minutes) = (Vec::new(), 0..=u64::MAX);
+    for section in part.rows_of(grain, wanted) {
+        let is_wanted = |key: u32| wanted.is_none_or(|wanted| wanted[key as usize]);
+        let add = |minute, key, measures: &Measures| rows.push((minute, key, measures.clone()));
+        let section = rollup.section(section).unwrap();
+        read_rows(section, rollup.keys.len(), (&minutes, is_wanted), &mut Measures::default(), add).unwrap();
+    }
+    rows
+}
+
+/// The rows of a grain by operation, summed.
+fn by_operation(rollup: &Rollup, part: &Part, grain: Grain) -> BTreeMap<Operation, Measures> {
+    let mut sums = BTreeMap::<Operation, Measures>::new();
+    for (minute, key, measures) in rows_of(rollup, part, grain, None) {
+        let key = rollup.keys.key(key);
+        sums.entry((format!("{:?}", key.callee), key.operation.to_owned(), minute)).or_default().merge(&measures);
+    }
+    sums.retain(|_, sums| plain(sums) != plain(&Measures::default()));
+    sums
+}
+
+/// What is summed by operation, too: all but what is of traces.
+fn plain(sums: &Measures) -> ([i64; 11], [SideMeasures; 2], Latencies) {
+    let counts = [
+        Count::Requests,
+        Count::Errors,
+        Count::Calls,
+        Count::Attempts,
+        Count::Messages,
+        Count::Unresolved,
+        Count::Assumed,
+        Count::RequestBytes,
+        Count::ResponseBytes,
+        Count::MutualTls,
+        Count::PlainText,
+    ];
+    (counts.map(|count| sums.signed(count)), [sums.caller.clone(), sums.callee.clone()], sums.network.clone())
+}
+
+/// Both grains say the same of each operation; and no operation is read from twice as many rows as it has minutes.
+fn check_operations(rollup: &Rollup) {
+    for part in &rollup.outline.parts {
+        let [of_keys, of_operations] = GRAINS.map(|grain| {
+            let sums = by_operation(rollup, part, grain);
+            sums.into_iter().map(|(operation, sums)| (operation, plain(&sums))).collect::<BTreeMap<_, _>>()
+        });
+        assert_eq!(of_operations, of_keys);
+        let (mut rows, mut minutes) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, BTreeSet<u64>>::new());
+        for (minute, key, _) in rows_of(rollup, part, Grain::Operations, None) {
+            let RollupKey { callee, operation, .. } = rollup.keys.key(key);
+            *rows.entry((callee, operation)).or_default() += 1;
+            minutes.entry((callee, operation)).or_default().insert(minute);
+        }
+        assert!(rows.iter().all(|(operation, rows)| *rows < 2 * minutes[operation].len()), "{rows:?} {minutes:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -251,25 +338,51 @@ proptest! {
         }
     }
 
+    /// Scenario: the same. Guarantee: the rows of operations are those of their keys, summed, in each part.
+    #[test]
+    fn operations_are_the_sums_of_their_keys(traces in prop::collection::vec(scattered(), 1..4)) {
+        rollups(&traces).iter().for_each(check_operations);
+    }
+
+    /// Scenario: hops of a few callers, callees, operations and minutes, some of which turn out to be others. Guarantee: the same; and the rows of
+    /// operations are the sums of the hops.
+    #[test]
+    fn operations_are_the_sums_of_hops(asked in prop::collection::vec((asked(), prop::option::of(asked())), 1..60)) {
+        let mut builder = RollupBuilder::new();
+        let mut expected = BTreeMap::<Operation, (i64, i64, Histogram)>::new();
+        for (number, (first, last)) in asked.iter().enumerate() {
+            builder.add_trace(id(number), &[hop(first)], Summary::default());
+            if let Some(last) = last {
+                builder.replace(id(number), (&[hop(first)], Summary::default()), (&[hop(last)], Summary::default()));
+            }
+            let hop = hop(last.as_ref().unwrap_or(first));
+            let report = hop.callee_report.unwrap();
+            let (requests, errors, latency) =
+                expected.entry((format!("{:?}", hop.callee), hop.operation.to_owned(), minute(hop.time))).or_default();
+            *requests += 1;
+            *errors += i64::from(report.error.is_error());
+            latency.record(report.latency.unwrap());
+        }
+        let rollup = builder.finish();
+        check_operations(&rollup);
+        let found = by_operation(&rollup, &rollup.outline.parts[0], Grain::Operations);
+        prop_assert_eq!(found.len(), expected.len());
+        for (operation, (requests, errors, latency)) in expected {
+            let sums = &found[&operation];
+            prop_assert_eq!((sums.signed(Count::Requests), sums.signed(Count::Errors)), (requests, errors));
+            prop_assert_eq!(buckets(&sums.callee.latency.histogram()), buckets(&latency));
+        }
+    }
+
     /// Scenario: the sections of some of the keys. Guarantee: they have all rows of these, and no more is read of others.
     #[test]
     fn wanted_keys_are_whole(traces in prop::collection::vec(scattered(), 1..4), wanted in prop::collection::vec(any::<bool>(), 1..40)) {
         let rollup = &rollups(&traces)[FILES - 1];
         let wanted: Vec<bool> = wanted.iter().copied().cycle().take(rollup.keys.len()).collect();
-        let read = |part: &meshlake_hops::rollup::Part, asked: Option<&[bool]>| {
-            let (mut rows, minutes) = (Vec::new(), 0..=u64::MAX);
-            for section in part.rows_of(asked) {
-                let is_wanted = |key: u32| asked.is_none_or(|asked| asked[key as usize]);
-                let add = |minute, key, measures: &Measures| rows.push((minute, key, measures.clone()));
-                let section = rollup.section(section).unwrap();
-                read_rows(section, rollup.keys.len(), (&minutes, is_wanted), &mut Measures::default(), add).unwrap();
-            }
-            rows
-        };
-        for part in &rollup.outline.parts {
-            let mut all = read(part, None);
+        for (part, grain) in rollup.outline.parts.iter().flat_map(|part| GRAINS.map(|grain| (part, grain))) {
+            let mut all = rows_of(rollup, part, grain, None);
             all.retain(|(_, key, _)| wanted[*key as usize]);
-            prop_assert_eq!(all, read(part, Some(&wanted)));
+            prop_assert_eq!(all, rows_of(rollup, part, grain, Some(&wanted)));
         }
         let Some(last) = rollup.keys.len().checked_sub(1).map(|number| rollup.keys.key(number as u32)) else { return Ok(()) };
         let of_last = rollup.keys.of_callees(Some(last.operation), |callee| *callee == last.callee);
@@ -310,7 +423,7 @@ fn weights_are_of_edges_whatever_the_order_of_keys() {
     let (template, summary) = (h(0, &spans).0[0], h(0, &spans).1);
     let weight = 4 * meshlake_hops::WEIGHT_ONE;
     let hop = |caller, operation| Hop {
-        caller: meshlake_hops::Node { service: caller, ..template.caller },
+        caller: Node { service: caller, ..template.caller },
         operation,
         weight: Some(weight),
         ..template
@@ -331,7 +444,7 @@ fn weights_are_of_edges_whatever_the_order_of_keys() {
     assert_ne!(of(2).variance, 2 * of(1).variance);
 }
 
-/// Scenario: the rollup of two traces, the second with a span in a file before. Guarantee: the bytes of version 2, for ever.
+/// Scenario: the rollup of two traces, the second with a span in a file before. Guarantee: the bytes of version 3, for ever.
 #[test]
 fn golden_rollup() {
     let spans = common::pair();
@@ -339,7 +452,7 @@ fn golden_rollup() {
         vec![spans.iter().map(|span| (*span, 1)).collect(), spans.iter().zip([0, 1]).map(|(span, file)| (*span, file)).collect()];
     let sections = rollups(&scattered)[1].encode();
     let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
-    let golden = include_str!("golden/rollup-v2.txt");
+    let golden = include_str!("golden/rollup-v3.txt");
     assert_eq!(sections.iter().map(hex).collect::<String>(), golden);
     let parts = Outline::decode(&sections[0]).unwrap().parts;
     assert_eq!(parts.iter().map(|part| part.before.len()).collect::<Vec<_>>(), [0, 1]);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_hops::rollup::{Count, Keys, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
+use meshlake_hops::rollup::{Count, Grain, Keys, MINUTE, Measures, RollupBuilder, RollupKey, SideMeasures};
 use meshlake_hops::{Histogram, Node};
 
 use crate::error::QueryError;
@@ -164,6 +164,11 @@ impl LatencyQuery {
         })
     }
 
+    /// The rows that tell the groups.
+    fn grain(&self) -> Grain {
+        if self.group_by == Some(GroupBy::Caller) { Grain::Keys } else { Grain::Operations }
+    }
+
     fn group<'a>(&self, key: &RollupKey<'a>) -> &'a str {
         match self.group_by {
             None => "",
@@ -233,14 +238,15 @@ pub(crate) struct Groups {
 }
 
 impl Totals {
-    fn of(sums: &Measures, side: LatencySide) -> Totals {
-        let side = side.of(sums);
-        Totals {
-            requests: sums.count(Count::Requests),
+    /// Of a step that has hops.
+    fn of(StepSums { requests, side }: &StepSums) -> Option<Totals> {
+        let requests = u64::try_from(*requests).ok().filter(|requests| *requests > 0)?;
+        Some(Totals {
+            requests,
             reports: u64::try_from(side.reports).unwrap_or(0),
             errors: side.errors(),
             latency: side.latency.histogram(),
-        }
+        })
     }
 
     /// The point of the step with these bounds.
@@ -256,11 +262,18 @@ impl Totals {
     }
 }
 
+/// The same of one step in the making: each may be less than nothing.
+#[derive(Default)]
+struct StepSums {
+    requests: i64,
+    side: SideMeasures,
+}
+
 /// Sums by group and step, in the making.
 #[derive(Default)]
 struct Sums {
     numbers: HashMap<String, usize>,
-    steps: Vec<BTreeMap<i64, Measures>>,
+    steps: Vec<BTreeMap<i64, StepSums>>,
     points: usize,
     counts: SignedCounts,
 }
@@ -276,26 +289,28 @@ impl Sums {
     }
 
     fn add(&mut self, query: &LatencyQuery, piece: &OpenPiece, scratch: &mut Measures) -> Result<()> {
-        let mut groups: HashMap<u32, usize> = HashMap::new();
+        let mut last: Option<(u32, usize)> = None;
         piece.minutes(scratch, |slot, key, measures| {
-            let group = *groups.entry(key).or_insert_with(|| self.group(query.group(&piece.keys.key(key))));
+            let known = last.filter(|(known, _)| *known == key).map(|(_, group)| group);
+            let group = known.unwrap_or_else(|| self.group(query.group(&piece.keys.key(key))));
+            last = Some((key, group));
             let points = &mut self.points;
             let sums = self.steps[group].entry(query.step_of(slot)).or_insert_with(|| {
                 *points += 1;
-                Measures::default()
+                StepSums::default()
             });
-            sums.merge(measures);
+            sums.requests = sums.requests.wrapping_add(measures.signed(Count::Requests));
+            sums.side.merge(query.side.of(measures));
             self.counts.add(measures);
         })
     }
 
     /// Those steps of each group that have hops.
-    fn finish(mut self, query: &LatencyQuery, memory: MemoryReservation) -> Groups {
+    fn finish(mut self, memory: MemoryReservation) -> Groups {
         let mut groups = Groups { steps: BTreeMap::new(), counts: self.counts.finish(), memory };
         for (name, number) in self.numbers {
             let steps = std::mem::take(&mut self.steps[number]).into_iter();
-            let steps = steps.filter(|(_, sums)| sums.count(Count::Requests) > 0);
-            let steps: BTreeMap<i64, Totals> = steps.map(|(step, sums)| (step, Totals::of(&sums, query.side))).collect();
+            let steps: BTreeMap<i64, Totals> = steps.filter_map(|(step, sums)| Some((step, Totals::of(&sums)?))).collect();
             if !steps.is_empty() {
                 groups.steps.insert(name, steps);
             }
@@ -320,13 +335,13 @@ pub(crate) async fn groups(view: &View, query: &LatencyQuery) -> Result<Groups> 
     let memory = MemoryConsumer::new("latency").register(&view.lookups.runtime.memory_pool);
     let (mut sums, mut scratch) = (Sums::default(), Measures::default());
     for piece in query.pieces(view).await? {
-        let open = piece.rows(&view.summed, |keys| Some(query.wanted(keys))).await?;
+        let open = piece.rows(&view.summed, query.grain(), |keys| Some(query.wanted(keys))).await?;
         sums.add(query, &open, &mut scratch)?;
         sums.counts.leave_out(piece.left_out());
         memory.try_resize(sums.points * POINT_BYTES)?;
         tokio::task::yield_now().await;
     }
-    let groups = sums.finish(query, memory);
+    let groups = sums.finish(memory);
     view.check_rows(groups.steps.values().map(BTreeMap::len).sum())?;
     Ok(groups)
 }
@@ -442,6 +457,30 @@ mod tests {
             assert_eq!(latency.series.len(), groups.iter().map(|batch| batch.num_rows()).sum::<usize>(), "{column}");
             let requests: u64 = latency.series.iter().flat_map(|series| &series.points).map(|point| point.requests).sum();
             assert_eq!(value(&engine, "a", "SELECT count(*) FROM hops").await, requests.to_string(), "{column}");
+        }
+    }
+
+    /// Scenario: the same of all minutes, by caller and of all together, as each side tells. Guarantee: sums by caller, which are those of keys, add up to
+    /// those of operations, step by step.
+    #[tokio::test]
+    async fn callers_add_up() {
+        let engine = scatter(&mut Chance(16), &mesh_rows(&mut Chance(17), "a", 150)).await.engine();
+        let start = START_MICROS - START_MICROS % MINUTE_MICROS - MINUTE_MICROS;
+        for side in [LatencySide::Caller, LatencySide::Callee] {
+            let sums = async |group_by| {
+                let range = TimeRange { start, end: start + 40 * MINUTE_MICROS };
+                let query = LatencyQuery { side, group_by, ..asked(range, MINUTE_MICROS) };
+                let latency = engine.latency(&tenant("a"), &query).await.unwrap();
+                let mut sums = BTreeMap::<i64, [u64; 3]>::new();
+                for point in latency.series.iter().flat_map(|series| &series.points) {
+                    let more = [point.requests, point.reports, point.errors];
+                    sums.entry(point.end).or_default().iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                }
+                (sums, latency.counts)
+            };
+            let all = sums(None).await;
+            assert!(all.0.len() > 1);
+            assert_eq!(sums(Some(GroupBy::Caller)).await, all);
         }
     }
 

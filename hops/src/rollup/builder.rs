@@ -6,8 +6,9 @@ use hashbrown::HashMap;
 
 use super::keys::{KeyNumbers, RollupKey};
 use super::measures::Measures;
-use super::part::{LeftOut, Outline, Part, SECTIONS_BEFORE};
-use super::rows::{Row, write_rows, write_totals};
+use super::operations::Operations;
+use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
+use super::rows::{Row, by_key, write_rows, write_totals};
 use super::time::MINUTE;
 use super::whole::Rollup;
 use crate::hop::Hop;
@@ -166,14 +167,15 @@ impl RollupBuilder {
         if let Some((_, corrections)) = parts.split_first_mut() {
             corrections.sort_by(|a, b| a.before.cmp(&b.before));
         }
-        let mut sections = Vec::new();
-        let parts = parts.into_iter().map(|part| part.finish(&numbers, &mut sections)).collect();
-        Rollup::new(Outline { parts }, keys.into_keys(), sections)
+        let (keys, mut sections) = (keys.into_keys(), Vec::new());
+        let operations = keys.operations();
+        let parts = parts.into_iter().map(|part| part.finish(&numbers, &operations, &mut sections)).collect();
+        Rollup::new(Outline { parts }, keys, sections)
     }
 }
 
 impl PartBuilder {
-    fn finish(mut self, numbers: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
+    fn finish(mut self, numbers: &[u32], operations: &[u32], sections: &mut Vec<Vec<u8>>) -> Part {
         let rows = self.rows.drain().filter(|(_, measures)| !measures.is_zero());
         let mut rows: Vec<Row<Measures>> =
             rows.map(|((minute, key), measures)| ((numbers[key as usize], minute), measures)).collect();
@@ -191,20 +193,36 @@ impl PartBuilder {
             traces: self.traces,
             left_out: self.left_out.into_iter().collect(),
             totals: SECTIONS_BEFORE + sections.len(),
-            rows: Vec::new(),
+            rows: Default::default(),
         };
-        let of_keys = rows.chunk_by(|a, b| a.0.0 == b.0.0).filter_map(|rows| {
-            let (((key, _), first), others) = rows.split_first()?;
-            let mut total = first.clone();
-            others.iter().for_each(|(_, measures)| total.merge(measures));
-            Some((*key, total))
-        });
-        let totals: Vec<(u32, Measures)> = of_keys.collect();
-        sections.push(write_totals(totals.iter().map(|(key, measures)| (*key, measures))));
-        for (first, section) in write_rows(&rows) {
-            part.rows.push((first, SECTIONS_BEFORE + sections.len()));
-            sections.push(section);
+        sections.push(totals(&rows));
+        for (firsts, written) in part.rows.iter_mut().zip(kinds(&rows, operations)) {
+            for (first, section) in written {
+                firsts.push(first);
+                sections.push(section);
+            }
         }
         part
     }
+}
+
+/// The section of the sums over all minutes, of rows, which are sorted.
+fn totals(rows: &[Row<Measures>]) -> Vec<u8> {
+    let of_keys = by_key(rows).filter_map(|rows| {
+        let (((key, _), first), others) = rows.split_first()?;
+        let mut total = first.clone();
+        others.iter().for_each(|(_, measures)| total.merge(measures));
+        Some((*key, total))
+    });
+    let totals: Vec<(u32, Measures)> = of_keys.collect();
+    write_totals(totals.iter().map(|(key, measures)| (*key, measures)))
+}
+
+/// The sections of rows of each kind that a [`Part`] has, with their first keys.
+fn kinds(rows: &[Row<Measures>], operations: &[u32]) -> [Vec<(u32, Vec<u8>)>; KINDS] {
+    let operations = Operations::new(rows, operations);
+    let is_summed = |rows: &[Row<Measures>]| rows.first().is_some_and(|((key, _), _)| operations.summed[*key as usize]);
+    let alone = write_rows(by_key(rows).filter(|rows| !is_summed(rows)));
+    let summed = write_rows(by_key(rows).filter(|rows| is_summed(rows)));
+    [alone, summed, write_rows(by_key(&operations.rows))]
 }

@@ -134,6 +134,17 @@ impl Keys {
         numbers
     }
 
+    /// Of each key the first with the same callee and operation; they stand together, for the keys are sorted.
+    pub(crate) fn operations(&self) -> Vec<u32> {
+        let of = |key: &StoredKey| (key.ends[1], key.texts[0]);
+        let operations = self.keys.chunk_by(|a, b| of(a) == of(b)).scan(0, |first, keys| {
+            let operation = std::iter::repeat_n(*first, keys.len());
+            *first += keys.len() as u32;
+            Some(operation)
+        });
+        operations.flatten().collect()
+    }
+
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         varint::write(bytes, self.texts.len() as u128);
         for text in &self.texts {
@@ -157,7 +168,7 @@ impl Keys {
     /// Reads the section of a rollup that has them.
     ///
     /// # Errors
-    /// Bytes that no version 2 writes.
+    /// Bytes that no version 3 writes.
     pub fn decode(section: &[u8]) -> Result<Keys, FormatError> {
         let mut reader = Reader::new(section);
         let mut keys = Keys::default();

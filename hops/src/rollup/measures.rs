@@ -94,7 +94,8 @@ impl SideMeasures {
         report.latency.into_iter().for_each(|latency| self.latency.record(latency, sign));
     }
 
-    fn merge(&mut self, other: &SideMeasures) {
+    /// Adds what it saw of other hops.
+    pub fn merge(&mut self, other: &SideMeasures) {
         self.reports = self.reports.wrapping_add(other.reports);
         self.errors.iter_mut().zip(other.errors).for_each(|(count, more)| *count = count.wrapping_add(more));
         self.latency.merge(&other.latency);
@@ -205,6 +206,16 @@ impl Measures {
         let is_there = |best: &(u64, Reverse<[u8; 16]>)| self.retracted.binary_search(&best.1.0).is_err();
         self.slowest = self.slowest.filter(is_there).max(other.slowest.filter(is_there));
         self.latest_error = self.latest_error.filter(is_there).max(other.latest_error.filter(is_there));
+    }
+
+    /// Leaves out what is of the traces on one edge, weights and exemplars: counts and latencies of hops mean the same whatever they are summed over.
+    pub(crate) fn leave_traces_out(&mut self) {
+        for count in [Count::SampledTraces, Count::SampledHops, Count::UnknownHops] {
+            self.counts[count as usize] = 0;
+        }
+        (self.weight, self.variance) = (0, 0);
+        (self.slowest, self.latest_error) = (None, None);
+        self.retracted.clear();
     }
 
     /// What the hops of an edge through a waypoint are on the way to it: the callers' side.

@@ -7,7 +7,8 @@
 //! set is there. Everything that is summed is an integer, so the order of summing does not matter (P4), and taking out is exact.
 //!
 //! It consists of sections, each of which can be read alone: the [`Outline`] first, the [`Keys`], and for each part its totals and its rows, which stand by
-//! key: a question about a day asks for few keys, and for all their minutes.
+//! key: a question about a day asks for few keys, and for all their minutes. Most do not ask for callers: where the keys of an operation have many rows in
+//! one minute, there are their sums, too (see [`Grain`]).
 //!
 //! What cannot be taken out of a maximum are exemplars: a trace that a correction took off an edge is no exemplar of it any more,
 //! and the next best is that of another minute or file.
@@ -17,6 +18,7 @@ pub(crate) mod format;
 mod keys;
 mod latencies;
 mod measures;
+mod operations;
 mod part;
 pub(crate) mod rows;
 mod sums;
@@ -28,7 +30,7 @@ pub use format::FormatError;
 pub use keys::{Keys, RollupKey};
 pub use latencies::Latencies;
 pub use measures::{Best, Count, Measures, SideMeasures};
-pub use part::{LeftOut, Outline, Part};
+pub use part::{Grain, LeftOut, Outline, Part};
 pub use rows::{Sum, read_rows, read_totals};
 pub use sums::{Numbers, StepSums, Sums, Total};
 pub use time::{MINUTE, minute};

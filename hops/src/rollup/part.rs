@@ -3,12 +3,27 @@
 use std::ops::RangeInclusive;
 
 use super::format::{FormatError, Reader};
+use super::rows::sections_of;
 use crate::varint;
 
 /// The first byte.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The sections before those of the first part: the outline itself, and the keys.
 pub(crate) const SECTIONS_BEFORE: usize = 2;
+/// The kinds of sections with rows.
+pub(super) const KINDS: usize = 3;
+/// For which grains each is read, in their order. An operation whose sums would be about as many rows as those of its keys has none, and these are
+/// read for both.
+const READ_FOR: [&[Grain]; KINDS] = [&[Grain::Keys, Grain::Operations], &[Grain::Keys], &[Grain::Operations]];
+
+/// What a row is of, besides its minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// A key, with all that is summed.
+    Keys,
+    /// A callee and an operation, which a key with these stands for. Counts and latencies alone are summed: weights and exemplars are of keys.
+    Operations,
+}
 
 /// The parts of a rollup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +47,8 @@ pub struct Part {
     pub left_out: Vec<(u64, LeftOut)>,
     /// The section that has the sums over all minutes.
     pub totals: usize,
-    /// The sections that have those of each minute: the first key of each, and its number.
-    pub rows: Vec<(u32, usize)>,
+    /// The sections that have those of each minute, and follow it: of each kind the first key of each.
+    pub(super) rows: [Vec<u32>; KINDS],
 }
 
 /// Of some traces, what H made no hops of; see [`crate::Summary`].
@@ -62,22 +77,27 @@ impl Part {
         sum
     }
 
-    /// The sections that have rows of the keys that are `wanted`, by number; all of them if all are.
-    pub fn rows_of(&self, wanted: Option<&[bool]>) -> Vec<usize> {
-        let ends = self.rows.iter().skip(1).map(|(first, _)| *first as usize).chain([usize::MAX]);
-        let has = |(first, end): (u32, usize)| {
-            wanted.is_none_or(|wanted| {
-                let end = end.min(wanted.len());
-                wanted.get(first as usize..end).is_some_and(|keys| keys.contains(&true))
-            })
-        };
-        let sections = self.rows.iter().zip(ends).filter(|((first, _), end)| has((*first, *end)));
-        sections.map(|((_, section), _)| *section).collect()
+    /// The sections that have rows of the keys that are `wanted`, by number; all of them if all are. Where rows are of operations, all keys of an
+    /// operation are wanted, or none.
+    pub fn rows_of(&self, grain: Grain, wanted: Option<&[bool]>) -> Vec<usize> {
+        let (mut begin, mut sections) = (self.totals + 1, Vec::new());
+        for (firsts, grains) in self.rows.iter().zip(READ_FOR) {
+            if grains.contains(&grain) {
+                sections.extend(sections_of(begin, firsts, wanted));
+            }
+            begin += firsts.len();
+        }
+        sections
+    }
+
+    /// How many sections it has.
+    fn sections(&self) -> usize {
+        1 + self.rows.iter().map(Vec::len).sum::<usize>()
     }
 
     fn bytes(&self) -> usize {
         let before: usize = self.before.iter().map(|file| file.len() + size_of::<Box<str>>()).sum();
-        let rows = self.rows.len() * size_of::<(u32, usize)>() + self.left_out.len() * size_of::<(u64, LeftOut)>();
+        let rows = self.sections() * size_of::<u32>() + self.left_out.len() * size_of::<(u64, LeftOut)>();
         size_of::<Part>() + before + self.traces.len() * 16 + rows
     }
 
@@ -97,13 +117,14 @@ impl Part {
             write(bytes, *minute);
             [unnamed, spans].into_iter().for_each(|number| varint::write(bytes, varint::zigzag((*number).into())));
         }
-        write(bytes, self.rows.len() as u64);
-        self.rows.iter().for_each(|(first, _)| write(bytes, (*first).into()));
+        for firsts in &self.rows {
+            write(bytes, firsts.len() as u64);
+            firsts.iter().for_each(|first| write(bytes, (*first).into()));
+        }
     }
 
-    fn decode(reader: &mut Reader<'_>, sections: &mut std::ops::RangeFrom<usize>) -> Result<Part, FormatError> {
-        let mut part = Part { totals: sections.start, ..Part::default() };
-        sections.start += 1;
+    fn decode(reader: &mut Reader<'_>, totals: usize) -> Result<Part, FormatError> {
+        let mut part = Part { totals, ..Part::default() };
         for _ in 0..reader.length()? {
             part.before.push(reader.text()?.into());
         }
@@ -117,19 +138,22 @@ impl Part {
             let mut number = || reader.signed().ok_or(FormatError);
             part.left_out.push((minute, LeftOut { unnamed: number()?, spans: number()? }));
         }
-        for _ in 0..reader.length()? {
-            let first = reader.small().and_then(|first| u32::try_from(first).ok()).ok_or(FormatError)?;
-            part.rows.push((first, sections.start));
-            sections.start += 1;
+        for firsts in &mut part.rows {
+            for _ in 0..reader.length()? {
+                firsts.push(reader.small().and_then(|first| u32::try_from(first).ok()).ok_or(FormatError)?);
+            }
+            if !firsts.is_sorted_by(|a, b| a < b) {
+                return Err(FormatError);
+            }
         }
-        if part.rows.is_sorted_by(|(a, _), (b, _)| a < b) { Ok(part) } else { Err(FormatError) }
+        Ok(part)
     }
 }
 
 impl Outline {
     /// How many sections there are, with those before the first part.
     pub fn sections(&self) -> usize {
-        SECTIONS_BEFORE + self.parts.iter().map(|part| 1 + part.rows.len()).sum::<usize>()
+        SECTIONS_BEFORE + self.parts.iter().map(Part::sections).sum::<usize>()
     }
 
     /// Bytes of memory, about.
@@ -147,15 +171,17 @@ impl Outline {
     /// Reads the first section of a rollup.
     ///
     /// # Errors
-    /// Bytes that no version 2 writes, as far as they are looked at.
+    /// Bytes that no version 3 writes, as far as they are looked at.
     pub fn decode(section: &[u8]) -> Result<Outline, FormatError> {
         let mut reader = Reader::new(section);
         if reader.byte() != Some(VERSION) {
             return Err(FormatError);
         }
-        let (mut outline, mut sections) = (Outline::default(), SECTIONS_BEFORE..);
+        let (mut outline, mut totals) = (Outline::default(), SECTIONS_BEFORE);
         for _ in 0..reader.length()? {
-            outline.parts.push(Part::decode(&mut reader, &mut sections)?);
+            let part = Part::decode(&mut reader, totals)?;
+            totals += part.sections();
+            outline.parts.push(part);
         }
         if reader.bytes.is_empty() { Ok(outline) } else { Err(FormatError) }
     }

@@ -1,7 +1,8 @@
 //! Sections: the sums of keys, over all minutes or minute by minute.
 //!
 //! Of the first kind: for each key that has sums the distance from the key before, and the sums. Of the second kind: the same distance, the length of
-//! its rows, and for each row the distance from the minute before, its length and the sums; so that what is not asked for is passed over.
+//! its rows, and for each row the distance from the minute before, its length and the sums; so that what is not asked for is passed over. Sums by
+//! operation are of the second kind, with the first key of each operation.
 
 use std::ops::RangeInclusive;
 
@@ -37,7 +38,7 @@ pub(crate) fn write_totals<'m, S: Sum + 'm>(totals: impl Iterator<Item = (u32, &
 /// Gives `each` the keys of a section of totals and their sums. `scratch` is where they are read to.
 ///
 /// # Errors
-/// Bytes that no version 2 writes for so many keys.
+/// Bytes that no version 3 writes for so many keys.
 pub fn read_totals<S: Sum>(section: &[u8], keys: usize, scratch: &mut S, mut each: impl FnMut(u32, &S)) -> Result<(), FormatError> {
     let (mut reader, mut before) = (Reader::new(section), 0);
     while !reader.bytes.is_empty() {
@@ -53,11 +54,16 @@ fn next_key(reader: &mut Reader<'_>, before: u32, keys: usize) -> Result<u32, Fo
     key.map(|key| key as u32).ok_or(FormatError)
 }
 
-/// Writes rows, which are sorted, as sections: the first key of each, and its bytes.
-pub(crate) fn write_rows<S: Sum>(rows: &[Row<S>]) -> Vec<(u32, Vec<u8>)> {
+/// The rows of each key; all are sorted.
+pub(crate) fn by_key<S>(rows: &[Row<S>]) -> impl Iterator<Item = &[Row<S>]> {
+    rows.chunk_by(|a, b| a.0.0 == b.0.0)
+}
+
+/// Writes the rows of keys, which ascend, as sections: the first key of each, and its bytes.
+pub(crate) fn write_rows<'r, S: Sum + 'r>(of_keys: impl Iterator<Item = &'r [Row<S>]>) -> Vec<(u32, Vec<u8>)> {
     let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
     let (mut before, mut of_key, mut of_row) = (0, Vec::new(), Vec::new());
-    for rows in rows.chunk_by(|a, b| a.0.0 == b.0.0) {
+    for rows in of_keys {
         of_key.clear();
         let mut minute_before = 0;
         for ((_, minute), sum) in rows {
@@ -82,10 +88,20 @@ pub(crate) fn write_rows<S: Sum>(rows: &[Row<S>]) -> Vec<(u32, Vec<u8>)> {
     sections
 }
 
+/// Of sections with these first keys, of which the first is number `begin`, the numbers of those that have a key that is wanted; all of them if all are.
+pub(crate) fn sections_of(begin: usize, firsts: &[u32], wanted: Option<&[bool]>) -> Vec<usize> {
+    let ends = firsts.iter().skip(1).map(|first| *first as usize).chain([usize::MAX]);
+    let has = |first: u32, end: usize| {
+        wanted.is_none_or(|wanted| wanted.get(first as usize..end.min(wanted.len())).is_some_and(|keys| keys.contains(&true)))
+    };
+    let sections = firsts.iter().zip(ends).enumerate().filter(|(_, (first, end))| has(**first, *end));
+    sections.map(|(number, _)| begin + number).collect()
+}
+
 /// Gives `each` the minutes, keys and sums of a section of rows, as far as they are of these minutes and the key is wanted.
 ///
 /// # Errors
-/// Bytes that no version 2 writes for so many keys, as far as they are looked at.
+/// Bytes that no version 3 writes for so many keys, as far as they are looked at.
 pub fn read_rows<S: Sum>(
     section: &[u8],
     keys: usize,

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::counts::write_counts;
 use super::keys::{KeyNumbers, SpanKey, SpanKeys};
 use super::outline::{SECTIONS_BEFORE, SpanOutline};
-use crate::rollup::rows::{Row, write_rows};
+use crate::rollup::rows::{Row, by_key, write_rows};
 use crate::rollup::{Latencies, minute};
 
 /// A rollup of spans in the making.
@@ -58,7 +58,7 @@ impl SpanRollupBuilder {
         let minutes = || rows.iter().map(|((_, minute), _)| *minute);
         let (first, last) = (minutes().min().unwrap_or(0), minutes().max().unwrap_or(0));
         let counts: Vec<((u32, u64), u64)> = rows.iter().map(|(row, sums)| (*row, sums.count() as u64)).collect();
-        let (counts, durations) = (write_counts(&counts), write_rows(&rows));
+        let (counts, durations) = (write_counts(&counts), write_rows(by_key(&rows)));
         let firsts = |sections: &[(u32, Vec<u8>)]| sections.iter().map(|(first, _)| *first).collect();
         let outline = SpanOutline { first, last, counts: firsts(&counts), durations: firsts(&durations) };
         let sections = counts.into_iter().chain(durations).map(|(_, section)| Arc::new(section)).collect();

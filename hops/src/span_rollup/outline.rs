@@ -2,6 +2,7 @@
 
 use crate::rollup::FormatError;
 use crate::rollup::format::Reader;
+use crate::rollup::rows::sections_of;
 use crate::varint;
 
 /// The first byte.
@@ -25,12 +26,12 @@ pub struct SpanOutline {
 impl SpanOutline {
     /// The sections that have counts of keys that are `wanted`, by number; all of them if all are.
     pub fn counts_of(&self, wanted: Option<&[bool]>) -> Vec<usize> {
-        sections(SECTIONS_BEFORE, &self.counts, wanted)
+        sections_of(SECTIONS_BEFORE, &self.counts, wanted)
     }
 
     /// The sections that have their durations, alike.
     pub fn durations_of(&self, wanted: Option<&[bool]>) -> Vec<usize> {
-        sections(SECTIONS_BEFORE + self.counts.len(), &self.durations, wanted)
+        sections_of(SECTIONS_BEFORE + self.counts.len(), &self.durations, wanted)
     }
 
     /// Bytes of memory, about.
@@ -69,14 +70,4 @@ impl SpanOutline {
         }
         if reader.bytes.is_empty() { Ok(outline) } else { Err(FormatError) }
     }
-}
-
-/// Of sections with these first keys, the numbers of those that have one that is wanted. The first of them is number `begin`.
-fn sections(begin: usize, firsts: &[u32], wanted: Option<&[bool]>) -> Vec<usize> {
-    let ends = firsts.iter().skip(1).map(|first| *first as usize).chain([usize::MAX]);
-    let has = |first: u32, end: usize| {
-        wanted.is_none_or(|wanted| wanted.get(first as usize..end.min(wanted.len())).is_some_and(|keys| keys.contains(&true)))
-    };
-    let sections = firsts.iter().zip(ends).enumerate().filter(|(_, (first, end))| has(**first, *end));
-    sections.map(|(number, _)| begin + number).collect()
 }

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use meshlake_hops::Node;
-use meshlake_hops::rollup::{Count, Latencies, Measures, Numbers, RollupKey, StepSums};
+use meshlake_hops::rollup::{Count, Grain, Latencies, Measures, Numbers, RollupKey, StepSums};
 use meshlake_storage::{text_type, time_type};
 use tokio::sync::mpsc::Sender;
 
@@ -50,6 +50,14 @@ impl Grouping {
                 [end("caller").to_vec(), end("callee").to_vec(), vias].concat()
             }
             Grouping::Operations => [end("callee").to_vec(), named(&["operation"])].concat(),
+        }
+    }
+
+    /// The rows that it is made of.
+    fn grain(self) -> Grain {
+        match self {
+            Grouping::Edges => Grain::Keys,
+            Grouping::Operations => Grain::Operations,
         }
     }
 
@@ -103,7 +111,7 @@ pub(super) async fn run(
     let RollupScan { schema, summed, step, minutes, .. } = scan;
     let (mut sums, mut scratch) = (StepSums::new(), Measures::default());
     for piece in summed.minutes(minutes).await? {
-        let (open, mut numbers) = (piece.rows(&summed, |_| None).await?, Numbers::default());
+        let (open, mut numbers) = (piece.rows(&summed, grouping.grain(), |_| None).await?, Numbers::default());
         open.minutes(&mut scratch, |minute, key, measures| {
             sums.add(minute.div_ceil(step), (&open.keys, &mut numbers), key, measures, |key| grouping.of(key));
         })?;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
-use meshlake_hops::rollup::{FormatError, Keys, LeftOut, Measures, Outline, Part, Rollup, read_rows, read_totals};
+use meshlake_hops::rollup::{FormatError, Grain, Keys, LeftOut, Measures, Outline, Part, Rollup, read_rows, read_totals};
 use meshlake_storage::SpanFile;
 
 use super::pieces::Summed;
@@ -77,23 +77,22 @@ impl Piece {
 
     /// Its sums by key.
     pub(crate) async fn totals(&self, summed: &Summed) -> Result<OpenPiece> {
-        let minutes = self.minutes.clone();
-        self.open(summed, minutes.is_some(), minutes, |_| None).await
+        let rows = self.minutes.is_some().then_some(Grain::Keys);
+        self.open(summed, rows, |_| None).await
     }
 
-    /// Its sums by minute and key, of the keys that `wanted` takes; of all without.
-    pub(crate) async fn rows(&self, summed: &Summed, wanted: impl Fn(&Keys) -> Option<Vec<bool>>) -> Result<OpenPiece> {
-        self.open(summed, true, self.minutes.clone(), wanted).await
-    }
-
-    async fn open(
+    /// Its sums by minute and grain, of the keys that `wanted` takes; of all without.
+    pub(crate) async fn rows(
         &self,
         summed: &Summed,
-        rows: bool,
-        minutes: Option<RangeInclusive<u64>>,
+        grain: Grain,
         wanted: impl Fn(&Keys) -> Option<Vec<bool>>,
     ) -> Result<OpenPiece> {
-        let minutes = minutes.unwrap_or(0..=u64::MAX);
+        self.open(summed, Some(grain), wanted).await
+    }
+
+    async fn open(&self, summed: &Summed, rows: Option<Grain>, wanted: impl Fn(&Keys) -> Option<Vec<bool>>) -> Result<OpenPiece> {
+        let minutes = self.minutes.clone().unwrap_or(0..=u64::MAX);
         if let Source::Stored { opened, .. } = &self.source
             && let Some(keys) = summed.rollups.sections.keys(opened).await
         {
@@ -104,7 +103,7 @@ impl Piece {
                 sections.extend(summed.rollups.sections.bytes(&opened.sections, *number).await);
             }
             if sections.len() == numbers.len() {
-                return Ok(OpenPiece { keys, wanted, sections, rows, minutes });
+                return Ok(OpenPiece { keys, wanted, sections, has_rows: rows.is_some(), minutes });
             }
         }
         let (rollup, part) = match &self.source {
@@ -116,13 +115,13 @@ impl Piece {
         let parts = rollup.outline.parts.iter().enumerate().filter(|(number, _)| part.is_none_or(|part| part == *number));
         let numbers = parts.flat_map(|(_, part)| numbers(part, rows, wanted.as_deref()));
         let sections = numbers.filter_map(|number| rollup.section(number).cloned()).collect();
-        Ok(OpenPiece { keys, wanted, sections, rows, minutes })
+        Ok(OpenPiece { keys, wanted, sections, has_rows: rows.is_some(), minutes })
     }
 }
 
-/// The sections of a part that are read.
-fn numbers(part: &Part, rows: bool, wanted: Option<&[bool]>) -> Vec<usize> {
-    if rows { part.rows_of(wanted) } else { vec![part.totals] }
+/// The sections of a part that are read: rows of a grain, or totals.
+fn numbers(part: &Part, rows: Option<Grain>, wanted: Option<&[bool]>) -> Vec<usize> {
+    rows.map_or_else(|| vec![part.totals], |grain| part.rows_of(grain, wanted))
 }
 
 /// A piece with its sums.
@@ -132,21 +131,21 @@ pub(crate) struct OpenPiece {
     wanted: Option<Vec<bool>>,
     sections: Vec<Arc<Vec<u8>>>,
     /// Whether the sections are of rows, else of totals.
-    rows: bool,
+    has_rows: bool,
     minutes: RangeInclusive<u64>,
 }
 
 impl OpenPiece {
     /// Gives `each` the sums of every key, once or several times.
     pub(crate) fn sums(&self, scratch: &mut Measures, mut each: impl FnMut(u32, &Measures)) -> Result<()> {
-        if self.rows {
+        if self.has_rows {
             return self.minutes(scratch, |_, key, measures| each(key, measures));
         }
         let mut sections = self.sections.iter();
         sections.try_for_each(|section| read_totals(section, self.keys.len(), scratch, &mut each)).map_err(damaged)
     }
 
-    /// Gives `each` the sums of every minute and key.
+    /// Gives `each` the sums of every minute and key, by key.
     pub(crate) fn minutes(&self, scratch: &mut Measures, mut each: impl FnMut(u64, u32, &Measures)) -> Result<()> {
         let is_wanted = |key: u32| self.wanted.as_ref().is_none_or(|wanted| wanted[key as usize]);
         for section in &self.sections {
