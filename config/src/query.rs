@@ -26,7 +26,7 @@ pub struct Query {
     pub concurrency: u32,
     /// Memory for the footers of Parquet files.
     pub metadata_cache: ByteSize,
-    /// Memory for sums of hops.
+    /// Memory for sums of hops and summaries of traces.
     pub rollup_cache: ByteSize,
 }
 

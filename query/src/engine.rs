@@ -34,6 +34,7 @@ use crate::heatmap::{self, Heatmap, HeatmapQuery};
 use crate::hops::{HopsTable, Traces};
 use crate::latency::{self, Latency, LatencyQuery};
 use crate::lookup::{FoundRows, Lookups};
+use crate::nested_names::NestedNames;
 use crate::otlp::traces_data;
 use crate::propagation::{self, PropagationQuery, Propagations};
 use crate::rollups::{FileRollups, Summed};
@@ -46,7 +47,7 @@ use crate::trace_id::TraceId;
 use crate::traceql::{TraceQlFound, TraceQlMetrics, TraceQlSearch};
 use crate::types::TimeRange;
 use crate::view::View;
-use crate::{attributes, find, services, traceql};
+use crate::{attributes, find, nested_names, services, traceql};
 
 /// The part of `query.metadata_cache` that lookups get, and that file summaries get: the rest is for footers, which are larger.
 const CACHE_SHARE: usize = 4;
@@ -161,6 +162,15 @@ impl Engine {
     /// [`QueryError`], of any kind but `Invalid`.
     pub async fn attribute_names(&self, tenant: &Tenant, range: TimeRange) -> Result<AttributeNames, QueryError> {
         self.run(tenant, async move |view| attributes::names(&view, range).await).await
+    }
+
+    /// The attributes of events and links of spans that start in the range; of very many spans, some of them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`], of any kind but `Invalid`.
+    pub async fn nested_names(&self, tenant: &Tenant, range: TimeRange) -> Result<NestedNames, QueryError> {
+        self.run(tenant, async move |view| nested_names::names(&view, range).await).await
     }
 
     /// The most frequent values of an attribute, at most `limit`, of the spans that start in the range; in all scopes unless one

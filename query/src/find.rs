@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
 use datafusion::common::{JoinType, Result, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::{max, min};
@@ -25,7 +24,7 @@ use crate::error::QueryError;
 use crate::lookup::FoundRows;
 use crate::search::{Cursor, Order, Search, SearchPage, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries};
-use crate::trace_id::TraceId;
+use crate::trace_id::{TraceId, trace_ids};
 use crate::view::{View, starts_in, time};
 
 const LIMIT_MAX: usize = 1000;
@@ -135,13 +134,9 @@ pub(crate) async fn newest_rows(rows: DataFrame, upper: i64, rows_max: usize) ->
     let mut rows = Vec::new();
     for batch in &batches {
         let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
-        rows.extend(trace_ids(batch).into_iter().zip(starts.iter().copied()));
+        rows.extend(trace_ids(batch).zip(starts.iter().copied()));
     }
     Ok(rows)
-}
-
-fn trace_ids(batch: &RecordBatch) -> Vec<TraceId> {
-    batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice).collect()
 }
 
 /// Adds the summaries of the traces not seen yet.
@@ -160,9 +155,12 @@ async fn look_up(view: &View, rows: Vec<(TraceId, i64)>, seen: &mut HashMap<Trac
     Ok(())
 }
 
-async fn summaries(view: &View, ids: Vec<TraceId>) -> Result<HashMap<TraceId, TraceSummary>> {
+/// Those that stand beside a file, and those that have to be made of spans.
+async fn summaries(view: &View, mut ids: Vec<TraceId>) -> Result<HashMap<TraceId, TraceSummary>> {
+    let mut told = view.summed.told(&ids).await?;
+    ids.retain(|id| !told.contains_key(id));
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(told);
     }
     let mut summaries = Summaries::default();
     let add = |found: FoundRows| {
@@ -170,7 +168,8 @@ async fn summaries(view: &View, ids: Vec<TraceId>) -> Result<HashMap<TraceId, Tr
         Ok(added?)
     };
     view.each_of(ids, Some(SUMMARY_COLUMNS), add).await?;
-    Ok(summaries.finish())
+    told.extend(summaries.finish());
+    Ok(told)
 }
 
 async fn longest(view: &View, search: &Search, matching: Expr) -> Result<SearchPage> {
@@ -205,7 +204,7 @@ async fn longest_traces(view: &View, search: &Search, matching: Expr) -> Result<
     let mut keys = Vec::new();
     for batch in &batches {
         let lengths = batch.column(1).as_primitive::<Int64Type>().values();
-        keys.extend(trace_ids(batch).into_iter().zip(lengths.iter().copied()));
+        keys.extend(trace_ids(batch).zip(lengths.iter().copied()));
     }
     Ok(keys)
 }
@@ -215,11 +214,14 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use object_store::ObjectStoreExt;
+    use object_store::path::Path;
+
     use super::*;
     use crate::search::{ServiceSpans, Status};
-    use crate::testing::{Chance, START, SpanRow, random_rows, scatter, tenant};
+    use crate::testing::{Chance, START, SpanRow, TestSource, random_rows, scatter, tenant};
     use crate::types::TimeRange;
-    use crate::{Engine, QueryError};
+    use crate::{Engine, QueryError, SpanSource};
 
     const SECOND: i64 = 1_000_000;
 
@@ -312,8 +314,27 @@ mod tests {
         }
     }
 
+    /// Lake files with summaries of traces beside them, of which those of the second are damaged, and live spans; some traces are
+    /// in several of them.
+    async fn summed(rows: &[SpanRow], other: &[SpanRow]) -> TestSource {
+        let mut source = TestSource::new();
+        let place = |row: &SpanRow| if row.span.is_multiple_of(11) { row.span % 4 } else { (row.trace % 3) as u64 };
+        for at in 0..3 {
+            source.add_summed_file(&rows.iter().filter(|row| place(row) == at).cloned().collect::<Vec<_>>()).await;
+        }
+        source.add_summed_file(other).await;
+        source.add_live(&rows.iter().filter(|row| place(row) == 3).cloned().collect::<Vec<_>>());
+        let (store, path) = (source.object_store().clone(), Path::from("lake/_index/1.trace-summaries"));
+        let mut bytes = store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        store.put(&path, bytes.into()).await.unwrap();
+        source
+    }
+
     /// Scenario: searches by every condition, in both orders, page by page, over live batches and files with another tenant's
-    /// traces between. Guarantee: the pages together are what looking at every span finds, in order, each trace once.
+    /// traces between, and over lake files with summaries of traces. Guarantee: the pages together are what looking at every span
+    /// finds, in order, each trace once.
     #[tokio::test]
     async fn a_search_finds_what_looking_at_every_span_finds() {
         let mut chance = Chance(11);
@@ -323,6 +344,7 @@ mod tests {
         rows.iter_mut().filter(|row| row.span % 9 == 0).for_each(|row| row.trace = long);
         rows.iter_mut().filter(|row| row.span % 7 == 0).for_each(|row| row.start = START + 500_000_000_000);
         let other = random_rows(&mut chance, "b", 100);
+        let summed = summed(&rows, &other).await.engine();
         let engine = scatter(&mut chance, &[rows.clone(), other].concat()).await.engine();
         let second_0 = (START / 1000) as i64;
         let searches = [
@@ -343,7 +365,9 @@ mod tests {
         for search in searches {
             for order_by in [Order::Start, Order::Duration] {
                 let search = Search { order_by, ..search.clone() };
-                assert_eq!(all_pages(&engine, &search).await, oracle(&rows, &search), "{search:?}");
+                let expected = oracle(&rows, &search);
+                assert_eq!(all_pages(&engine, &search).await, expected, "{search:?}");
+                assert_eq!(all_pages(&summed, &search).await, expected, "with summaries: {search:?}");
             }
         }
     }

@@ -37,9 +37,11 @@ mod graph;
 mod heatmap;
 mod histograms;
 mod hops;
+mod id_set;
 mod latency;
 mod lookup;
 mod nested;
+mod nested_names;
 mod node;
 mod otlp;
 mod promoted;
@@ -80,6 +82,7 @@ pub use meshlake_storage::{
     Compaction, CompactionState, CompactionStatus, DeletionError, Deletions, Receipt, Rewritten, Scope, Selection, ValueType,
 };
 pub use meshlake_traceql;
+pub use nested_names::NestedNames;
 pub use node::NodeName;
 pub use propagation::{BegunTrace, PropagationQuery, Propagations, WorkloadPropagation};
 pub use quantile::Quantile;

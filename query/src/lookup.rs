@@ -3,10 +3,10 @@
 //! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that
 //! may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see [`crate::footers`]).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use arrow_select::dictionary::garbage_collect_any_dictionary;
@@ -25,6 +25,7 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::fences::{FENCE_COLUMNS, Fences};
 use crate::footers;
+use crate::id_set::IdSet;
 use crate::spans::{holds_only, may_hold};
 use crate::trace_id::TraceId;
 
@@ -83,8 +84,7 @@ fn compact(batch: RecordBatch) -> Result<RecordBatch> {
 /// Which rows of which columns.
 struct Wanted {
     tenant: Tenant,
-    /// Sorted.
-    ids: Vec<TraceId>,
+    ids: IdSet,
     /// Positions in the schema, ascending.
     columns: Vec<usize>,
 }
@@ -96,19 +96,18 @@ impl Lookups {
         self: &Arc<Self>,
         snapshot: &Snapshot,
         tenant: &Tenant,
-        mut ids: Vec<TraceId>,
+        ids: Vec<TraceId>,
         columns: Option<&[&str]>,
         mut each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
-        ids.sort_unstable();
-        let wanted = Arc::new(Wanted { tenant: tenant.clone(), ids, columns: positions(columns) });
+        let wanted = Arc::new(Wanted::new(tenant, ids, columns));
         for live in &snapshot.live {
             let mut found = FoundRows::new(None, &self.runtime);
             found.add(wanted.of_live(&live.batch)?)?;
             each(found)?;
             tokio::task::yield_now().await;
         }
-        let keys: Vec<[u8; 16]> = wanted.ids.iter().map(|id| id.0).collect();
+        let keys: Vec<[u8; 16]> = wanted.ids.ids().iter().map(|id| id.0).collect();
         let mut files = snapshot.files.of_traces(&keys);
         files.retain(|(file, _)| may_hold(file, tenant));
         let tasks = files.into_iter().map(|(file, ids)| {
@@ -154,7 +153,7 @@ impl Lookups {
 
     /// The rows of the tenant that are not in a file yet.
     pub(crate) fn live(snapshot: &Snapshot, tenant: &Tenant, columns: &[&str]) -> Result<Vec<RecordBatch>> {
-        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
         let tenants = column_index(FENCE_COLUMNS[0]).unwrap_or_default();
         let of_batch = |batch: &RecordBatch| {
             let rows = batch.project(&wanted.columns)?;
@@ -169,7 +168,7 @@ impl Lookups {
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
-        let ids: Vec<TraceId> = ids.iter().map(|position| wanted.ids[*position]).collect();
+        let ids: Vec<TraceId> = ids.iter().map(|position| wanted.ids.ids()[*position]).collect();
         let rows = self.rows(wanted, &ids, file, &mut reader).await?;
         self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
         Ok(found)
@@ -184,7 +183,7 @@ impl Lookups {
         columns: &[&str],
         mut each: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
         let rows = self.own_rows(&wanted, file, &mut reader).await?;
@@ -200,7 +199,7 @@ impl Lookups {
         columns: &[&str],
         most: usize,
     ) -> Result<FoundRows> {
-        let wanted = Wanted { tenant: tenant.clone(), ids: Vec::new(), columns: positions(Some(columns)) };
+        let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
         let rows = first(&self.own_rows(&wanted, file, &mut reader).await?, most);
@@ -308,6 +307,10 @@ fn open(
 }
 
 impl Wanted {
+    fn new(tenant: &Tenant, ids: Vec<TraceId>, columns: Option<&[&str]>) -> Wanted {
+        Wanted { tenant: tenant.clone(), ids: IdSet::new(ids), columns: positions(columns) }
+    }
+
     fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
         let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;
@@ -356,13 +359,8 @@ impl Wanted {
     fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
         let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
-        let mask: BooleanArray = match self.ids.as_slice() {
-            [one] => ids.iter().map(|id| Some(id == Some(one.0.as_slice()))).collect(),
-            many => {
-                let many: HashSet<&[u8]> = many.iter().map(|id| id.0.as_slice()).collect();
-                ids.iter().map(|id| Some(id.is_some_and(|id| many.contains(id)))).collect()
-            }
-        };
+        let is_wanted = |row| ids.is_valid(row) && self.ids.holds(ids.value(row));
+        let mask = BooleanArray::from(BooleanBuffer::collect_bool(ids.len(), is_wanted));
         match batch.column_by_name(FENCE_COLUMNS[0]) {
             Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),
             None => Ok(mask),

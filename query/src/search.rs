@@ -108,6 +108,15 @@ pub struct Cursor {
     pub(crate) newest: i64,
 }
 
+impl ServiceSpans {
+    /// In the order of [`TraceSummary::services`].
+    pub(crate) fn sorted(services: impl Iterator<Item = ServiceSpans>) -> Vec<ServiceSpans> {
+        let mut services: Vec<ServiceSpans> = services.collect();
+        services.sort_by(|a, b| b.spans.cmp(&a.spans).then_with(|| a.service.cmp(&b.service)));
+        services
+    }
+}
+
 impl Status {
     /// As it stands in the column `status`.
     pub fn as_str(self) -> &'static str {

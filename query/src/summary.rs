@@ -41,7 +41,7 @@ impl Summaries {
 
     /// Adds a span.
     pub(crate) fn add_row(&mut self, columns: &SummaryColumns<'_>, row: usize) {
-        let start = i128::from(columns.starts.value(row)) * 1000 + i128::from(columns.nanos.value(row));
+        let start = columns.start(row);
         let end = start + i128::from(columns.durations.value(row).max(0));
         let Some(id) = TraceId::from_slice(columns.trace_ids.value(row)) else { return };
         let error = u64::from(columns.errors.value(row));
@@ -70,15 +70,15 @@ impl Summaries {
 
 /// [`SUMMARY_COLUMNS`] of a batch, opened.
 pub(crate) struct SummaryColumns<'a> {
-    trace_ids: &'a FixedSizeBinaryArray,
-    span_ids: &'a FixedSizeBinaryArray,
-    parents: &'a ArrayRef,
+    pub(crate) trace_ids: &'a FixedSizeBinaryArray,
+    pub(crate) span_ids: &'a FixedSizeBinaryArray,
+    pub(crate) parents: &'a ArrayRef,
     starts: &'a TimestampMicrosecondArray,
     nanos: &'a Int16Array,
-    durations: &'a Int64Array,
-    names: TextColumn<'a>,
-    services: TextColumn<'a>,
-    errors: &'a BooleanArray,
+    pub(crate) durations: &'a Int64Array,
+    pub(crate) names: TextColumn<'a>,
+    pub(crate) services: TextColumn<'a>,
+    pub(crate) errors: &'a BooleanArray,
 }
 
 impl<'a> SummaryColumns<'a> {
@@ -95,6 +95,11 @@ impl<'a> SummaryColumns<'a> {
             errors: open(batch, "error", |column| column.as_boolean_opt())?,
         })
     }
+
+    /// When the span of a row starts, nanoseconds since the epoch.
+    pub(crate) fn start(&self, row: usize) -> i128 {
+        i128::from(self.starts.value(row)) * 1000 + i128::from(self.nanos.value(row))
+    }
 }
 
 impl Folded {
@@ -110,8 +115,7 @@ impl Folded {
 
     fn finish(self, trace_id: TraceId) -> TraceSummary {
         let service = |(service, (spans, errors))| ServiceSpans { service, spans, errors };
-        let mut services: Vec<ServiceSpans> = self.services.into_iter().map(service).collect();
-        services.sort_by(|a, b| b.spans.cmp(&a.spans).then_with(|| a.service.cmp(&b.service)));
+        let services = ServiceSpans::sorted(self.services.into_iter().map(service));
         let (root_service, root_operation) = match self.root {
             Some((_, _, service, name)) => (service, Some(name)),
             None => (None, None),

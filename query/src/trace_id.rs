@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use arrow::array::AsArray;
+use arrow::record_batch::RecordBatch;
+
 /// The 16 bytes of a trace id. Written as 32 lower-case hex digits; read from 1 to 32, shorter ones padded with zeros on
 /// the left, as 64-bit ids of B3 and Jaeger are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +20,11 @@ impl TraceId {
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(TraceId)
     }
+}
+
+/// Those of rows whose first column they are.
+pub(crate) fn trace_ids(rows: &RecordBatch) -> impl Iterator<Item = TraceId> {
+    rows.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice)
 }
 
 impl FromStr for TraceId {

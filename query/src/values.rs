@@ -47,6 +47,11 @@ impl<'a> TextColumn<'a> {
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
         self.key(row).map(|key| self.values.value(key))
     }
+
+    /// How many texts the column has; each place is less.
+    pub(crate) fn texts(&self) -> usize {
+        self.values.len()
+    }
 }
 
 /// A column that an attribute may stand in.

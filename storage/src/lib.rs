@@ -63,7 +63,7 @@ pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};
 pub use lake::{
     Compaction, CompactionState, CompactionStatus, Condition, Conditions, DeletionError, Deletions, FileRollup, LakeError,
-    LoneCompactor, OperationCount, Receipt, Rewritten, RollupError, RollupSections, Rollups, Selection, Stop, StoredRollup,
+    LoneCompactor, OperationCount, Receipt, Rewritten, RollupError, Rollups, Sections, SectionsKind, Selection, Stop, StoredRollup,
     Summary, TRACE_MAX, TraceFilter, trace_key,
 };
 pub use metrics::Metrics;

@@ -265,8 +265,8 @@ async fn retention_takes_old_files() {
     let store = open_in(&config, &files).await;
     let kept = || store.snapshot().unwrap().files.iter().map(|file| (file.path.clone(), file.window)).collect::<Vec<_>>();
     wait_until("files go", || kept().iter().all(|(_, window)| window.is_none())).await;
-    // A filter, a summary, the attributes and the rollup beside each.
-    for (folder, each) in [("lake/data", 1), ("lake/_index", 4)] {
+    // A filter, a summary, the attributes, the rollup and the summaries of traces beside each.
+    for (folder, each) in [("lake/data", 1), ("lake/_index", 5)] {
         wait_until("objects go", || futures::executor::block_on(objects(files.as_ref(), folder)).len() == each * kept().len())
             .await;
     }

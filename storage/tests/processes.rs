@@ -168,8 +168,8 @@ async fn two_processes_merge_one_window() {
     let mut named: Vec<String> = store.snapshot().unwrap().files.iter().map(|file| file.path.clone()).collect();
     named.sort();
     assert_eq!(objects(files.as_ref(), "lake/data").await, named);
-    // A filter, a summary, the attributes and the rollup beside each.
-    assert_eq!(objects(files.as_ref(), "lake/_index").await.len(), 4 * named.len());
+    // A filter, a summary, the attributes, the rollup and the summaries of traces beside each.
+    assert_eq!(objects(files.as_ref(), "lake/_index").await.len(), 5 * named.len());
     // Its own files and records are the server's to delete.
     assert!(ledger.read("deletes").iter().all(|path| !path.starts_with("commits/")));
     wait_until("files and records go", || {

@@ -9,6 +9,8 @@
 //! the rest:      hops of the traces that have spans there
 //! ```
 //!
+//! Beside them are kept summaries of the traces of each file, see [`trace_summaries`].
+//!
 //! The files of a tenant stand in one order: those of the lake by the version that added them, then fresh files, then live spans.
 
 mod correct;
@@ -24,6 +26,8 @@ mod span_pieces;
 mod span_table;
 mod span_writer;
 mod table;
+mod trace_summaries;
+mod trace_writer;
 mod writer;
 
 pub(crate) use kept::{Kept, kept_sums};

@@ -93,14 +93,14 @@ impl Piece {
 
     async fn open(&self, summed: &Summed, rows: Option<Grain>, wanted: impl Fn(&Keys) -> Option<Vec<bool>>) -> Result<OpenPiece> {
         let minutes = self.minutes.clone().unwrap_or(0..=u64::MAX);
-        if let Source::Stored { file, opened } = &self.source
-            && let Some(keys) = summed.rollups.sections.keys(file, opened).await
+        if let Source::Stored { opened, .. } = &self.source
+            && let Some(keys) = summed.rollups.sections.keys(opened).await
         {
             let wanted = wanted(&keys);
             let numbers = numbers(self.part(), rows, wanted.as_deref());
             let mut sections = Vec::with_capacity(numbers.len());
             for number in &numbers {
-                sections.extend(summed.rollups.sections.sums(file, opened, *number).await);
+                sections.extend(summed.rollups.sections.bytes(&opened.sections, *number).await);
             }
             if sections.len() == numbers.len() {
                 return Ok(OpenPiece { keys, wanted, sections, has_rows: rows.is_some(), minutes });

@@ -7,7 +7,8 @@ use datafusion::error::Result;
 use meshlake_config::Tenant;
 use meshlake_hops::rollup::{Outline, Rollup};
 use meshlake_hops::span_rollup::SpanRollup;
-use meshlake_storage::{Files, RollupSections, SpanFile};
+use meshlake_hops::trace_summary::TraceOutline;
+use meshlake_storage::{Files, Sections as Stored, SectionsKind, SpanFile};
 use object_store::ObjectStore;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -24,13 +25,30 @@ use crate::trace_id::TraceId;
 /// A rollup that is kept beside a file: its parts, and where the rest is.
 pub(crate) struct Opened {
     pub(crate) outline: Outline,
-    pub(crate) sections: RollupSections,
+    pub(crate) sections: Stored,
 }
 
 impl Beside for Opened {
     async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
-        let (sections, outline) = RollupSections::open(store, file).await?;
+        let (sections, outline) = Stored::open(SectionsKind::Rollup, store, file).await?;
         Some(Opened { outline: Outline::decode(&outline).ok()?, sections })
+    }
+
+    fn size(&self) -> usize {
+        self.outline.bytes() + self.sections.bytes()
+    }
+}
+
+/// The summaries of traces that are kept beside a file: which trace is in which section.
+pub(crate) struct OpenedTraces {
+    pub(crate) outline: TraceOutline,
+    pub(crate) sections: Stored,
+}
+
+impl Beside for OpenedTraces {
+    async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Self> {
+        let (sections, outline) = Stored::open(SectionsKind::TraceSummaries, store, file).await?;
+        Some(OpenedTraces { outline: TraceOutline::decode(&outline).ok()?, sections })
     }
 
     fn size(&self) -> usize {
@@ -47,6 +65,7 @@ type MadeSpans = OnceCell<Arc<SpanRollup>>;
 /// The sums of files.
 pub(crate) struct FileRollups {
     pub(crate) opened: FileSummaries<Opened>,
+    pub(crate) traces: FileSummaries<OpenedTraces>,
     pub(crate) sections: Sections,
     pub(crate) kept: KeptSums,
     pub(crate) live: LiveSums,
@@ -61,7 +80,8 @@ impl FileRollups {
         let eighth = limit / 8;
         FileRollups {
             opened: FileSummaries::new(store.clone(), eighth),
-            sections: Sections::new(store.clone(), 3 * eighth),
+            traces: FileSummaries::new(store.clone(), eighth / 2),
+            sections: Sections::new(store.clone(), 5 * eighth / 2),
             kept: KeptSums::new(eighth),
             live: LiveSums::default(),
             made: Making::new(2 * eighth),

@@ -1,4 +1,4 @@
-//! The sections of rollups that were read, while they may be asked for again.
+//! The sections beside files that were read, while they may be asked for again.
 
 use std::sync::Arc;
 
@@ -7,21 +7,22 @@ use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheKey, CacheValue};
 use meshlake_hops::rollup::Keys;
 use meshlake_hops::span_rollup::{SpanKeys, SpanOutline};
-use meshlake_storage::SpanFile;
+use meshlake_storage::Sections as Stored;
 use object_store::ObjectStore;
+use object_store::path::Path;
 
 use super::resident::Opened;
 
 /// The section that has the keys, of hops; and of spans, behind those of hops.
 const KEYS: usize = 1;
 
-/// A file, and a section of its rollup.
+/// What is kept beside a file, and a section of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Id(Arc<str>, usize);
+struct Id(Path, usize);
 
 impl CacheKey for Id {
     fn size(&self) -> usize {
-        size_of::<Id>() + self.0.len()
+        size_of::<Id>() + self.0.as_ref().len()
     }
 
     fn table_ref(&self) -> Option<&TableReference> {
@@ -35,7 +36,7 @@ enum Section {
     Keys(Arc<Keys>),
     SpanKeys(Arc<SpanKeys>),
     SpanOutline(Arc<SpanOutline>),
-    Sums(Arc<Vec<u8>>),
+    Bytes(Arc<Vec<u8>>),
     Unreadable,
 }
 
@@ -45,7 +46,7 @@ impl CacheValue for Section {
             Section::Keys(keys) => keys.bytes(),
             Section::SpanKeys(keys) => keys.bytes(),
             Section::SpanOutline(outline) => outline.bytes(),
-            Section::Sums(bytes) => bytes.len(),
+            Section::Bytes(bytes) => bytes.len(),
             Section::Unreadable => 0,
         }
     }
@@ -64,50 +65,50 @@ impl Sections {
     }
 
     /// What a file's rollup has sums of; none if it can't be read.
-    pub(crate) async fn keys(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<Keys>> {
+    pub(crate) async fn keys(&self, opened: &Opened) -> Option<Arc<Keys>> {
         let decode = |bytes: Vec<u8>| Keys::decode(&bytes).map_or(Section::Unreadable, |keys| Section::Keys(Arc::new(keys)));
-        match self.get(file, opened, KEYS, decode).await {
+        match self.get(&opened.sections, KEYS, decode).await {
             Section::Keys(keys) => Some(keys),
             _ => None,
         }
     }
 
     /// The sections of its spans; none if that can't be read. They are numbered from [`meshlake_hops::rollup::Outline::sections`] on.
-    pub(crate) async fn span_outline(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<SpanOutline>> {
+    pub(crate) async fn span_outline(&self, opened: &Opened) -> Option<Arc<SpanOutline>> {
         let decode = |bytes: Vec<u8>| {
             let outline = SpanOutline::decode(&bytes);
             outline.map_or(Section::Unreadable, |outline| Section::SpanOutline(Arc::new(outline)))
         };
-        match self.get(file, opened, opened.outline.sections(), decode).await {
+        match self.get(&opened.sections, opened.outline.sections(), decode).await {
             Section::SpanOutline(outline) => Some(outline),
             _ => None,
         }
     }
 
     /// What it has sums of spans of, alike.
-    pub(crate) async fn span_keys(&self, file: &SpanFile, opened: &Opened) -> Option<Arc<SpanKeys>> {
+    pub(crate) async fn span_keys(&self, opened: &Opened) -> Option<Arc<SpanKeys>> {
         let decode =
             |bytes: Vec<u8>| SpanKeys::decode(&bytes).map_or(Section::Unreadable, |keys| Section::SpanKeys(Arc::new(keys)));
-        match self.get(file, opened, opened.outline.sections() + KEYS, decode).await {
+        match self.get(&opened.sections, opened.outline.sections() + KEYS, decode).await {
             Section::SpanKeys(keys) => Some(keys),
             _ => None,
         }
     }
 
-    /// A section with sums; none if it can't be read.
-    pub(crate) async fn sums(&self, file: &SpanFile, opened: &Opened, number: usize) -> Option<Arc<Vec<u8>>> {
-        match self.get(file, opened, number, |bytes| Section::Sums(Arc::new(bytes))).await {
-            Section::Sums(bytes) => Some(bytes),
+    /// A section as it is, of sums or of traces; none if it can't be read.
+    pub(crate) async fn bytes(&self, stored: &Stored, number: usize) -> Option<Arc<Vec<u8>>> {
+        match self.get(stored, number, |bytes| Section::Bytes(Arc::new(bytes))).await {
+            Section::Bytes(bytes) => Some(bytes),
             _ => None,
         }
     }
 
-    async fn get(&self, file: &SpanFile, opened: &Opened, number: usize, decode: impl Fn(Vec<u8>) -> Section) -> Section {
-        let id = Id(file.path.as_str().into(), number);
+    async fn get(&self, stored: &Stored, number: usize, decode: impl Fn(Vec<u8>) -> Section) -> Section {
+        let id = Id(stored.path().clone(), number);
         if let Some(section) = self.cache.get(&id) {
             return section;
         }
-        let section = opened.sections.read(&self.store, number).await.map_or(Section::Unreadable, decode);
+        let section = stored.read(&self.store, number).await.map_or(Section::Unreadable, decode);
         self.cache.put(&id, section.clone());
         section
     }

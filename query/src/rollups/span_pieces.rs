@@ -68,7 +68,7 @@ impl Summed {
     async fn stored_spans(&self, file: &SpanFile) -> Option<(Arc<Opened>, Arc<SpanOutline>)> {
         file.rollup?;
         let opened = self.rollups.opened.get(file).await?;
-        let outline = self.rollups.sections.span_outline(file, &opened).await?;
+        let outline = self.rollups.sections.span_outline(&opened).await?;
         Some((opened, outline))
     }
 
@@ -97,14 +97,14 @@ impl SpanPiece {
             Asked::Counts => outline.counts_of(wanted),
             Asked::Durations => outline.durations_of(wanted),
         };
-        if let Source::Stored { file, opened, outline } = &self.source
-            && let Some(keys) = summed.rollups.sections.span_keys(file, opened).await
+        if let Source::Stored { opened, outline, .. } = &self.source
+            && let Some(keys) = summed.rollups.sections.span_keys(opened).await
         {
             let wanted = wanted(&keys);
             let numbers = numbers(outline, wanted.as_deref());
             let mut sections = Vec::with_capacity(numbers.len());
             for number in &numbers {
-                sections.extend(summed.rollups.sections.sums(file, opened, opened.outline.sections() + number).await);
+                sections.extend(summed.rollups.sections.bytes(&opened.sections, opened.outline.sections() + number).await);
             }
             if sections.len() == numbers.len() {
                 return Ok(OpenSpans { keys, wanted, sections, minutes });

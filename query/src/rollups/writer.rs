@@ -10,12 +10,13 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use meshlake_config::{Config, Tenant};
 use meshlake_hops::rollup::{Outline, RollupBuilder};
 use meshlake_hops::span_rollup::{SpanOutline, SpanRollupBuilder};
+use meshlake_hops::trace_summary::TraceSummaryBuilder;
 use meshlake_hops::{SPANS_MAX, TraceHops};
 use meshlake_storage::{FileRollup, Promoted, Promotions, RollupError, Rollups, SpanFile, StoredRollup, trace_key};
 use object_store::ObjectStore;
 
 use super::correct::Places;
-use super::span_writer;
+use super::{span_writer, trace_writer};
 use crate::fences::Fences;
 use crate::hops::hops_of;
 use crate::lookup::Lookups;
@@ -50,8 +51,8 @@ impl HopRollups {
 
 impl Rollups for HopRollups {
     fn begin(&self, promoted: &Arc<Vec<Promoted>>) -> Box<dyn FileRollup> {
-        let (sums, spans) = (TraceSums::default(), SpanRollupBuilder::new());
-        Box::new(HopRollup { lookups: self.lookups.clone(), promoted: promoted.clone(), sums, spans })
+        let (sums, spans, traces) = (TraceSums::default(), SpanRollupBuilder::new(), TraceSummaryBuilder::new());
+        Box::new(HopRollup { lookups: self.lookups.clone(), promoted: promoted.clone(), sums, spans, traces })
     }
 }
 
@@ -115,12 +116,14 @@ struct HopRollup {
     promoted: Arc<Vec<Promoted>>,
     sums: TraceSums,
     spans: SpanRollupBuilder,
+    traces: TraceSummaryBuilder,
 }
 
 #[async_trait]
 impl FileRollup for HopRollup {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), RollupError> {
         span_writer::add(&mut self.spans, rows)?;
+        trace_writer::add(&mut self.traces, rows)?;
         Ok(self.sums.add(rows)?)
     }
 
@@ -139,7 +142,7 @@ impl FileRollup for HopRollup {
         let rollup = builder.finish();
         // Those of spans stand behind those of hops: see `Outline::sections`.
         let sections = rollup.encode().into_iter().chain(spans.encode()).collect();
-        Ok(StoredRollup { sections, bounds: bounds(&rollup.outline, &spans.outline) })
+        Ok(StoredRollup { sections, traces: self.traces.finish(), bounds: bounds(&rollup.outline, &spans.outline) })
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
-use super::rollup::rollup_path;
+use super::sections::SectionsKind;
 use super::state::{LakeFile, LakeState, News, deletion};
 use super::summary::summary_path;
 use super::{LakeError, checkpoint};
@@ -275,8 +275,9 @@ pub(crate) fn filter_path(file: &str) -> Path {
 }
 
 /// Where all is that is kept beside a file.
-pub(crate) fn beside(file: &str) -> [Path; 4] {
-    [filter_path(file), summary_path(file), attributes_path(file), rollup_path(file)]
+pub(crate) fn beside(file: &str) -> [Path; 5] {
+    let [rollup, traces] = [SectionsKind::Rollup, SectionsKind::TraceSummaries].map(|kind| kind.path(file));
+    [filter_path(file), summary_path(file), attributes_path(file), rollup, traces]
 }
 
 /// Where something is that is kept beside a file.

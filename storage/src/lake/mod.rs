@@ -23,6 +23,7 @@ mod metered;
 mod output;
 mod plan;
 mod rollup;
+mod sections;
 mod share;
 mod state;
 mod summary;
@@ -37,7 +38,8 @@ pub use filter::{TraceFilter, trace_key};
 pub(crate) use interleaved::{COLUMNS, Interleaved};
 pub(crate) use log::{Change, Lake, beside, filter_path, put_filter};
 pub use output::TRACE_MAX;
-pub use rollup::{FileRollup, RollupError, RollupSections, Rollups, StoredRollup};
+pub use rollup::{FileRollup, RollupError, Rollups, StoredRollup};
+pub use sections::{Sections, SectionsKind};
 pub(crate) use state::LakeFile;
 pub use summary::{OperationCount, Summary};
 

@@ -95,7 +95,8 @@ impl FileRollup for Rows {
 
     async fn finish(self: Box<Self>, file: &Arc<SpanFile>, _: Vec<Arc<SpanFile>>) -> Result<StoredRollup, RollupError> {
         assert_eq!(self.0, file.rows);
-        Ok(StoredRollup { sections: vec![self.0.to_le_bytes().to_vec()], bounds: [1, self.0] })
+        let sections = vec![self.0.to_le_bytes().to_vec()];
+        Ok(StoredRollup { traces: sections.clone(), sections, bounds: [1, self.0] })
     }
 }
 

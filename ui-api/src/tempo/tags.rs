@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
-use meshlake_query::{AttributeName, Scope};
+use meshlake_query::{AttributeName, NestedNames, Scope};
 
 use super::caller::Caller;
 use super::failure::Failure;
@@ -16,8 +16,7 @@ use super::reply::reply;
 use crate::api::Api;
 use crate::params::Params;
 
-/// Scopes whose attributes are not counted.
-const UNCOUNTED: [&str; 2] = ["event", "link"];
+const NESTED: [&str; 2] = ["event", "link"];
 const INTRINSIC: &str = "intrinsic";
 /// What every span has, by the names that Tempo lists.
 const INTRINSICS: [&str; 25] = [
@@ -94,23 +93,26 @@ async fn scopes(api: &Api, tenant: &Tenant, request: &SearchTagsRequest) -> Resu
     let all = matches!(request.scope.as_str(), "" | "all" | "none");
     let asked = |name: &str| all || request.scope == name;
     let counted = [("resource", Scope::Resource), ("span", Scope::Span), ("instrumentation", Scope::Instrumentation)];
-    if !counted.iter().map(|(name, _)| *name).chain(UNCOUNTED).chain([INTRINSIC]).any(asked) {
+    if !counted.iter().map(|(name, _)| *name).chain(NESTED).chain([INTRINSIC]).any(asked) {
         return Err(Failure::invalid(format!("invalid scope: {}", request.scope)));
     }
-    let found = if counted.iter().any(|(name, _)| asked(name)) {
-        let range = params::range(request.start, request.end)?;
-        api.engine()?.attribute_names(tenant, range).await?.attributes
-    } else {
-        Vec::new()
-    };
+    let range = params::range(request.start, request.end)?;
     let limit = if request.max_tags_per_scope == 0 { usize::MAX } else { request.max_tags_per_scope as usize };
-    let names = |scope| {
-        let of_scope = found.iter().filter(move |attribute: &&AttributeName| attribute.scope == scope);
-        of_scope.map(|attribute| attribute.name.clone()).take(limit).collect()
-    };
-    let counted = counted.into_iter().map(|(name, scope)| (name, names(scope)));
-    let uncounted = UNCOUNTED.into_iter().map(|name| (name, Vec::new()));
-    let intrinsic = (INTRINSIC, INTRINSICS.map(str::to_owned).to_vec());
-    let scopes = counted.chain(uncounted).chain([intrinsic]).filter(|(name, _)| asked(name));
+    let mut scopes = Vec::new();
+    if counted.iter().any(|(name, _)| asked(name)) {
+        let found = api.engine()?.attribute_names(tenant, range).await?.attributes;
+        let names = |scope| {
+            let of_scope = found.iter().filter(move |attribute: &&AttributeName| attribute.scope == scope);
+            of_scope.map(|attribute| attribute.name.clone()).take(limit).collect::<Vec<_>>()
+        };
+        scopes.extend(counted.map(|(name, scope)| (name, names(scope))));
+    }
+    if NESTED.into_iter().any(asked) {
+        let NestedNames { events, links } = api.engine()?.nested_names(tenant, range).await?;
+        let names = [events, links].map(|names| names.into_iter().take(limit).collect());
+        scopes.extend(NESTED.into_iter().zip(names));
+    }
+    scopes.push((INTRINSIC, INTRINSICS.map(str::to_owned).to_vec()));
+    let scopes = scopes.into_iter().filter(|(name, _)| asked(name));
     Ok(scopes.map(|(name, tags)| SearchTagsV2Scope { name: name.to_owned(), tags }).collect())
 }

@@ -1,0 +1,224 @@
+//! Makes the summaries of a file.
+
+use std::cmp::Ordering;
+
+use hashbrown::HashMap;
+
+use super::block::{Row, write};
+use super::outline::TraceOutline;
+use super::{BLOCKS_MAX, SERVICES_MAX, TEXTS_MAX, TRACES};
+
+/// Spans of a trace that are looked at for copies; of more it is said that there are some.
+const COMPARED_MAX: usize = 1 << 16;
+/// The number of all texts that are not kept.
+const UNKEPT: u32 = u32::MAX;
+
+/// What a summary says of a span. Texts by number, see [`TraceSummaryBuilder::text`].
+#[derive(Clone, Copy, Debug)]
+pub struct TraceSpan {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The span.
+    pub span_id: [u8; 8],
+    /// Start, nanoseconds since the epoch.
+    pub start: i128,
+    /// Nanoseconds; one that ends before it starts ends there.
+    pub duration: i64,
+    /// Whether it failed.
+    pub error: bool,
+    /// The service.
+    pub service: Option<u32>,
+    /// The name, if it has no parent.
+    pub root: Option<u32>,
+}
+
+/// The summaries of a file in the making.
+#[derive(Debug, Default)]
+pub struct TraceSummaryBuilder {
+    texts: Texts,
+    firsts: Vec<[u8; 16]>,
+    blocks: Vec<Vec<u8>>,
+    /// Bytes of the blocks.
+    bytes: usize,
+    /// The block that is filled.
+    rows: Vec<Row>,
+    /// Of which more spans may come.
+    trace: Option<Folded>,
+    /// Its spans.
+    span_ids: Vec<[u8; 8]>,
+}
+
+/// Texts, each once.
+#[derive(Debug, Default)]
+struct Texts {
+    texts: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
+    bytes: usize,
+}
+
+/// A trace while its spans come in.
+#[derive(Debug)]
+struct Folded {
+    id: [u8; 16],
+    start: i128,
+    end: i128,
+    spans: u64,
+    errors: u64,
+    root: Option<Root>,
+    services: Vec<(u32, u64, u64)>,
+    is_told: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Root {
+    start: i128,
+    span_id: [u8; 8],
+    service: Option<u32>,
+    name: u32,
+}
+
+impl TraceSummaryBuilder {
+    /// Of nothing.
+    pub fn new() -> TraceSummaryBuilder {
+        TraceSummaryBuilder::default()
+    }
+
+    /// The number of a text.
+    pub fn text(&mut self, text: &str) -> u32 {
+        self.texts.number(text)
+    }
+
+    /// Adds a span. Those of a trace come one after the other in any order, traces in the order of their ids.
+    pub fn add(&mut self, span: &TraceSpan) {
+        if self.trace.as_ref().is_none_or(|trace| trace.id != span.trace_id) {
+            self.end_trace();
+        }
+        if self.is_full() {
+            return;
+        }
+        self.trace.get_or_insert_with(|| Folded::new(span)).add(span, &self.texts);
+        if self.span_ids.len() <= COMPARED_MAX {
+            self.span_ids.push(span.span_id);
+        }
+    }
+
+    /// Whether nothing is told of what comes.
+    fn is_full(&self) -> bool {
+        self.blocks.last().is_some_and(Vec::is_empty)
+    }
+
+    fn end_trace(&mut self) {
+        let Some(trace) = self.trace.take() else { return };
+        self.span_ids.sort_unstable();
+        let has_copies = self.span_ids.len() > COMPARED_MAX || self.span_ids.windows(2).any(|pair| pair[0] == pair[1]);
+        self.span_ids.clear();
+        self.rows.push(trace.finish(has_copies));
+        if self.rows.len() == TRACES {
+            self.end_block();
+        }
+    }
+
+    fn end_block(&mut self) {
+        let Some(first) = self.rows.first() else { return };
+        self.firsts.push(first.id);
+        let block = if self.bytes < BLOCKS_MAX { write(&mut self.rows) } else { Vec::new() };
+        self.bytes += block.len();
+        self.blocks.push(block);
+        self.rows.clear();
+    }
+
+    /// The sections: the outline, and the blocks.
+    pub fn finish(mut self) -> Vec<Vec<u8>> {
+        self.end_trace();
+        self.end_block();
+        let outline = TraceOutline { texts: self.texts.texts, firsts: self.firsts };
+        [outline.encode()].into_iter().chain(self.blocks).collect()
+    }
+}
+
+impl Texts {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        if self.bytes + text.len() > TEXTS_MAX {
+            return UNKEPT;
+        }
+        let number = self.texts.len() as u32;
+        self.bytes += text.len() + size_of::<Box<str>>();
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    fn get(&self, number: u32) -> &str {
+        self.texts.get(number as usize).map_or("", |text| text)
+    }
+}
+
+impl Folded {
+    fn new(span: &TraceSpan) -> Folded {
+        let (id, start) = (span.trace_id, span.start);
+        Folded { id, start, end: start, spans: 0, errors: 0, root: None, services: Vec::new(), is_told: true }
+    }
+
+    fn add(&mut self, span: &TraceSpan, texts: &Texts) {
+        let error = u64::from(span.error);
+        self.start = self.start.min(span.start);
+        self.end = self.end.max(span.start + i128::from(span.duration.max(0)));
+        self.spans += 1;
+        self.errors += error;
+        self.is_told &= span.service != Some(UNKEPT) && span.root != Some(UNKEPT);
+        if let Some(service) = span.service {
+            self.add_service(service, error);
+        }
+        if let Some(name) = span.root {
+            let root = Root { start: span.start, span_id: span.span_id, service: span.service, name };
+            if self.root.as_ref().is_none_or(|known| root.compare(known, texts).is_lt()) {
+                self.root = Some(root);
+            }
+        }
+    }
+
+    fn add_service(&mut self, service: u32, error: u64) {
+        if let Some((_, spans, errors)) = self.services.iter_mut().find(|(known, ..)| *known == service) {
+            (*spans, *errors) = (*spans + 1, *errors + error);
+        } else if self.services.len() < SERVICES_MAX {
+            self.services.push((service, 1, error));
+        } else {
+            self.is_told = false;
+        }
+    }
+
+    fn finish(mut self, has_copies: bool) -> Row {
+        if !self.is_told {
+            return Row { id: self.id, ..Row::default() };
+        }
+        // Traces of the same services are compressed the better.
+        self.services.sort_unstable();
+        Row {
+            id: self.id,
+            start: saturated(self.start),
+            duration: saturated(self.end - self.start),
+            spans: self.spans,
+            errors: self.errors,
+            has_copies,
+            root: self.root.map(|root| (root.service, root.name)),
+            services: self.services,
+        }
+    }
+}
+
+impl Root {
+    /// By start, span id, service, name: of several the first is the root, whatever the order of spans (P4).
+    fn compare(&self, other: &Root, texts: &Texts) -> Ordering {
+        let place = |root: &Root| (root.start, root.span_id);
+        let named = |root: &Root| (root.service.map(|service| texts.get(service)), texts.get(root.name));
+        place(self).cmp(&place(other)).then_with(|| named(self).cmp(&named(other)))
+    }
+}
+
+/// Times past the year 2262 stand at the end of what 64 bits can say.
+fn saturated(nanoseconds: i128) -> i64 {
+    i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
+}
