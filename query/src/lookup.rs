@@ -3,7 +3,6 @@
 //! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that
 //! may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see [`crate::footers`]).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
@@ -356,13 +355,15 @@ impl Wanted {
     fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
         let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
-        let mask: BooleanArray = match self.ids.as_slice() {
-            [one] => ids.iter().map(|id| Some(id == Some(one.0.as_slice()))).collect(),
-            many => {
-                let many: HashSet<&[u8]> = many.iter().map(|id| id.0.as_slice()).collect();
-                ids.iter().map(|id| Some(id.is_some_and(|id| many.contains(id)))).collect()
+        // Rows of one trace mostly follow each other.
+        let mut last = (None, false);
+        let mask = ids.iter().map(|id| {
+            if id != last.0 {
+                last = (id, id.is_some_and(|id| self.ids.binary_search_by(|wanted| wanted.0.as_slice().cmp(id)).is_ok()));
             }
-        };
+            Some(last.1)
+        });
+        let mask: BooleanArray = mask.collect();
         match batch.column_by_name(FENCE_COLUMNS[0]) {
             Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),
             None => Ok(mask),
