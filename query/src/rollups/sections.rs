@@ -6,7 +6,7 @@ use datafusion::common::TableReference;
 use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheKey, CacheValue};
 use meshlake_hops::rollup::Keys;
-use meshlake_hops::span_rollup::{SpanKeys, SpanOutline};
+use meshlake_hops::span_rollup::{KeyParts, SpanCounts, SpanKeys, SpanOutline};
 use meshlake_storage::SpanFile;
 use object_store::ObjectStore;
 
@@ -15,9 +15,17 @@ use super::resident::Opened;
 /// The section that has the keys, of hops; and of spans, behind those of hops.
 const KEYS: usize = 1;
 
-/// A file, and a section of its rollup.
+/// A file, and what of its rollup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Id(Arc<str>, usize);
+struct Id(Arc<str>, What);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    /// A section.
+    Section(usize),
+    /// Its counts of spans by these parts of their keys.
+    SpanCounts(KeyParts),
+}
 
 impl CacheKey for Id {
     fn size(&self) -> usize {
@@ -35,6 +43,7 @@ enum Section {
     Keys(Arc<Keys>),
     SpanKeys(Arc<SpanKeys>),
     SpanOutline(Arc<SpanOutline>),
+    SpanCounts(Arc<SpanCounts>),
     Sums(Arc<Vec<u8>>),
     Unreadable,
 }
@@ -45,6 +54,7 @@ impl CacheValue for Section {
             Section::Keys(keys) => keys.bytes(),
             Section::SpanKeys(keys) => keys.bytes(),
             Section::SpanOutline(outline) => outline.bytes(),
+            Section::SpanCounts(counts) => counts.bytes(),
             Section::Sums(bytes) => bytes.len(),
             Section::Unreadable => 0,
         }
@@ -94,6 +104,28 @@ impl Sections {
         }
     }
 
+    /// Its counts of spans, by these parts of their keys alone; none if they can't be read.
+    pub(crate) async fn span_counts(
+        &self,
+        file: &SpanFile,
+        opened: &Opened,
+        outline: &SpanOutline,
+        parts: KeyParts,
+    ) -> Option<Arc<SpanCounts>> {
+        let id = Id(file.path.as_str().into(), What::SpanCounts(parts));
+        if let Some(Section::SpanCounts(counts)) = self.cache.get(&id) {
+            return Some(counts);
+        }
+        let keys = self.span_keys(file, opened).await?;
+        let mut sections = Vec::new();
+        for number in outline.counts_of(None) {
+            sections.push(self.sums(file, opened, opened.outline.sections() + number).await?);
+        }
+        let counts = Arc::new(SpanCounts::of(&keys, &sections, parts).ok()?);
+        self.cache.put(&id, Section::SpanCounts(counts.clone()));
+        Some(counts)
+    }
+
     /// A section with sums; none if it can't be read.
     pub(crate) async fn sums(&self, file: &SpanFile, opened: &Opened, number: usize) -> Option<Arc<Vec<u8>>> {
         match self.get(file, opened, number, |bytes| Section::Sums(Arc::new(bytes))).await {
@@ -103,7 +135,7 @@ impl Sections {
     }
 
     async fn get(&self, file: &SpanFile, opened: &Opened, number: usize, decode: impl Fn(Vec<u8>) -> Section) -> Section {
-        let id = Id(file.path.as_str().into(), number);
+        let id = Id(file.path.as_str().into(), What::Section(number));
         if let Some(section) = self.cache.get(&id) {
             return section;
         }
