@@ -140,7 +140,8 @@ pub(crate) async fn newest_rows(rows: DataFrame, upper: i64, rows_max: usize) ->
     Ok(rows)
 }
 
-fn trace_ids(batch: &RecordBatch) -> Vec<TraceId> {
+/// The first column of a batch, which has ids of traces.
+pub(crate) fn trace_ids(batch: &RecordBatch) -> Vec<TraceId> {
     batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice).collect()
 }
 

@@ -139,7 +139,8 @@ impl Counter<'_> {
         let Counter { all, tally, .. } = self;
         for (column, values) in ATTRIBUTE_COLUMNS.iter().zip(&all.columns) {
             for source in column.sources.iter().filter(|source| source.form != Form::Derived && !values.is_empty()) {
-                let own = rows.iter().copied().filter(|row| column.source(all.origins(*row)) == Some(source));
+                let is_source = |row: &usize| column.source(all.origins(*row)).is_some_and(|of| std::ptr::eq(of, source));
+                let own = rows.iter().copied().filter(is_source);
                 take(&label(asked(column.scope), source.key), of_source(values, source, own, tally));
             }
         }

@@ -27,9 +27,11 @@ use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
 
-/// Rows taken in the first round, for each trace asked for, by how much a round is larger than the one before, and most rows of one.
-const ROWS_PER_TRACE: usize = 8;
-const ROUND_GROWTH: usize = 4;
+/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and most rows of
+/// one.
+const ROWS_PER_TRACE: usize = 3;
+const ROWS_MIN: usize = 32;
+const ROUND_GROWTH: usize = 16;
 const ROUND_MAX: usize = 256 * 1024;
 /// By how much more traces of a round are looked up than before.
 const STEP_GROWTH: usize = 4;
@@ -42,7 +44,7 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
     let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
     let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.range.end - 1;
-    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
+    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(ROWS_MIN);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
         let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
@@ -84,7 +86,7 @@ impl<'a> Finder<'a> {
     fn new(view: &'a View, search: &'a TraceQlSearch) -> Result<Finder<'a>> {
         let pipeline = search.pipeline()?;
         let conditions = search.query.conditions();
-        let sieve = Sieve::new(&conditions.trace);
+        let sieve = Sieve::new(&conditions);
         let mut columns = of_query(&search.query, &conditions);
         columns.extend(SHAPE);
         columns.extend(SUMMARY_COLUMNS);
@@ -114,14 +116,15 @@ impl<'a> Finder<'a> {
             if self.is_enough(*newest) {
                 return Ok(true);
             }
-            let (mut ids, left) = self.unseen(rows);
+            let (mut ids, count) = self.unseen(rows);
+            let (taken, left) = rows.split_at(count);
             rows = left;
+            // Where the first traces are enough, most match.
+            if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut().filter(|_| self.inspected_traces > 0), taken.last()) {
+                ids = sieve.sift(self.view, &self.search.query.attributes, ids, *oldest..=*newest).await?;
+            }
             // Traces of near ids are near each other in files.
             ids.sort_unstable();
-            // Where the first traces are enough, most match.
-            if let Some(sieve) = self.sieve.as_ref().filter(|_| self.inspected_traces > 0) {
-                ids = sieve.sift(self.view, &self.search.query.attributes, &ids).await?;
-            }
             for ids in ids.chunks(TRACES_AT_ONCE) {
                 let (view, columns) = (self.view, self.columns.clone());
                 let take = |parts: &[FoundRows]| self.take(parts);
@@ -132,18 +135,18 @@ impl<'a> Finder<'a> {
         Ok(false)
     }
 
-    /// The traces of the first rows that were not seen yet, as many as are looked up next, and the rows that are left.
-    fn unseen<'r>(&mut self, rows: &'r [(TraceId, i64)]) -> (Vec<TraceId>, &'r [(TraceId, i64)]) {
+    /// The traces of the first rows that were not seen yet, as many as are looked up next, and how many rows that are.
+    fn unseen(&mut self, rows: &[(TraceId, i64)]) -> (Vec<TraceId>, usize) {
         let mut ids = Vec::new();
         for (place, (id, _)) in rows.iter().enumerate() {
             if ids.len() == self.step {
-                return (ids, &rows[place..]);
+                return (ids, place);
             }
             if self.seen.insert(*id) {
                 ids.push(*id);
             }
         }
-        (ids, &[])
+        (ids, rows.len())
     }
 
     /// Whether enough traces start later, in microseconds: no other can be among the newest then.

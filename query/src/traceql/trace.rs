@@ -66,14 +66,6 @@ impl<'a> TraceRows<'a> {
         places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
     }
 
-    /// The rows of each trace, copies too, by their ids.
-    pub(super) fn rows_by_trace(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        let TraceRows { batches, all, places } = self;
-        places.sort_unstable();
-        let (batches, all) = (&batches[..], &all[..]);
-        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
-    }
-
     /// Each span as a trace of its own, in the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
         self.places.iter().map(|place| self.trace(std::slice::from_ref(place)))
