@@ -93,8 +93,8 @@ struct Wanted {
 }
 
 impl Lookups {
-    /// Gives `each` all rows of the tenant with one of `ids`, those of each in a place together, in no particular order, with the columns named
-    /// (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
+    /// Gives `each` all rows of the tenant with one of `ids`, those of one id in a place together, in no particular order, with the
+    /// columns named (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
     pub(crate) async fn find(
         self: &Arc<Self>,
         snapshot: &Snapshot,

@@ -27,8 +27,8 @@ use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
 
-/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and most rows of
-/// one.
+/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and most
+/// rows of one.
 const ROWS_PER_TRACE: usize = 3;
 const ROWS_MIN: usize = 32;
 const ROUND_GROWTH: usize = 16;

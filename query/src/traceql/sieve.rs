@@ -1,7 +1,7 @@
 //! Traces that have not all the spans that a query asks for, told without a look at them.
 //!
-//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too. One scan of those tells which traces have, where all
-//! rows of a trace stand in the files that were scanned; traces that other files may hold, or live spans, are let through.
+//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too. One scan of those tells which traces have, as
+//! far as all rows of a trace stand in the files that were scanned; traces that other files or live spans may hold are let through.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::testing::{batch, tenant};
 
-    /// Scenario: queries that ask for spans of several kinds, of traces that are scattered over files and live batches, which are scanned in
-    /// part, or all. Guarantee: no trace that has all kinds is left out, and if all is scanned, every other.
+    /// Scenario: queries that ask for spans of several kinds, of traces that are scattered over files and live batches, which are
+    /// scanned in part, or all. Guarantee: no trace that has all kinds is left out, and if all is scanned, every other.
     #[tokio::test]
     async fn a_sieve_leaves_traces_that_have_all_kinds() {
         let (own, engine) = store(24).await;

@@ -119,8 +119,8 @@ impl<'q> Accumulator<'q> {
         });
     }
 
-    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it does not
-    /// count. To take in the values of all their attributes with [`Accumulator::add_values`] is as [`Accumulator::add_first`] of each span.
+    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it does
+    /// not count. To take in the values of all their attributes with [`Accumulator::add_values`] is as [`Accumulator::add_first`] of each span.
     ///
     /// # Errors
     /// As [`Accumulator::add`].
