@@ -340,7 +340,7 @@ impl Engine {
     }
 
     /// Runs a query to its end, see [`Engine::start`].
-    async fn run<T, F>(&self, tenant: &Tenant, query: impl FnOnce(View) -> F) -> Result<T, QueryError>
+    pub(crate) async fn run<T, F>(&self, tenant: &Tenant, query: impl FnOnce(View) -> F) -> Result<T, QueryError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, DataFusionError>> + Send + 'static,

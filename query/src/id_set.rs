@@ -7,7 +7,7 @@ const MARKS: usize = 1 << 16;
 
 /// A set of trace ids.
 pub(crate) struct IdSet {
-    /// Sorted.
+    /// Sorted, each once.
     ids: Vec<TraceId>,
     marks: Vec<u64>,
 }
@@ -15,6 +15,7 @@ pub(crate) struct IdSet {
 impl IdSet {
     pub(crate) fn new(mut ids: Vec<TraceId>) -> IdSet {
         ids.sort_unstable();
+        ids.dedup();
         let mut marks = vec![0; MARKS / 64];
         for id in &ids {
             let mark = mark(&id.0);
@@ -23,7 +24,7 @@ impl IdSet {
         IdSet { ids, marks }
     }
 
-    /// In order.
+    /// In order, each once.
     pub(crate) fn ids(&self) -> &[TraceId] {
         &self.ids
     }

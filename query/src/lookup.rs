@@ -31,6 +31,10 @@ use crate::trace_id::TraceId;
 
 /// Files looked into at once: enough to hide an object store's latency.
 const FILES_AT_ONCE: usize = 16;
+/// Tasks that look into few files, several into each: one core reads what one task does.
+const TASKS: usize = 4;
+/// Traces that are not worth several tasks.
+const IDS_MIN: usize = 16;
 const BATCH_ROWS: usize = 8192;
 /// Values of a dictionary that are kept, whether a row has them or not: to look costs more than they do.
 const DICTIONARY_VALUES: usize = 256;
@@ -90,8 +94,8 @@ struct Wanted {
 }
 
 impl Lookups {
-    /// Gives `each` all rows of the tenant with one of `ids`, place by place in no particular order, with the columns named
-    /// (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
+    /// Gives `each` all rows of the tenant with one of `ids`, those of one id in a place together, in no particular order, with the
+    /// columns named (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
     pub(crate) async fn find(
         self: &Arc<Self>,
         snapshot: &Snapshot,
@@ -110,7 +114,12 @@ impl Lookups {
         let keys: Vec<[u8; 16]> = wanted.ids.ids().iter().map(|id| id.0).collect();
         let mut files = snapshot.files.of_traces(&keys);
         files.retain(|(file, _)| may_hold(file, tenant));
-        let tasks = files.into_iter().map(|(file, ids)| {
+        let most = TASKS.div_ceil(files.len().max(1));
+        let parts = files.into_iter().flat_map(|(file, ids)| {
+            let size = ids.len().div_ceil(most).max(IDS_MIN);
+            ids.chunks(size).map(|ids| (file.clone(), ids.to_vec())).collect::<Vec<_>>()
+        });
+        let tasks = parts.map(|(file, ids)| {
             let (lookups, wanted, promotions) = (self.clone(), wanted.clone(), snapshot.promotions.clone());
             async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &ids, &file, &promotions).await }).join().await }
         });
@@ -163,12 +172,12 @@ impl Lookups {
         snapshot.live.iter().map(|live| of_batch(&live.batch)).collect()
     }
 
-    /// The wanted rows of a file, which may hold the ids at these positions.
+    /// The rows of a file that are of the ids at these positions, which it may hold.
     async fn of_file(&self, wanted: &Wanted, ids: &[usize], file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
         let (promoted, columns) = wanted.columns_of(file, promotions);
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
-        let ids: Vec<TraceId> = ids.iter().map(|position| wanted.ids.ids()[*position]).collect();
+        let ids = IdSet::new(ids.iter().map(|position| wanted.ids.ids()[*position]).collect());
         let rows = self.rows(wanted, &ids, file, &mut reader).await?;
         self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
         Ok(found)
@@ -250,16 +259,16 @@ impl Lookups {
         Ok(())
     }
 
-    /// The rows of a file that are wanted.
-    async fn rows(&self, wanted: &Wanted, ids: &[TraceId], file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
+    /// The rows of a file that are of these traces.
+    async fn rows(&self, wanted: &Wanted, ids: &IdSet, file: &SpanFile, reader: &mut FileReader) -> Result<RowSelection> {
         let fence = self.fences.get(reader, file).await?;
-        let Some(pages) = fence.select(ids) else { return Ok(RowSelection::default()) };
+        let Some(pages) = fence.select(ids.ids()) else { return Ok(RowSelection::default()) };
         // Positions in FENCE_COLUMNS.
         let columns: &[usize] = if file.tenants.len() == 1 { &[1] } else { &[0, 1] };
         let mut masks = Vec::new();
         let mut candidates = open(self.reader(file)?, fence.metadata().clone(), pages.clone(), columns)?;
         while let Some(batch) = candidates.try_next().await? {
-            masks.push(wanted.mask(&batch)?);
+            masks.push(wanted.mask(ids, &batch)?);
         }
         Ok(pages.and_then(&RowSelection::from_filters(&masks)))
     }
@@ -314,7 +323,7 @@ impl Wanted {
     fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
         let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;
-        let mask = self.mask(&fence)?;
+        let mask = self.mask(&self.ids, &fence)?;
         if mask.true_count() == 0 {
             return Ok(batch.slice(0, 0));
         }
@@ -355,11 +364,11 @@ impl Wanted {
         Ok(RecordBatch::try_new(Arc::new(spans_schema().project(&self.columns)?), columns)?)
     }
 
-    /// The rows of a batch that are wanted. A batch without the column `tenant` is all of the tenant's.
-    fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+    /// The rows of a batch that are of these traces. A batch without the column `tenant` is all of the tenant's.
+    fn mask(&self, wanted: &IdSet, batch: &RecordBatch) -> Result<BooleanArray> {
         let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
         let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
-        let is_wanted = |row| ids.is_valid(row) && self.ids.holds(ids.value(row));
+        let is_wanted = |row| ids.is_valid(row) && wanted.holds(ids.value(row));
         let mask = BooleanArray::from(BooleanBuffer::collect_bool(ids.len(), is_wanted));
         match batch.column_by_name(FENCE_COLUMNS[0]) {
             Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),
@@ -377,6 +386,32 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Chance, TestSource, random_rows, tenant};
+
+    /// Scenario: many traces in one file, each asked for as often as it has spans. Guarantee: each span once.
+    #[tokio::test]
+    async fn one_file_is_looked_into_by_several_tasks() {
+        let rows = random_rows(&mut Chance(31), "a", 200);
+        let mut source = TestSource::new();
+        source.add_file(&rows).await;
+        let ids: Vec<TraceId> = rows.iter().map(|row| TraceId(row.trace.to_be_bytes())).collect();
+        let find = async move |view: crate::view::View| {
+            let (mut spans, mut places) = (Vec::new(), 0);
+            let add = |found: FoundRows| {
+                let ids = found.batches.iter().flat_map(|batch| batch.column(0).as_fixed_size_binary().iter().flatten());
+                spans.extend(ids.map(<[u8]>::to_vec));
+                places += 1;
+                Ok(())
+            };
+            view.each_of(ids, Some(&["span_id"]), add).await?;
+            Ok((spans, places))
+        };
+        let (mut found, places) = source.engine().run(&tenant("a"), find).await.unwrap();
+        let mut expected: Vec<Vec<u8>> = rows.iter().map(|row| row.span.to_be_bytes().to_vec()).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!((found, places), (expected, TASKS));
+    }
 
     /// Scenario: more and fewer rows than there are, in runs. Guarantee: the first of them, none more.
     #[test]

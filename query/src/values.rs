@@ -44,8 +44,18 @@ impl<'a> TextColumn<'a> {
         if self.empty { None } else { self.rows.key(row).filter(|key| self.values.is_valid(*key)) }
     }
 
+    /// The text at a place.
+    pub(crate) fn text(&self, key: usize) -> &'a str {
+        self.values.value(key)
+    }
+
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
-        self.key(row).map(|key| self.values.value(key))
+        self.key(row).map(|key| self.text(key))
+    }
+
+    /// Whether no row has a text.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.null_count() == self.rows.len()
     }
 
     /// How many texts the column has; each place is less.
@@ -73,6 +83,14 @@ impl<'a> AttributeValues<'a> {
             (AttributeValues::Int(column), Form::Int) => column.is_valid(row).then(|| Found::Int(column.value(row))),
             (AttributeValues::Int(column), Form::Decimal) => column.is_valid(row).then(|| Found::Decimal(column.value(row))),
             _ => None,
+        }
+    }
+
+    /// Whether no row has a value.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            AttributeValues::Text(column) => column.is_empty(),
+            AttributeValues::Int(column) => column.null_count() == column.len(),
         }
     }
 }

@@ -91,7 +91,7 @@ impl View {
 
     /// The traces of rows.
     pub(crate) async fn traces_of(&self, rows: DataFrame) -> Result<TraceIds> {
-        let rows = rows.select_columns(&["trace_id"])?.distinct()?.execute_stream().await?;
+        let rows = rows.select_columns(&["trace_id"])?.execute_stream().await?;
         ids(rows, &self.lookups.runtime.memory_pool).await
     }
 

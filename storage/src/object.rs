@@ -7,12 +7,14 @@ use std::fmt;
 use std::fs::DirEntry;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::BoxStream;
 use meshlake_config::{Config, S3};
@@ -240,6 +242,11 @@ impl ObjectStore for FolderStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.inner.get_opts(location, options).await
+    }
+
+    /// Each range by itself: to read what is between two of them, as from a store that is far away, costs more than a second read.
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -53,6 +53,6 @@ pub use attribute::{Attribute, Intrinsic, Named, Scope};
 pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
-pub use metrics::{Accumulator, Alike, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
+pub use metrics::{Accumulator, Alike, ComparedSpans, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
 pub use trace::{Event, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::text::{Quoted, duration};
 
@@ -230,6 +231,23 @@ impl PartialEq for Value<'_> {
 }
 
 impl Eq for Value<'_> {}
+
+/// Equal values have one hash: floats are equal if all their bits are.
+impl Hash for Value<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rank().hash(state);
+        match self {
+            Value::Nil => {}
+            Value::Bool(value) => value.hash(state),
+            Value::Int(value) | Value::Duration(value) => value.hash(state),
+            Value::Float(value) => value.to_bits().hash(state),
+            Value::Status(value) => value.hash(state),
+            Value::Kind(value) => value.hash(state),
+            Value::Text(text) => text.hash(state),
+            Value::Array(array) => array.iter().for_each(|value| value.hash(state)),
+        }
+    }
+}
 
 /// As a query would write it; arrays in brackets, which no query can.
 impl fmt::Display for Value<'_> {

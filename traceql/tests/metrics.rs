@@ -201,6 +201,26 @@ fn row_20_compare() {
     assert_eq!(error("{} | compare({ status = error }, 1001)").kind, ErrorKind::Limit);
 }
 
+/// Scenario: values of several spans at once, and missing ones. Guarantee: they count as those of one span after the other.
+#[test]
+fn values_are_compared_at_once() {
+    let at = |id: u8, host: &str| trace(vec![span(id, 0, "op").starts(SECOND).with("host", host)]);
+    let query = query("{} | compare({ status = error }, 1)");
+    let Body::Metrics(expr) = &query.body else { panic!() };
+    let new = || Accumulator::new(expr, instant(), MetricsLimits { series: 100, exemplars: 0 });
+    let hosts = |accumulator: Accumulator<'_>| {
+        let series = accumulator.finish().series.into_iter();
+        series.filter(|series| series.labels[1].0 == "span.host").map(|series| format!("{series:?}")).collect::<Vec<_>>()
+    };
+    let (mut one_by_one, mut at_once) = (new(), new());
+    ["a", "b", "b"].into_iter().zip(1..).for_each(|(host, id)| one_by_one.add(&at(id, host)).unwrap());
+    let spans = at_once.counted_with(&at(1, "a")).unwrap().unwrap();
+    at_once.add_values(spans, "span.host", [(Value::text("a"), 1), (Value::Nil, 7), (Value::text("b"), 2)]);
+    at_once.add_values(spans, "span.other", [(Value::Nil, 1)]);
+    assert_eq!(at_once.clone().finish().series.len(), 3);
+    assert_eq!(hosts(at_once), hosts(one_by_one));
+}
+
 /// Scenario: exemplars. Guarantee: spans that the series was made of, no more than asked for; of counts they carry the count; of
 /// quantiles they are of the least quantile that is not below them.
 #[test]

@@ -34,6 +34,21 @@ fn accumulate<'q>(query: &'q Query, traces: &[Spans]) -> Result<Accumulator<'q>,
     Ok(accumulator)
 }
 
+/// Takes in the first span of a trace as `compare()` does by columns.
+fn add_values(into: &mut Accumulator<'_>, trace: &Spans) {
+    let Some(spans) = into.counted_with(trace).unwrap() else { return };
+    let view = View::new(trace);
+    for intrinsic in ComparedSpans::INTRINSICS {
+        into.add_values(spans, intrinsic.name(), [(view.attribute(0, &Attribute::Intrinsic(intrinsic)), 1)]);
+    }
+    let events = (0..trace.events(0)).map(|event| (Value::text(trace.event(0, event).name), 1));
+    into.add_values(spans, Intrinsic::EventName.name(), events);
+    trace.each_attribute(0, &mut |scope, name, value| {
+        let attribute = Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 });
+        into.add_values(spans, &attribute.to_string(), [(value, 1)]);
+    });
+}
+
 /// Whether numbers are the same, or as near as a histogram comes.
 fn near(left: f64, right: f64, quantile: bool) -> bool {
     let error = if quantile { 0.011 * left.abs() + 1.0 } else { 1e-9 * left.abs() };
@@ -206,7 +221,7 @@ proptest! {
     }
 
     /// Scenario: a metrics query that asks each span on its own, or with the root. Guarantee: each as a trace of its own, or of the two, gives
-    /// the same answer.
+    /// the same answer; so do its values, each attribute for itself, where all are compared.
     #[test]
     fn spans_on_their_own_are_enough(traces in prop::collection::vec(random::trace(), 0..4), text in random::series()) {
         let parsed = query(&text);
@@ -221,7 +236,12 @@ proptest! {
             let root = roots.min_by_key(|span| (span.start, span.id));
             for span in &trace.spans {
                 let spans = std::iter::once(span).chain(root).cloned().collect();
-                apart.add_first(&Spans { id: trace.id, spans }, 1).unwrap();
+                let of_two = Spans { id: trace.id, spans };
+                if parsed.conditions().all_attributes {
+                    add_values(&mut apart, &of_two);
+                } else {
+                    apart.add_first(&of_two, 1).unwrap();
+                }
             }
         }
         let (whole, apart) = (whole.finish(), apart.finish());

@@ -66,7 +66,8 @@ impl SpanRollupBuilder {
         let (mut first, mut last) = (u64::MAX, 0);
         let each_alone = |key: u32| key;
         self.facts.rows(&numbers, each_alone, |rows| {
-            counts.add(rows);
+            let Some(((key, _), _)) = rows.first() else { return };
+            counts.add(*key, rows.iter().map(|((_, minute), sums)| (*minute, sums.count() as u64)));
             durations.add(rows);
             (first, last) =
                 rows.iter().fold((first, last), |(first, last), ((_, minute), _)| (first.min(*minute), last.max(*minute)));

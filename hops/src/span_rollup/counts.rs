@@ -2,9 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::rollup::FormatError;
 use crate::rollup::format::Reader;
-use crate::rollup::rows::Row;
-use crate::rollup::{FormatError, Latencies};
 use crate::varint;
 
 /// Bytes at which a section ends, with the key before.
@@ -18,23 +17,22 @@ pub(super) struct CountWriter {
 }
 
 impl CountWriter {
-    /// Adds how many there are in each row of one key.
-    pub(super) fn add(&mut self, rows: &[Row<Latencies>]) {
-        let Some(((key, _), _)) = rows.first() else { return };
+    /// Adds how many there are of one key in each minute.
+    pub(super) fn add(&mut self, key: u32, counts: impl ExactSizeIterator<Item = (u64, u64)>) {
         if self.sections.last().is_none_or(|(_, section)| section.len() > SECTION_BYTES) {
-            self.sections.push((*key, Vec::new()));
+            self.sections.push((key, Vec::new()));
             self.before = 0;
         }
         let Some((_, section)) = self.sections.last_mut() else { return };
         varint::write(section, (key - self.before).into());
-        varint::write(section, rows.len() as u128);
+        varint::write(section, counts.len() as u128);
         let mut minute_before = 0;
-        for ((_, minute), sums) in rows {
+        for (minute, count) in counts {
             varint::write(section, (minute - minute_before).into());
-            varint::write(section, sums.count() as u128);
-            minute_before = *minute;
+            varint::write(section, count.into());
+            minute_before = minute;
         }
-        self.before = *key;
+        self.before = key;
     }
 
     /// The first key of each section, and its bytes.

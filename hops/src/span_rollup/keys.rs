@@ -86,7 +86,7 @@ impl SpanKeys {
 }
 
 /// Which parts of keys tell one from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyParts {
     /// The service.
     pub service: bool,

@@ -9,12 +9,14 @@
 
 mod builder;
 mod counts;
+mod fewer;
 mod keys;
 mod outline;
 mod sums;
 
 pub use builder::{SpanRollup, SpanRollupBuilder};
 pub use counts::read_counts;
+pub use fewer::SpanCounts;
 pub use keys::{KeyNumbers, KeyParts, SpanKey, SpanKeys};
 pub use outline::SpanOutline;
 pub use sums::{SpanNumbers, SpanStepSums, SpanSums};

@@ -35,13 +35,16 @@ pub(crate) struct TraceIds {
     memory: MemoryReservation,
 }
 
-/// The distinct ids in rows of one column, `trace_id`.
+/// The distinct ids in rows of one column, `trace_id`. In files rows of one trace stand together.
 pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn MemoryPool>) -> Result<TraceIds> {
     let memory = MemoryConsumer::new("hops: trace ids").register(pool);
     let mut found = TraceIds { ids: Vec::new(), memory };
     while let Some(batch) = rows.try_next().await? {
-        found.memory.try_grow(batch.num_rows() * size_of::<TraceId>())?;
-        found.ids.extend(batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice));
+        let mut ids: Vec<TraceId> =
+            batch.column(0).as_fixed_size_binary().iter().flatten().filter_map(TraceId::from_slice).collect();
+        ids.dedup();
+        found.memory.try_grow(ids.len() * size_of::<TraceId>())?;
+        found.ids.extend(ids);
     }
     found.ids.sort_unstable();
     found.ids.dedup();

@@ -21,7 +21,7 @@ use crate::types::TimeRange;
 use crate::view::View;
 
 /// Rollups that are opened at once.
-const READS: usize = 16;
+pub(super) const READS: usize = 16;
 /// Microseconds of a minute.
 const MICROS: i64 = (MINUTE / 1_000) as i64;
 

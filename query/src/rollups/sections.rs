@@ -6,7 +6,7 @@ use datafusion::common::TableReference;
 use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheKey, CacheValue};
 use meshlake_hops::rollup::Keys;
-use meshlake_hops::span_rollup::{SpanKeys, SpanOutline};
+use meshlake_hops::span_rollup::{KeyParts, SpanCounts, SpanKeys, SpanOutline};
 use meshlake_storage::Sections as Stored;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -16,9 +16,17 @@ use super::resident::Opened;
 /// The section that has the keys, of hops; and of spans, behind those of hops.
 const KEYS: usize = 1;
 
-/// What is kept beside a file, and a section of it.
+/// What is kept beside a file, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Id(Path, usize);
+struct Id(Path, What);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    /// A section.
+    Section(usize),
+    /// The counts of spans of a rollup by these parts of their keys.
+    SpanCounts(KeyParts),
+}
 
 impl CacheKey for Id {
     fn size(&self) -> usize {
@@ -36,6 +44,7 @@ enum Section {
     Keys(Arc<Keys>),
     SpanKeys(Arc<SpanKeys>),
     SpanOutline(Arc<SpanOutline>),
+    SpanCounts(Arc<SpanCounts>),
     Bytes(Arc<Vec<u8>>),
     Unreadable,
 }
@@ -46,6 +55,7 @@ impl CacheValue for Section {
             Section::Keys(keys) => keys.bytes(),
             Section::SpanKeys(keys) => keys.bytes(),
             Section::SpanOutline(outline) => outline.bytes(),
+            Section::SpanCounts(counts) => counts.bytes(),
             Section::Bytes(bytes) => bytes.len(),
             Section::Unreadable => 0,
         }
@@ -95,6 +105,22 @@ impl Sections {
         }
     }
 
+    /// Its counts of spans, by these parts of their keys alone; none if they can't be read.
+    pub(crate) async fn span_counts(&self, opened: &Opened, outline: &SpanOutline, parts: KeyParts) -> Option<Arc<SpanCounts>> {
+        let id = Id(opened.sections.path().clone(), What::SpanCounts(parts));
+        if let Some(Section::SpanCounts(counts)) = self.cache.get(&id) {
+            return Some(counts);
+        }
+        let keys = self.span_keys(opened).await?;
+        let mut sections = Vec::new();
+        for number in outline.counts_of(None) {
+            sections.push(self.bytes(&opened.sections, opened.outline.sections() + number).await?);
+        }
+        let counts = Arc::new(SpanCounts::of(&keys, &sections, parts).ok()?);
+        self.cache.put(&id, Section::SpanCounts(counts.clone()));
+        Some(counts)
+    }
+
     /// A section as it is, of sums or of traces; none if it can't be read.
     pub(crate) async fn bytes(&self, stored: &Stored, number: usize) -> Option<Arc<Vec<u8>>> {
         match self.get(stored, number, |bytes| Section::Bytes(Arc::new(bytes))).await {
@@ -104,7 +130,7 @@ impl Sections {
     }
 
     async fn get(&self, stored: &Stored, number: usize, decode: impl Fn(Vec<u8>) -> Section) -> Section {
-        let id = Id(stored.path().clone(), number);
+        let id = Id(stored.path().clone(), What::Section(number));
         if let Some(section) = self.cache.get(&id) {
             return section;
         }

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::error::Result;
+use futures::{StreamExt, stream};
 use meshlake_hops::rollup::{Latencies, read_rows};
-use meshlake_hops::span_rollup::{SpanKeys, SpanOutline, SpanRollup, SpanRollupBuilder, read_counts};
+use meshlake_hops::span_rollup::{KeyParts, SpanCounts, SpanKeys, SpanOutline, SpanRollup, SpanRollupBuilder, read_counts};
 use meshlake_storage::SpanFile;
 
 use super::piece::damaged;
-use super::pieces::{Summed, micros};
+use super::pieces::{READS, Summed, micros};
 use super::resident::Opened;
 use super::span_writer::{self, COLUMNS};
 use crate::lookup::Lookups;
@@ -50,8 +51,9 @@ impl Summed {
         let files = self.snapshot.files.between(begin, end.saturating_add(1)).filter(|file| may_hold(file, &self.tenant));
         let files: Vec<Arc<SpanFile>> = files.cloned().collect();
         self.rollups.forget(&self.rollups.paths(&self.snapshot.files));
-        for file in files {
-            let source = match self.stored_spans(&file).await {
+        let stored = stream::iter(files).map(async |file| (self.stored_spans(&file).await, file));
+        for (stored, file) in stored.buffered(READS).collect::<Vec<_>>().await {
+            let source = match stored {
                 Some((opened, outline)) => Source::Stored { file, opened, outline },
                 None => Source::Made(self.spans_of(&file).await?),
             };
@@ -85,6 +87,22 @@ impl Summed {
 }
 
 impl SpanPiece {
+    /// Its counts by these parts of keys alone, where they are kept: names are most of what tells keys apart, without them there are few.
+    pub(crate) async fn fewer(&self, summed: &Summed, parts: KeyParts) -> Option<Arc<SpanCounts>> {
+        match &self.source {
+            Source::Stored { opened, outline, .. } if !parts.name => {
+                summed.rollups.sections.span_counts(opened, outline, parts).await
+            }
+            _ => None,
+        }
+    }
+
+    /// Its counts from [`SpanPiece::fewer`], of the keys that `wanted` takes.
+    pub(crate) fn of_fewer(&self, counts: &SpanCounts, wanted: impl FnOnce(&SpanKeys) -> Option<Vec<bool>>) -> OpenSpans {
+        let (keys, sections, minutes) = (counts.keys.clone(), counts.sections.clone(), self.minutes.clone());
+        OpenSpans { wanted: wanted(&keys), keys, sections, minutes }
+    }
+
     /// Its sums, of the keys that `wanted` takes; of all without.
     pub(crate) async fn open(
         &self,

@@ -1,22 +1,23 @@
 //! What a query is evaluated on, where all of a range has to be seen.
 
-use arrow::array::AsArray;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use meshlake_traceql::{Conditions, Query};
 
-use super::columns::{Columns, ROOT, SHAPE, START};
+use super::columns::{Columns, SHAPE, START};
 use super::matching::{Filtered, Matching};
-use super::rooted::RootedSpans;
+use super::rooted::Roots;
 use super::trace::{BatchTrace, TraceRows};
-use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::FoundRows;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
-use crate::values::open;
 use crate::view::View;
+
+/// Traces of which the roots are held at once, a few dozen megabytes.
+const ROOTS_AT_ONCE: usize = 256 * 1024;
 
 /// The spans of a range that may matter to a query, and their traces.
 pub(super) struct Candidates<'a> {
@@ -45,23 +46,18 @@ impl Candidates<'_> {
         Ok(())
     }
 
-    /// Gives `each` spans of a batch, each as a trace of itself and the first root of its own, from one scan and lookups of the roots.
-    pub(super) async fn spans_with_roots(
-        &self,
-        mut each: impl FnMut(&mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()>,
-    ) -> Result<()> {
-        let (view, query, all) = (self.view, self.query, self.conditions.all_attributes);
+    /// Gives `each` the rows of a batch and the first roots of their traces, from two scans and lookups of the roots.
+    pub(super) async fn spans_with_roots(&self, mut each: impl FnMut(&RecordBatch, &Roots) -> Result<()>) -> Result<()> {
         // Whether it is a root itself, a span must say, too.
         let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
-        let of_roots: Vec<&str> = SHAPE.into_iter().chain(ROOT).collect();
-        let mut batches = self.matching(Filtered::Finely).await?.rows(columns, None)?.execute_stream().await?;
-        while let Some(batch) = batches.try_next().await? {
-            for ids in trace_ids(&batch)?.chunks(TRACES_AT_ONCE) {
-                let take = |parts: &[FoundRows]| {
-                    let traces = parts.iter().flat_map(|found| &found.batches);
-                    each(&mut RootedSpans::new(&batch, traces, &query.attributes, all)?.spans())
-                };
-                view.lookups.find_together(&view.snapshot, &view.tenant, ids, &of_roots, take).await?;
+        let matching = self.matching(Filtered::Finely).await?;
+        let traces = self.view.traces_of(matching.rows(["trace_id"], None)?).await?;
+        for chunk in traces.ids.chunks(ROOTS_AT_ONCE) {
+            let roots = Roots::of(self.view, chunk).await?;
+            let also = if chunk.len() < traces.ids.len() { between(chunk) } else { None };
+            let mut batches = matching.rows(columns.iter().copied(), also.as_ref())?.execute_stream().await?;
+            while let Some(batch) = batches.try_next().await? {
+                each(&batch, &roots)?;
             }
         }
         Ok(())
@@ -88,11 +84,8 @@ impl Candidates<'_> {
     }
 }
 
-/// The traces of rows, each once, by id.
-fn trace_ids(rows: &RecordBatch) -> Result<Vec<TraceId>> {
-    let column = open(rows, "trace_id", |column| column.as_fixed_size_binary_opt())?;
-    let mut ids: Vec<TraceId> = column.iter().flatten().filter_map(TraceId::from_slice).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
+/// The rows of the traces from the first to the last of these.
+fn between(ids: &[TraceId]) -> Option<Expr> {
+    let [first, last] = [ids.first()?, ids.last()?].map(|id| lit(ScalarValue::FixedSizeBinary(16, Some(id.0.to_vec()))));
+    Some(col("trace_id").gt_eq(first).and(col("trace_id").lt_eq(last)))
 }

@@ -200,7 +200,11 @@ impl Column {
 
     /// Whether it does and may be as said.
     fn passes(&self, test: &Test) -> Expr {
-        self.says(test).into_iter().fold(self.has(), Expr::and)
+        match self.says(test) {
+            // A null compares with nothing. To ask for it first would decode the column twice.
+            Some(says @ Expr::BinaryExpr(_)) => self.own.iter().cloned().fold(says, Expr::and),
+            says => says.into_iter().fold(self.has(), Expr::and),
+        }
     }
 
     /// Whether it does not, or may be as said; none if it may always.

@@ -1,12 +1,14 @@
+use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
+use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Named, Reach};
 
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
+use super::rooted::{RootedSpans, Roots};
 use super::summed::Summable;
 use super::trace::BatchTrace;
-use super::{TraceQlMetrics, exemplars, failed};
+use super::{TraceQlMetrics, compared, exemplars, failed};
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -41,9 +43,17 @@ pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<Metri
 
 /// The series of spans, as each is.
 async fn scanned<'q>(candidates: &Candidates<'_>, mut sums: Sums<'q>) -> Result<Sums<'q>> {
-    match candidates.conditions.reach {
+    let Candidates { conditions, query, .. } = candidates;
+    match conditions.reach {
         Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
-        Reach::Root => candidates.spans_with_roots(|spans| sums.add(spans, 1)).await?,
+        Reach::Root if conditions.all_attributes => {
+            candidates.spans_with_roots(|spans, roots| sums.compare(spans, roots, &query.attributes)).await?;
+        }
+        Reach::Root => {
+            let add =
+                |spans: &RecordBatch, roots: &Roots| sums.add(&mut RootedSpans::new(spans, roots, &query.attributes)?.spans(), 1);
+            candidates.spans_with_roots(add).await?;
+        }
         Reach::Trace => candidates.traces(|traces| sums.add(traces, usize::MAX)).await?,
     }
     Ok(sums)
@@ -67,6 +77,12 @@ impl Sums<'_> {
         for trace in traces {
             self.accumulator.add_first(&trace, spans).map_err(failed)?;
         }
+        self.memory.try_resize(self.accumulator.bytes())
+    }
+
+    /// The spans of a batch, in a query that compares all their attributes.
+    fn compare(&mut self, spans: &RecordBatch, roots: &Roots, attributes: &[Named]) -> Result<()> {
+        compared::add(spans, roots, attributes, &mut self.accumulator)?;
         self.memory.try_resize(self.accumulator.bytes())
     }
 }

@@ -14,6 +14,7 @@
 mod answer;
 mod candidates;
 mod columns;
+mod compared;
 mod exemplars;
 mod filter;
 mod matching;
@@ -23,6 +24,7 @@ mod question;
 mod rooted;
 mod rows;
 mod search;
+mod sieve;
 mod summed;
 #[cfg(test)]
 mod tests;

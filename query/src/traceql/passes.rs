@@ -51,7 +51,7 @@ impl Passes {
 }
 
 /// What a span has to be like as far as it knows: without its trace it has no position, no children and no root.
-fn of_the_span(predicate: &Predicate) -> Predicate {
+pub(super) fn of_the_span(predicate: &Predicate) -> Predicate {
     match predicate {
         Predicate::All(parts) => Predicate::All(parts.iter().map(of_the_span).collect()),
         Predicate::Any(parts) => {

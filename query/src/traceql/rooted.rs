@@ -1,11 +1,74 @@
 use std::collections::HashMap;
 
+use arrow::compute::{concat_batches, filter_record_batch, is_null};
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use meshlake_storage::spans_schema;
 use meshlake_traceql::Named;
 
+use super::columns::{ROOT, SHAPE};
+use super::rows::SpanRows;
 use super::trace::{BatchTrace, Place, TraceRows};
+use crate::lookup::FoundRows;
 use crate::trace_id::TraceId;
+use crate::values::open;
+use crate::view::View;
+
+/// Traces looked up at once: of each only the roots stay in memory.
+const TRACES_AT_ONCE: usize = 16 * 1024;
+
+/// The first roots of traces.
+pub(super) struct Roots {
+    /// Roots, with the columns of [`SHAPE`] and [`ROOT`].
+    pub(super) batch: RecordBatch,
+    /// Of each trace the row of its first root, if it has one.
+    first: HashMap<TraceId, usize>,
+    _memory: MemoryReservation,
+}
+
+impl Roots {
+    /// Those of the traces, wherever they are.
+    pub(super) async fn of(view: &View, ids: &[TraceId]) -> Result<Roots> {
+        let columns: Vec<&str> = SHAPE.into_iter().chain(ROOT).collect();
+        let memory = MemoryConsumer::new("traceql: roots").register(&view.lookups.runtime.memory_pool);
+        let mut batches = Vec::new();
+        for ids in ids.chunks(TRACES_AT_ONCE) {
+            let take = |parts: &[FoundRows]| {
+                for batch in parts.iter().flat_map(|found| &found.batches) {
+                    let roots = filter_record_batch(batch, &is_null(open(batch, "parent_span_id", Some)?)?)?;
+                    memory.try_grow(roots.get_array_memory_size() + roots.num_rows() * size_of::<(TraceId, usize)>())?;
+                    batches.push(roots);
+                }
+                Ok(())
+            };
+            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
+        }
+        let batch = match batches.first() {
+            Some(first) => concat_batches(&first.schema(), &batches)?,
+            None => RecordBatch::new_empty(spans_schema()),
+        };
+        let first = first_roots(&batch)?;
+        Ok(Roots { batch, first, _memory: memory })
+    }
+}
+
+/// The root of each trace that started first, by start and id.
+fn first_roots(roots: &RecordBatch) -> Result<HashMap<TraceId, usize>> {
+    let rows = SpanRows::new(roots, &[])?;
+    let key = |row: usize| {
+        let facts = rows.facts(row);
+        (facts.start, facts.id)
+    };
+    let mut first: HashMap<TraceId, usize> = HashMap::new();
+    for row in 0..roots.num_rows() {
+        let known = first.entry(rows.trace_id(row)).or_insert(row);
+        if key(row) < key(*known) {
+            *known = row;
+        }
+    }
+    Ok(first)
+}
 
 /// Spans, each with the first root of its trace, if it has one.
 pub(super) struct RootedSpans<'a> {
@@ -15,45 +78,25 @@ pub(super) struct RootedSpans<'a> {
 }
 
 impl<'a> RootedSpans<'a> {
-    /// The rows of `spans` that are of the traces of which `traces` has all rows. See [`TraceRows::new`] for the rest.
-    pub(super) fn new(
-        spans: &'a RecordBatch,
-        traces: impl IntoIterator<Item = &'a RecordBatch>,
-        attributes: &'a [Named],
-        all_attributes: bool,
-    ) -> Result<RootedSpans<'a>> {
-        let mut rows = TraceRows::new([spans], attributes, all_attributes)?;
-        let own = std::mem::take(&mut rows.places);
-        for batch in traces {
-            rows.open(batch, attributes)?;
-        }
-        let roots = first_roots(&rows);
-        let pair = |place: Place| match roots.get(&place.0)? {
-            Some(root) => Some(([place, *root], 2)),
-            None => Some(([place; 2], 1)),
+    /// The rows of `spans`. `attributes` are those of the query, by slot.
+    pub(super) fn new(spans: &'a RecordBatch, roots: &'a Roots, attributes: &'a [Named]) -> Result<RootedSpans<'a>> {
+        let mut rows = TraceRows::new([spans], attributes, false)?;
+        rows.open(&roots.batch, attributes)?;
+        let pair = |place: &Place| match roots.first.get(&place.0) {
+            Some(root) => ([*place, (place.0, 1, *root)], 2),
+            None => ([*place; 2], 1),
         };
-        Ok(RootedSpans { pairs: own.into_iter().filter_map(pair).collect(), rows })
+        Ok(RootedSpans { pairs: rows.places.iter().map(pair).collect(), rows })
     }
 
-    /// Each as a trace of the two: the span first.
+    /// Each as a trace of the two: the span first. In the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
         self.pairs.iter().map(|(pair, count)| self.rows.trace(&pair[..*count]))
     }
-}
 
-/// The root of each trace that started first, by start and id.
-fn first_roots(rows: &TraceRows<'_>) -> HashMap<TraceId, Option<Place>> {
-    let key = |place: Place| {
-        let facts = rows.facts(place);
-        (facts.start, facts.id)
-    };
-    let mut roots: HashMap<TraceId, Option<Place>> = HashMap::new();
-    for place in &rows.places {
-        let first = roots.entry(place.0).or_default();
-        let is_root = rows.facts(*place).parent_id == [0; 8];
-        if is_root && first.is_none_or(|first| key(*place) < key(first)) {
-            *first = Some(*place);
-        }
+    /// The row of the root of a row's trace.
+    pub(super) fn root(&self, row: usize) -> Option<usize> {
+        let ([_, (.., root)], count) = &self.pairs[row];
+        (*count == 2).then_some(*root)
     }
-    roots
 }

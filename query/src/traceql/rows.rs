@@ -113,9 +113,17 @@ impl<'a> SpanRows<'a> {
             parent_id: id(self.parent_span_id, row),
             start: nanoseconds(micros, nanos),
             duration: self.duration.map_or(0, |column| column.value(row)),
-            kind: self.kind.as_ref().and_then(|column| column.get(row)).unwrap_or(Kind::Unspecified),
-            status: self.status.as_ref().and_then(|column| column.get(row)).unwrap_or(Status::Unset),
+            kind: self.kind(row),
+            status: self.status(row),
         }
+    }
+
+    pub(super) fn kind(&self, row: usize) -> Kind {
+        self.kind.as_ref().and_then(|column| column.get(row)).unwrap_or(Kind::Unspecified)
+    }
+
+    pub(super) fn status(&self, row: usize) -> Status {
+        self.status.as_ref().and_then(|column| column.get(row)).unwrap_or(Status::Unset)
     }
 
     pub(super) fn attribute(&self, row: usize, owner: Owner, named: &Named) -> Value<'a> {
@@ -171,10 +179,10 @@ impl<'a> Sources<'a> {
 pub(super) struct AllAttributes<'a> {
     origins: &'a Int64Array,
     /// By position in [`ATTRIBUTE_COLUMNS`].
-    columns: Vec<AttributeValues<'a>>,
-    maps: Vec<(Asked, ResidualMap<'a>)>,
-    events: Events<'a>,
-    links: Links<'a>,
+    pub(super) columns: Vec<AttributeValues<'a>>,
+    pub(super) maps: Vec<(Asked, ResidualMap<'a>)>,
+    pub(super) events: Events<'a>,
+    pub(super) links: Links<'a>,
 }
 
 impl<'a> AllAttributes<'a> {
@@ -190,9 +198,14 @@ impl<'a> AllAttributes<'a> {
         })
     }
 
+    /// What the columns of a row are made from.
+    pub(super) fn origins(&self, row: usize) -> i64 {
+        if self.origins.is_valid(row) { self.origins.value(row) } else { 0 }
+    }
+
     /// Shows those of a row.
     pub(super) fn each(&self, row: usize, show: &mut dyn FnMut(Asked, &str, Value<'_>)) {
-        let origins = if self.origins.is_valid(row) { self.origins.value(row) } else { 0 };
+        let origins = self.origins(row);
         for (column, values) in ATTRIBUTE_COLUMNS.iter().zip(&self.columns) {
             let Some(source) = column.source(origins) else { continue };
             if let Some(found) = values.get(row, source.form) {
@@ -208,7 +221,7 @@ impl<'a> AllAttributes<'a> {
     }
 }
 
-fn asked(scope: Scope) -> Asked {
+pub(super) fn asked(scope: Scope) -> Asked {
     match scope {
         Scope::Span => Asked::Span,
         Scope::Resource => Asked::Resource,

@@ -1,8 +1,9 @@
 //! How a search in TraceQL finds the newest traces.
 //!
 //! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that span, so
-//! rows are taken newest first, and the search ends as soon as enough traces that match start after the last row taken (see
-//! [`crate::find`]).
+//! rows are taken newest first, and the search ends as soon as enough traces that match start after the next row (see [`crate::find`]).
+//! Their traces are looked up in the same order, a few, and then more; as soon as the first were not enough, those that have not all the
+//! spans that the query asks for are left out before ([`Sieve`]).
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View 
 
 use super::columns::{SHAPE, of_query};
 use super::matching::{Filtered, Matching};
+use super::sieve::Sieve;
 use super::trace::{BatchTrace, TraceRows};
 use super::value::any_value;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
@@ -25,10 +27,14 @@ use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
 
-/// Rows taken in the first round, for each trace asked for, by how much a round is larger than the one before, and most rows of one.
-const ROWS_PER_TRACE: usize = 8;
-const ROUND_GROWTH: usize = 4;
+/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and most
+/// rows of one.
+const ROWS_PER_TRACE: usize = 3;
+const ROWS_MIN: usize = 32;
+const ROUND_GROWTH: usize = 16;
 const ROUND_MAX: usize = 256 * 1024;
+/// By how much more traces of a round are looked up than before.
+const STEP_GROWTH: usize = 4;
 /// What a row, or a trace that was seen, takes.
 const ROW_BYTES: usize = 40;
 
@@ -38,14 +44,13 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
     let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
     let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.range.end - 1;
-    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
+    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(ROWS_MIN);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
         let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
-        finder.look_up(&rows).await?;
-        if exhausted || finder.is_enough(oldest) {
+        if finder.look_up(&rows).await? || exhausted || finder.is_enough(oldest) {
             return finder.finish();
         }
         // Of spans of one microsecond all have to be taken at once.
@@ -63,6 +68,9 @@ struct Finder<'a> {
     conditions: Conditions,
     shown: Vec<Shown>,
     columns: Vec<&'static str>,
+    sieve: Option<Sieve>,
+    /// Traces that are looked up next.
+    step: usize,
     seen: HashSet<TraceId>,
     /// The newest, at most as many as are asked for, and what they take.
     found: Vec<(FoundTrace, usize)>,
@@ -78,6 +86,7 @@ impl<'a> Finder<'a> {
     fn new(view: &'a View, search: &'a TraceQlSearch) -> Result<Finder<'a>> {
         let pipeline = search.pipeline()?;
         let conditions = search.query.conditions();
+        let sieve = Sieve::new(&conditions);
         let mut columns = of_query(&search.query, &conditions);
         columns.extend(SHAPE);
         columns.extend(SUMMARY_COLUMNS);
@@ -89,6 +98,9 @@ impl<'a> Finder<'a> {
             conditions,
             shown: pipeline.shown(),
             columns: columns.into_iter().collect(),
+            sieve,
+            // Each starts a little before its row.
+            step: search.limit + search.limit / 2,
             seen: HashSet::new(),
             found: Vec::new(),
             inspected_traces: 0,
@@ -98,17 +110,43 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Looks at the traces of rows.
-    async fn look_up(&mut self, rows: &[(TraceId, i64)]) -> Result<()> {
-        let mut new: Vec<TraceId> = rows.iter().map(|(id, _)| *id).filter(|id| self.seen.insert(*id)).collect();
-        // Traces of near ids are near each other in files.
-        new.sort_unstable();
-        for ids in new.chunks(TRACES_AT_ONCE) {
-            let (view, columns) = (self.view, self.columns.clone());
-            let take = |parts: &[FoundRows]| self.take(parts);
-            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
+    /// Looks at the traces of rows, which are the newest first, until enough are found; whether they are.
+    async fn look_up(&mut self, mut rows: &[(TraceId, i64)]) -> Result<bool> {
+        while let Some((_, newest)) = rows.first() {
+            if self.is_enough(*newest) {
+                return Ok(true);
+            }
+            let (mut ids, count) = self.unseen(rows);
+            let (taken, left) = rows.split_at(count);
+            rows = left;
+            // Where the first traces are enough, most match.
+            if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut().filter(|_| self.inspected_traces > 0), taken.last()) {
+                ids = sieve.sift(self.view, &self.search.query.attributes, ids, *oldest..=*newest).await?;
+            }
+            // Traces of near ids are near each other in files.
+            ids.sort_unstable();
+            for ids in ids.chunks(TRACES_AT_ONCE) {
+                let (view, columns) = (self.view, self.columns.clone());
+                let take = |parts: &[FoundRows]| self.take(parts);
+                view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
+            }
+            self.step = self.step.saturating_mul(STEP_GROWTH);
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The traces of the first rows that were not seen yet, as many as are looked up next, and how many rows that are.
+    fn unseen(&mut self, rows: &[(TraceId, i64)]) -> (Vec<TraceId>, usize) {
+        let mut ids = Vec::new();
+        for (place, (id, _)) in rows.iter().enumerate() {
+            if ids.len() == self.step {
+                return (ids, place);
+            }
+            if self.seen.insert(*id) {
+                ids.push(*id);
+            }
+        }
+        (ids, rows.len())
     }
 
     /// Whether enough traces start later, in microseconds: no other can be among the newest then.
@@ -125,8 +163,7 @@ impl<'a> Finder<'a> {
         let mut rows = TraceRows::new(batches, &self.search.query.attributes, false)?;
         for trace in rows.traces() {
             self.inspected_traces += 1;
-            let Some(summary) = summary_of(&trace, &columns) else { continue };
-            if let Some(found) = self.found_in(&trace, summary)? {
+            if let Some(found) = self.found_in(&trace, &columns)? {
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));
@@ -138,11 +175,12 @@ impl<'a> Finder<'a> {
     }
 
     /// What matches in a trace.
-    fn found_in(&self, trace: &BatchTrace<'_>, summary: TraceSummary) -> Result<Option<FoundTrace>> {
-        let duration = u128::try_from(summary.duration).unwrap_or(0);
+    fn found_in(&self, trace: &BatchTrace<'_>, columns: &[SummaryColumns<'_>]) -> Result<Option<FoundTrace>> {
         let TraceQlSearch { min_duration, max_duration, range, .. } = self.search;
-        let too_short = min_duration.is_some_and(|least| duration < least.as_nanos());
-        if too_short || max_duration.is_some_and(|most| duration > most.as_nanos()) {
+        // Most traces do not match: to sum them up costs as much as to tell that.
+        if (min_duration.is_some() || max_duration.is_some())
+            && !summary_of(trace, columns).is_some_and(|summary| self.is_long(&summary))
+        {
             return Ok(None);
         }
         let view = TraceView::new(trace);
@@ -157,8 +195,16 @@ impl<'a> Finder<'a> {
         if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
             return Ok(None);
         }
+        let Some(summary) = summary_of(trace, columns) else { return Ok(None) };
         let spansets = spansets.iter().map(|spanset| self.spanset(trace, &view, spanset)).collect();
         Ok(Some(FoundTrace { summary, spansets }))
+    }
+
+    /// Whether a trace is as long as asked for.
+    fn is_long(&self, summary: &TraceSummary) -> bool {
+        let TraceQlSearch { min_duration, max_duration, .. } = self.search;
+        let duration = u128::try_from(summary.duration).unwrap_or(0);
+        min_duration.is_none_or(|least| duration >= least.as_nanos()) && max_duration.is_none_or(|most| duration <= most.as_nanos())
     }
 
     fn spanset<'t>(&self, trace: &BatchTrace<'t>, view: &TraceView<'t, BatchTrace<'t>>, spanset: &Spanset<'t>) -> FoundSpanset {

@@ -8,9 +8,11 @@ mod held;
 mod key_span;
 
 use std::ops::RangeInclusive;
+use std::pin::pin;
 
 use datafusion::error::Result;
 use datafusion::logical_expr::col;
+use futures::{StreamExt, stream};
 use meshlake_hops::rollup::MINUTE;
 use meshlake_hops::span_rollup::{KeyParts, SpanKeys};
 use meshlake_traceql::{Grid, Intrinsic, Named, Query, Scope};
@@ -22,6 +24,8 @@ use crate::rollups::Asked;
 use held::Held;
 use key_span::SERVICE;
 
+/// Pieces that are read at once.
+const PIECES: usize = 8;
 /// Bytes of sums of pieces that are held before they are taken in.
 const HELD_MAX: usize = 64 << 20;
 
@@ -84,16 +88,25 @@ impl Summable {
 
     /// The series, into which nothing was taken in yet; nothing if sums do not tell them after all.
     pub(super) async fn series<'q>(&self, candidates: &Candidates<'_>, mut series: Sums<'q>) -> Result<Option<Sums<'q>>> {
-        let summed = &candidates.view.summed;
-        let mut held = Held::new(self.parts);
-        for piece in summed.spans(self.minutes.clone()).await? {
+        let (summed, parts) = (&candidates.view.summed, self.parts);
+        let mut held = Held::new(parts);
+        let counts = self.asked == Asked::Counts;
+        let pieces = stream::iter(summed.spans(self.minutes.clone()).await?).map(async |piece| {
+            let fewer = if counts { piece.fewer(summed, parts).await } else { None };
+            (piece, fewer)
+        });
+        let mut pieces = pin!(pieces.buffered(PIECES));
+        while let Some((piece, fewer)) = pieces.next().await {
             let mut numbers = Vec::new();
             let wanted = |keys: &SpanKeys| {
                 let wanted;
                 (numbers, wanted) = held.numbers(keys, |span| series.accumulator.may_count(span));
                 Some(wanted)
             };
-            let open = piece.open(summed, self.asked, wanted).await?;
+            let open = match fewer {
+                Some(counts) => piece.of_fewer(&counts, wanted),
+                None => piece.open(summed, self.asked, wanted).await?,
+            };
             held.add(&open, &numbers, self.intervals, self.asked)?;
             series.memory.try_resize(series.accumulator.bytes() + held.bytes())?;
             if held.bytes() > HELD_MAX && !self.take_in(&mut held, &mut series)? {

@@ -28,8 +28,10 @@ impl<'a> TraceRows<'a> {
         all_attributes: bool,
     ) -> Result<TraceRows<'a>> {
         let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), places: Vec::new() };
-        for batch in batches {
+        for (number, batch) in batches.into_iter().enumerate() {
             rows.open(batch, attributes)?;
+            let opened = &rows.batches[number];
+            rows.places.extend((0..batch.num_rows()).map(|row| (opened.trace_id(row), number, row)));
             if all_attributes {
                 rows.all.push(AllAttributes::new(batch)?);
             }
@@ -37,16 +39,10 @@ impl<'a> TraceRows<'a> {
         Ok(rows)
     }
 
-    /// Adds the rows of a batch, of which not every attribute is asked for.
+    /// Adds a batch, of whose rows none has a place yet, and of which not every attribute is asked for.
     pub(super) fn open(&mut self, batch: &'a RecordBatch, attributes: &'a [Named]) -> Result<()> {
-        let rows = SpanRows::new(batch, attributes)?;
-        self.places.extend((0..batch.num_rows()).map(|row| (rows.trace_id(row), self.batches.len(), row)));
-        self.batches.push(rows);
+        self.batches.push(SpanRows::new(batch, attributes)?);
         Ok(())
-    }
-
-    pub(super) fn facts(&self, (_, batch, row): Place) -> SpanFacts {
-        self.batches[batch].facts(row)
     }
 
     /// The trace of rows that are of one.

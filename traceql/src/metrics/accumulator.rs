@@ -1,5 +1,5 @@
 use super::alike::Alike;
-use super::compare::Compared;
+use super::compare::{Compared, ComparedSpans};
 use super::grid::Grid;
 use super::groups::Groups;
 use super::math;
@@ -8,6 +8,7 @@ use super::stages;
 use crate::ast::{Function, Literal, MetricsQuery, SeriesExpr};
 use crate::eval::{EvalError, View};
 use crate::trace::Trace;
+use crate::value::Value;
 
 /// The numbers of the traces that were seen so far. Parts that were computed apart merge to what one would have been: counts, least
 /// and greatest values, quantiles and sums of integers exactly, in any order (P4).
@@ -116,6 +117,32 @@ impl<'q> Accumulator<'q> {
             }
             Ok(())
         });
+    }
+
+    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it does
+    /// not count. To take in the values of all their attributes with [`Accumulator::add_values`] is as [`Accumulator::add_first`] of each span.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn counted_with<T: Trace + ?Sized>(&self, trace: &T) -> Result<Option<ComparedSpans>, EvalError> {
+        // Nothing stands beside it.
+        let ([query], [Part::Compared(compared)]) = (self.queries.as_slice(), self.parts.as_slice()) else { return Ok(None) };
+        let (view, mut found) = (View::new(trace), None);
+        view.each_left(&query.pipeline, |span| {
+            if let Some(interval) = self.grid.interval(trace.facts(span).start).filter(|_| span == 0) {
+                found = Some(compared.counted_with(&view, span, interval)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Takes in values that an attribute of spans has, which `compare()` counts together, and in how many of the spans each occurs. The
+    /// attribute is named as queries write it. What is missing does not count.
+    pub fn add_values<'v>(&mut self, spans: ComparedSpans, attribute: &str, values: impl IntoIterator<Item = (Value<'v>, u64)>) {
+        if let [Part::Compared(compared)] = self.parts.as_mut_slice() {
+            compared.add_values(spans, attribute, values);
+        }
     }
 
     /// Gives `take` each span that a query leaves of a trace, and what it is taken into.

@@ -1,7 +1,7 @@
 //! `compare()`: how often each value of each attribute occurs in the selected spans, and how often in the others.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use super::grid::Grid;
@@ -47,47 +47,86 @@ pub(super) struct Compared<'q> {
     bytes: usize,
 }
 
+/// Which spans `compare()` counts together: those of one side in one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ComparedSpans {
+    /// Whether they are those of the selection.
+    pub selected: bool,
+    /// In which they started.
+    pub interval: u32,
+}
+
+impl ComparedSpans {
+    /// The intrinsics of spans that are counted. Of events, [`Intrinsic::EventName`] is, too.
+    pub const INTRINSICS: [Intrinsic; 8] = INTRINSICS;
+}
+
 type Side = BTreeMap<String, Values>;
 
 /// Of one attribute.
 #[derive(Clone, Debug, Default)]
 struct Values {
-    counts: BTreeMap<Value<'static>, Counts>,
+    places: HashMap<Value<'static>, usize>,
+    /// Of each value, by place.
+    counts: Vec<Counts>,
     totals: Counts,
     /// Whether some were not counted, because there are too many.
     more: bool,
 }
 
 impl Values {
-    /// Counts a value; answers how many bytes that took.
-    fn add(&mut self, value: Value<'_>, interval: u32) -> usize {
-        *self.totals.entry(interval).or_default() += 1;
-        let (of_value, mut bytes) = (value.bytes(), 0);
-        self.add_value(value, |counts| {
-            bytes += if counts.is_empty() { of_value } else { 0 };
-            let count = counts.entry(interval).or_default();
-            bytes += if *count == 0 { COUNT_BYTES } else { 0 };
-            *count += 1;
-        });
+    fn add_all<'v>(&mut self, values: impl Iterator<Item = (Value<'v>, u64)>, interval: u32) -> usize {
+        values.map(|(value, spans)| self.add(value, interval, spans)).sum()
+    }
+
+    /// Counts a value of so many spans; answers how many bytes that took.
+    fn add(&mut self, value: Value<'_>, interval: u32, spans: u64) -> usize {
+        *self.totals.entry(interval).or_default() += spans;
+        let of_value = value.bytes();
+        let Some(counts) = self.counts_of(value) else { return 0 };
+        let mut bytes = if counts.is_empty() { of_value } else { 0 };
+        let count = counts.entry(interval).or_default();
+        bytes += if *count == 0 { COUNT_BYTES } else { 0 };
+        *count += spans;
         bytes
     }
 
-    fn add_value(&mut self, value: Value<'_>, add: impl FnOnce(&mut Counts)) {
-        let value = value.into_owned();
-        if self.counts.len() < COMPARE_VALUES_MAX || self.counts.contains_key(&value) {
-            add(self.counts.entry(value).or_default());
-        } else {
+    /// Where a value is counted; nowhere if there are too many others.
+    fn counts_of(&mut self, value: Value<'_>) -> Option<&mut Counts> {
+        let known = place(&self.places, &value);
+        if known.is_none() && self.counts.len() == COMPARE_VALUES_MAX {
             self.more = true;
+            return None;
+        }
+        let place = known.unwrap_or(self.counts.len());
+        if known.is_none() {
+            self.places.insert(value.into_owned(), place);
+            self.counts.push(Counts::new());
+        }
+        self.counts.get_mut(place)
+    }
+
+    fn merge(&mut self, mut other: Values) {
+        self.more |= other.more;
+        merge(&mut self.totals, other.totals);
+        for (value, place) in other.places {
+            if let Some(counts) = self.counts_of(value) {
+                merge(counts, std::mem::take(&mut other.counts[place]));
+            }
         }
     }
 
-    fn merge(&mut self, other: Values) {
-        self.more |= other.more;
-        merge(&mut self.totals, other.totals);
-        for (value, theirs) in other.counts {
-            self.add_value(value, |counts| merge(counts, theirs));
-        }
+    /// The values, the most frequent first, among equals by value.
+    fn by_total(&self) -> Vec<(&Value<'static>, &Counts)> {
+        let mut all: Vec<_> = self.places.iter().map(|(value, place)| (value, &self.counts[*place])).collect();
+        all.sort_by_cached_key(|(value, counts)| (Reverse(counts.values().sum::<u64>()), *value));
+        all
     }
+}
+
+/// The place of a value. (A map of owned values is as good as one of borrowed values, as long as it is only read.)
+fn place<'a>(places: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Option<usize> {
+    places.get(value).copied()
 }
 
 fn merge(counts: &mut Counts, others: Counts) {
@@ -101,22 +140,22 @@ impl<'q> Compared<'q> {
         Compared { selection, top, window, baseline: Side::new(), selected: Side::new(), bytes: 0 }
     }
 
-    /// Takes in a span of an interval.
-    pub(super) fn add<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) -> Result<(), EvalError> {
+    /// With which spans one of an interval is counted.
+    pub(super) fn counted_with<T: Trace + ?Sized>(
+        &self,
+        view: &View<'_, T>,
+        span: usize,
+        interval: u32,
+    ) -> Result<ComparedSpans, EvalError> {
         let start = view.trace.facts(span).start;
         let in_window = self.window.is_none_or(|(after, until)| after < start && start <= until);
-        let selected = in_window && view.holds(self.selection, span)?;
-        let side = if selected { &mut self.selected } else { &mut self.baseline };
-        let bytes = &mut self.bytes;
-        let mut count = |name: &str, value: Value<'_>| {
-            if value.is_nil() {
-                return;
-            }
-            *bytes += match side.get_mut(name) {
-                Some(values) => values.add(value, interval),
-                None => name.len() + side.entry(name.to_owned()).or_default().add(value, interval),
-            };
-        };
+        Ok(ComparedSpans { selected: in_window && view.holds(self.selection, span)?, interval })
+    }
+
+    /// Takes in a span of an interval.
+    pub(super) fn add<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) -> Result<(), EvalError> {
+        let spans = self.counted_with(view, span, interval)?;
+        let mut count = |name: &str, value: Value<'_>| self.add_values(spans, name, [(value, 1)]);
         for intrinsic in INTRINSICS {
             count(intrinsic.name(), view.attribute(span, &Attribute::Intrinsic(intrinsic)));
         }
@@ -131,6 +170,24 @@ impl<'q> Compared<'q> {
             count(&label, value);
         });
         Ok(())
+    }
+
+    /// Takes in values of an attribute, and in how many of the spans each occurs.
+    pub(super) fn add_values<'v>(
+        &mut self,
+        ComparedSpans { selected, interval }: ComparedSpans,
+        attribute: &str,
+        values: impl IntoIterator<Item = (Value<'v>, u64)>,
+    ) {
+        let mut values = values.into_iter().filter(|(value, _)| !value.is_nil()).peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        let side = if selected { &mut self.selected } else { &mut self.baseline };
+        self.bytes += match side.get_mut(attribute) {
+            Some(held) => held.add_all(values, interval),
+            None => attribute.len() + side.entry(attribute.to_owned()).or_default().add_all(values, interval),
+        };
     }
 
     /// How much memory it takes, and its answer will, about.
@@ -154,8 +211,7 @@ impl<'q> Compared<'q> {
         let mut too_many = Vec::new();
         for (side, kind) in [(&self.baseline, "baseline"), (&self.selected, "selection")] {
             for (name, values) in side {
-                let mut by_total: Vec<_> = values.counts.iter().collect();
-                by_total.sort_by_key(|(value, counts)| (Reverse(counts.values().sum::<u64>()), *value));
+                let by_total = values.by_total();
                 if values.more || by_total.len() > self.top {
                     too_many.push(name.clone());
                 }

@@ -17,5 +17,6 @@ mod stages;
 
 pub use accumulator::{Accumulator, MetricsAnswer, MetricsLimits};
 pub use alike::Alike;
+pub use compare::ComparedSpans;
 pub use grid::{Grid, GridError};
 pub use series::{Exemplar, Series};

@@ -21,6 +21,8 @@ const METRICS: &[&str] = &[
     "{} | rate() by(trace:id) | topk(3)",
     "{ nestedSetParent < 0 } | compare({ status = error }, 3)",
     "{} | compare({ resource.service.name = \"shop\" })",
+    "{ rootName = \"db\" } || { event:name = \"retry\" } | compare({ rootServiceName = \"shop\" && .x != nil }, 5)",
+    "{ .retries > 0 } | compare({ kind = server }, 2, 1767225800000000000, 1767226200000000000)",
 ];
 
 /// Scenario: metrics that ask each span on its own, and such that need whole traces, in steps and at once. Guarantee: series, samples and

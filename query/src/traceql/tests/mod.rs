@@ -12,17 +12,18 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Otlp;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 
+pub(super) use self::search::SEARCHES;
 use super::trace::BatchTrace;
 use super::{TraceQlMetrics, TraceQlSearch};
 use crate::Engine;
 use crate::testing::{Chance, START, SpanRow, TestSource, int, key_value, random_rows, text};
 use crate::types::TimeRange;
 
-const START_MICROS: i64 = (START / 1000) as i64;
-const ALL: TimeRange = TimeRange { start: START_MICROS, end: START_MICROS + 2_000_000_000 };
+pub(super) const START_MICROS: i64 = (START / 1000) as i64;
+pub(super) const ALL: TimeRange = TimeRange { start: START_MICROS, end: START_MICROS + 2_000_000_000 };
 const SECOND: i64 = 1_000_000;
 
-fn query(text: &str) -> Query {
+pub(super) fn query(text: &str) -> Query {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
@@ -116,7 +117,7 @@ fn rows(chance: &mut Chance, tenant: &str, traces: u64) -> Vec<SpanRow> {
 /// The spans of a tenant, and an engine over them and those of another, which has some of the same traces: the spans of a trace are
 /// scattered over files with columns for none, some and all of the promoted attributes, of which some tell what is in them, and
 /// live batches.
-async fn store(seed: u64) -> (Vec<SpanRow>, Engine) {
+pub(super) async fn store(seed: u64) -> (Vec<SpanRow>, Engine) {
     let mut chance = Chance(seed);
     let own = rows(&mut chance, "a", 150);
     let mut foreign = rows(&mut chance, "b", 20);

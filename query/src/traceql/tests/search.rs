@@ -131,7 +131,7 @@ const FILTERS: &[&str] = &[
     "resource.service.name = .service.name",
 ];
 
-const SEARCHES: &[&str] = &[
+pub(in super::super) const SEARCHES: &[&str] = &[
     "{ status = error } >> { kind = client }",
     "{ .x = \"red\" } !> { status = ok }",
     "{ status = error } && { kind = client } | select(.x, resource.service.name, status)",
