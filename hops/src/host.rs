@@ -46,11 +46,10 @@ pub(crate) fn name(host: &str) -> &str {
 
 /// Service and namespace of a Kubernetes host (`reviews.bookinfo.svc.cluster.local`).
 pub(crate) fn in_mesh(host: &str) -> Option<(&str, &str)> {
-    let mut labels = host.splitn(4, '.');
-    match (labels.next(), labels.next(), labels.next()) {
-        (Some(service), Some(namespace), Some("svc")) => Some((service, namespace)),
-        _ => None,
-    }
+    let mut dots = host.bytes().enumerate().filter(|(_, byte)| *byte == b'.').map(|(at, _)| at);
+    let (first, second) = (dots.next()?, dots.next()?);
+    let third = &host[second + 1..dots.next().unwrap_or(host.len())];
+    (third == "svc").then(|| (&host[..first], &host[first + 1..second]))
 }
 
 /// Where the host's name means something.

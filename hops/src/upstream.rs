@@ -25,7 +25,7 @@ impl<'a> Upstream<'a> {
     /// Parses `direction|port|subset|host`, the form of SNI (`outbound_.9080_.v1_.host`), or a name with a meaning.
     pub(crate) fn parse(cluster: &'a str) -> Upstream<'a> {
         // Names for observability end in `;` and more.
-        let cluster = cluster.split_once(';').map_or(cluster, |(name, _)| name);
+        let cluster = cluster.bytes().position(|byte| byte == b';').map_or(cluster, |end| &cluster[..end]);
         if let Some(host) = host(cluster) {
             return Upstream { host, flags: Flags::NONE };
         }
@@ -42,9 +42,9 @@ fn host(cluster: &str) -> Option<&str> {
     if let Some(rest) = cluster.strip_prefix("outbound_.") {
         return rest.splitn(3, '_').nth(2)?.strip_prefix('.');
     }
-    let mut parts = cluster.splitn(4, '|');
-    let direction = parts.next()?;
-    matches!(direction, "outbound" | "inbound-vip").then(|| parts.nth(2)).flatten()
+    let rest = cluster.strip_prefix("outbound|").or_else(|| cluster.strip_prefix("inbound-vip|"))?;
+    let subset_end = rest.bytes().enumerate().filter(|(_, byte)| *byte == b'|').nth(1);
+    subset_end.map(|(end, _)| &rest[end + 1..])
 }
 
 #[cfg(test)]

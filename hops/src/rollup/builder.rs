@@ -219,7 +219,7 @@ impl Written {
         let Some(((first, minute), _)) = rows.first() else { return };
         let known = self.minutes.unwrap_or((*minute, *minute));
         self.minutes = Some(rows.iter().fold(known, |(first, last), ((_, minute), _)| (first.min(*minute), last.max(*minute))));
-        let sums = operations::sums(operation(*first), rows);
+        let sums = operations::sums(operation(*first), rows, &mut self.sums);
         let [alone, summed, operations] = &mut self.kinds;
         let of_keys = if sums.is_some() { summed } else { alone };
         for rows in by_key(rows) {

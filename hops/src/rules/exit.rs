@@ -17,15 +17,23 @@ pub(crate) struct Target<'a> {
     pub name: &'a str,
     port: Option<u16>,
     place: Place,
+    /// What the name of the span's own cluster means.
+    cluster: Flags,
 }
 
 impl<'a> Target<'a> {
     /// D of the span alone.
     fn of(span: &Span<'a>) -> Target<'a> {
-        let upstream = Upstream::parse(span.upstream_cluster).host;
-        if !upstream.is_empty() {
-            return Target::host(NodeKind::External, upstream);
-        }
+        let upstream = Upstream::parse(span.upstream_cluster);
+        let target = match upstream.host {
+            "" => Target::by_attributes(span),
+            host => Target::host(NodeKind::External, host),
+        };
+        Target { cluster: upstream.flags, ..target }
+    }
+
+    /// D of a span whose cluster names nobody.
+    fn by_attributes(span: &Span<'a>) -> Target<'a> {
         // What a proxy calls its peer is who sent the request.
         let address = if span.is_application() { host::without_port(span.peer_address) } else { "" };
         let server = host::without_port(span.server_address);
@@ -67,11 +75,11 @@ impl<'a> Target<'a> {
     fn host(kind: NodeKind, name: &'a str) -> Target<'a> {
         let place = host::place(name);
         let kind = if kind == NodeKind::External && place == Place::Mesh { NodeKind::Workload } else { kind };
-        Target { kind, name, port: None, place }
+        Target { kind, name, place, ..Target::default() }
     }
 
     fn named(kind: NodeKind, name: &'a str) -> Target<'a> {
-        Target { kind, name, port: None, place: Place::Local }
+        Target { kind, name, ..Target::default() }
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -106,10 +114,10 @@ pub(crate) fn queue<'a>(name: &'a str, node: &Node<'a>) -> Node<'a> {
     Node { service: name, cluster: node.cluster, ..Node::of_kind(NodeKind::Queue) }
 }
 
-/// What a call's own span says of its way.
-pub(crate) fn flags(span: &Span<'_>) -> Flags {
+/// What a call's own span says of its way; `target` is whom it asks.
+pub(crate) fn flags(span: &Span<'_>, target: &Target<'_>) -> Flags {
     let no_route = span.response_flags.split(',').any(|flag| flag == "NR");
-    Upstream::parse(span.upstream_cluster).flags
+    target.cluster
         | Flags::NO_ROUTE.when(no_route)
         | Flags::MIRROR.when(span.is_mirror())
         | Flags::RETRY.when(span.retry_count.is_some_and(|count| count > 0))
@@ -165,7 +173,9 @@ pub(crate) fn targets<'a>(trace: &Trace<'_, 'a>, downward: &[u32], groups: &Grou
         let span = trace.at(rank);
         let own = if span.is_client() { Target::of(span) } else { Target::default() };
         targets[rank as usize] = match groups.joints[rank as usize] {
-            Joint::Inside(parent) if !own.is_known() && !span.is_mirror() => targets[parent as usize],
+            Joint::Inside(parent) if !own.is_known() && !span.is_mirror() => {
+                Target { cluster: own.cluster, ..targets[parent as usize] }
+            }
             _ => own,
         };
     }

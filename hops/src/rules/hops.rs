@@ -80,7 +80,8 @@ impl<'a> Writer<'_, 'a> {
         let mirrored = call.is_some_and(Span::is_mirror);
         hop.calls = u32::from(attempt == attempts && !mirrored);
         hop.messages = if span.kind == SpanKind::Consumer { span.links.len().max(1) as u32 } else { 0 };
-        hop.flags |= caller.flags | call.map_or(Flags::NONE, exit::flags) | Flags::RETRY.when(attempt > 1);
+        let of_call = exit.map_or(Flags::NONE, |exit| exit::flags(trace.at(exit), &self.settled.targets[exit as usize]));
+        hop.flags |= caller.flags | of_call | Flags::RETRY.when(attempt > 1);
         hop.flags |= Flags::ASSUMED.when(identities[self.settled.groups.tops[rank as usize] as usize].assumed);
         if let Some(call) = call {
             let missing = |own: &mut Option<u64>, other| *own = own.or(other);
@@ -110,7 +111,7 @@ impl<'a> Writer<'_, 'a> {
         hop.calls = u32::from(!span.is_mirror());
         hop.messages = if span.kind == SpanKind::Producer { span.links.len().max(1) as u32 } else { 0 };
         let silent = self.answers.silent[at] && target.is_in_mesh();
-        hop.flags |= exit::flags(span) | Flags::IMPLIED.when(silent);
+        hop.flags |= exit::flags(span, target) | Flags::IMPLIED.when(silent);
         hop.flags |= Flags::UNRESOLVED.when(target.may_answer() && !silent);
         hop.flags |= Flags::ASSUMED.when(self.settled.identities[self.settled.groups.tops[at] as usize].assumed);
         self.network(&mut hop, false);

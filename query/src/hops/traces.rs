@@ -77,7 +77,7 @@ impl Traces {
         mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
         let hops_of = |id: TraceId, spans: &[Span<'_>]| {
-            let mut hops = Vec::new();
+            let mut hops = Vec::with_capacity(spans.len());
             let summary = worker.append(&id.0, spans, &mut hops);
             each(id, &hops, summary)
         };
@@ -99,7 +99,7 @@ pub(crate) fn hops_of<'b>(
     mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
 ) -> Result<()> {
     spans_of(batches, |id, spans| {
-        let mut hops = Vec::new();
+        let mut hops = Vec::with_capacity(spans.len());
         let summary = worker.append(&id.0, spans, &mut hops);
         each(id, &hops, summary)
     })

@@ -20,9 +20,11 @@ pub(super) fn add(builder: &mut SpanRollupBuilder, rows: &RecordBatch) -> Result
     let nanos = open(rows, "start_nanos", |column| column.as_primitive_opt::<Int16Type>())?;
     let duration = open(rows, "duration", |column| column.as_primitive_opt::<Int64Type>())?;
     // Few different ones, each of many rows.
-    let mut numbers = hashbrown::HashMap::<[Option<usize>; 4], u32>::new();
+    let mut numbers = hashbrown::HashMap::<u128, u32>::new();
     for row in 0..rows.num_rows() {
-        let places = [service, name, kind, status].map(|column| column.key(row));
+        // A place is below 2^31, and 0 is that of none.
+        let places = [service, name, kind, status].map(|column| column.key(row).map_or(0, |place| place as u128 + 1));
+        let places = places.into_iter().fold(0, |places, place| places << 32 | place);
         let number = *numbers.entry(places).or_insert_with(|| {
             let [service, name, kind, status] = [service, name, kind, status].map(|column| column.get(row));
             let [name, kind, status] = [name, kind, status].map(Option::unwrap_or_default);
