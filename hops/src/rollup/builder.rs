@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fact::{HopFact, Told};
+use super::fact::{HopFact, Sign, Told, Weighed};
 use super::gathered::{Gathered, Place};
 use super::keys::{KeyNumbers, RollupKey};
 use super::measures::{MeasureSums, Measures};
@@ -11,7 +11,6 @@ use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
 use super::rows::{Row, RowWriter, TotalWriter, by_key};
 use super::time::MINUTE;
 use super::whole::Rollup;
-use crate::estimate::Tally;
 use crate::hop::Hop;
 use crate::worker::Summary;
 
@@ -66,7 +65,7 @@ impl RollupBuilder {
 
     /// Adds what H made of the file's spans of a trace.
     pub fn add_trace(&mut self, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary) {
-        self.add(0, trace_id, hops, summary, 1);
+        self.add(0, trace_id, hops, summary, Sign::In);
     }
 
     /// Adds what H makes of more spans of a trace than the file's, `together`, less what is summed already: of the spans in files `before`, and of its
@@ -84,9 +83,9 @@ impl RollupBuilder {
             self.parts.push(PartBuilder { before, ..PartBuilder::default() });
             self.parts.len() - 1
         });
-        self.add(part, trace_id, together.0, together.1, 1);
+        self.add(part, trace_id, together.0, together.1, Sign::In);
         for (hops, summary) in without {
-            self.add(part, trace_id, hops, summary, -1);
+            self.add(part, trace_id, hops, summary, Sign::Out);
         }
         self.retract(part, trace_id, without.iter().flat_map(|(hops, _)| hops.iter()), together.0);
         let (first, last) = (self.step(together.1.start), self.step(together.1.last));
@@ -98,8 +97,8 @@ impl RollupBuilder {
 
     /// Puts what H made of a trace in the place of what it had made of fewer of its spans, and was added.
     pub fn replace(&mut self, trace_id: [u8; 16], old: (&[Hop<'_>], Summary), new: (&[Hop<'_>], Summary)) {
-        self.add(0, trace_id, new.0, new.1, 1);
-        self.add(0, trace_id, old.0, old.1, -1);
+        self.add(0, trace_id, new.0, new.1, Sign::In);
+        self.add(0, trace_id, old.0, old.1, Sign::Out);
         self.retract(0, trace_id, old.0.iter(), new.0);
     }
 
@@ -118,22 +117,22 @@ impl RollupBuilder {
         (self.keys.number(&RollupKey::of(hop)), self.step(hop.time))
     }
 
-    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: i8) {
+    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: Sign) {
         for hop in hops {
             let place = self.place(hop);
-            self.parts[part].facts.add(place, HopFact::Hop { told: Told::of(trace_id, hop), sign });
+            self.parts[part].facts.add(place, HopFact::Hop(Told::of(trace_id, hop), sign));
         }
         self.add_weights(part, hops, sign);
         let left_out = LeftOut { unnamed: summary.unnamed as i64, spans: summary.left_out as i64 };
         if left_out != LeftOut::default() {
             let step = self.step(summary.start);
-            self.parts[part].left_out.entry(step).or_default().add(left_out, sign.into());
+            self.parts[part].left_out.entry(step).or_default().add(left_out, sign.factor());
         }
     }
 
     /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together, and
     /// stand with the first of them.
-    fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: i8) {
+    fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: Sign) {
         let mut marks = std::mem::take(&mut self.marks);
         marks.extend(
             hops.iter().enumerate().filter(|(_, hop)| hop.weight.is_some()).map(|(place, hop)| (self.step(hop.time), place)),
@@ -144,10 +143,8 @@ impl RollupBuilder {
         for of_edge in marks.chunk_by(|(a, x), (b, y)| a == b && key(*x).edge() == key(*y).edge()) {
             let Some((_, first)) = of_edge.first() else { continue };
             let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, place)| hops[*place].weight).collect();
-            let mut tally = Tally::default();
-            tally.add_trace(&mut weights);
             let place = self.place(&hops[*first]);
-            self.parts[part].facts.add(place, HopFact::Weights { tally, sign });
+            self.parts[part].facts.add(place, HopFact::Weights(Weighed::of(&mut weights), sign));
         }
         marks.clear();
         self.marks = marks;

@@ -9,15 +9,31 @@ use crate::hop::{ErrorClass, Hop, Report};
 /// More than a body has: so that no span that claims more makes the sum meaningless.
 const BODY_MAX: u64 = 1 << 44;
 
-/// Something that is counted in a row of hops; `sign` is -1 of what is taken out.
+/// Something that is counted in a row of hops. There are many of them at once, so they are small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum HopFact {
     /// A hop.
-    Hop { told: Told, sign: i8 },
+    Hop(Told, Sign),
     /// The known weights of a trace's hops on an edge.
-    Weights { tally: Tally, sign: i8 },
+    Weights(Weighed, Sign),
     /// A trace has no hop here any more, if it had one.
     Gone([u8; 16]),
+}
+
+/// Whether it is put in or taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    In,
+    Out,
+}
+
+impl Sign {
+    pub(crate) fn factor(self) -> i64 {
+        match self {
+            Sign::In => 1,
+            Sign::Out => -1,
+        }
+    }
 }
 
 /// What a hop tells.
@@ -25,9 +41,10 @@ pub(crate) enum HopFact {
 pub(crate) struct Told {
     pub trace_id: [u8; 16],
     pub time: u64,
-    pub caller: Option<Seen>,
-    pub callee: Option<Seen>,
-    pub network: Option<u64>,
+    pub caller: Seen,
+    pub callee: Seen,
+    /// Nanoseconds; [`NONE`] if it is not known.
+    pub network: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub calls: u32,
@@ -38,16 +55,57 @@ pub(crate) struct Told {
     pub weighed: bool,
 }
 
+/// A time that is not known. One that is as long is taken for a nanosecond less, which is in the same bucket.
+pub(crate) const NONE: u64 = u64::MAX;
+
 /// What one side saw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    pub latency: Option<u64>,
-    pub error: ErrorClass,
+    /// Nanoseconds; [`NONE`] if it is not known.
+    pub latency: u64,
+    /// None if the side tells nothing.
+    pub error: Option<ErrorClass>,
+}
+
+/// The weights of some hops of one trace, as a [`Tally`] has them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weighed {
+    pub hops: u32,
+    weight: [u64; 2],
+    variance: [u64; 2],
+}
+
+fn halves(number: u128) -> [u64; 2] {
+    [(number >> 64) as u64, number as u64]
+}
+
+fn whole([high, low]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+impl Weighed {
+    pub(crate) fn of(weights: &mut [Option<u64>]) -> Weighed {
+        let mut tally = Tally::default();
+        tally.add_trace(weights);
+        Weighed { hops: tally.hops as u32, weight: halves(tally.weight), variance: halves(tally.variance) }
+    }
+
+    pub(crate) fn weight(&self) -> u128 {
+        whole(self.weight)
+    }
+
+    pub(crate) fn variance(&self) -> u128 {
+        whole(self.variance)
+    }
+}
+
+fn time(nanoseconds: Option<u64>) -> u64 {
+    nanoseconds.map_or(NONE, |time| time.min(NONE - 1))
 }
 
 impl Seen {
-    fn of(report: Report<'_>) -> Seen {
-        Seen { latency: report.latency, error: report.error }
+    fn of(report: Option<&Report<'_>>) -> Seen {
+        Seen { latency: time(report.and_then(|report| report.latency)), error: report.map(|report| report.error) }
     }
 }
 
@@ -57,9 +115,9 @@ impl Told {
         Told {
             trace_id,
             time: hop.time,
-            caller: hop.caller_report.map(Seen::of),
-            callee: hop.callee_report.map(Seen::of),
-            network: hop.network,
+            caller: Seen::of(hop.caller_report.as_ref()),
+            callee: Seen::of(hop.callee_report.as_ref()),
+            network: time(hop.network),
             request_bytes: bytes(hop.request_bytes),
             response_bytes: bytes(hop.response_bytes),
             calls: hop.calls,
@@ -76,8 +134,8 @@ impl Fact for HopFact {
 
     fn add_to(&self, sum: &mut Measures) {
         match self {
-            HopFact::Hop { told, sign } => sum.add(told, (*sign).into()),
-            HopFact::Weights { tally, sign } => sum.add_weights(tally, (*sign).into()),
+            HopFact::Hop(told, sign) => sum.add(told, sign.factor()),
+            HopFact::Weights(weighed, sign) => sum.add_weights(weighed, sign.factor()),
             HopFact::Gone(trace_id) => sum.retract(*trace_id),
         }
     }

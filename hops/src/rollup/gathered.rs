@@ -16,8 +16,8 @@ pub(crate) trait Fact: Copy {
     fn add_to(&self, sum: &mut Self::Sum);
 }
 
-/// Facts that make a run: as many as fit into the nearer caches, and enough to meet others of their rows.
-const RUN: usize = 1 << 17;
+/// Bytes of facts that make a run: enough of them to meet others of their rows, so that there is less to merge, and little beside what a merge of files takes.
+const RUN_BYTES: usize = 32 << 20;
 
 /// The number of a key, and a step.
 pub(crate) type Place = (u32, u64);
@@ -45,8 +45,11 @@ impl<F> Default for Gathered<F> {
 }
 
 impl<F: Fact> Gathered<F> {
+    /// Facts of a run.
+    const RUN: usize = RUN_BYTES / size_of::<(Place, F)>();
+
     pub(crate) fn add(&mut self, place: Place, fact: F) {
-        if self.facts.len() == RUN {
+        if self.facts.len() == Self::RUN {
             self.sum();
         }
         self.facts.push((place, fact));
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn runs_are_merged() {
         let mut gathered = Gathered::default();
-        let facts = 2 * RUN as u64 + 1000;
+        let facts = 2 * Gathered::<Took>::RUN as u64 + 1000;
         for number in 0..facts {
             gathered.add(((number % 7) as u32, number % 3), Took(number % 1000, 1));
         }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::fact::{Seen, Told};
+use super::fact::{NONE, Seen, Told, Weighed};
 use super::format::Reader;
 use super::latencies::{Latencies, LatencySums};
 use super::rows::Sum;
@@ -84,13 +84,15 @@ pub struct SideMeasures {
 }
 
 impl SideMeasures {
-    fn add(&mut self, seen: Option<&Seen>, sign: i64) {
-        let Some(seen) = seen else { return };
+    fn add(&mut self, seen: Seen, sign: i64) {
+        let Some(error) = seen.error else { return };
         self.reports += sign;
-        if let Some(class) = (seen.error as usize).checked_sub(1) {
+        if let Some(class) = (error as usize).checked_sub(1) {
             self.errors[class] += sign;
         }
-        seen.latency.into_iter().for_each(|latency| self.latency.record(latency, sign));
+        if seen.latency != NONE {
+            self.latency.record(seen.latency, sign);
+        }
     }
 
     /// Adds what it saw of other hops.
@@ -149,8 +151,8 @@ impl Measures {
 
     /// Adds a hop, or takes it out if `sign` is -1.
     pub(crate) fn add(&mut self, hop: &Told, sign: i64) {
-        let told = hop.callee.or(hop.caller);
-        let failed = told.is_some_and(|seen| seen.error.is_error());
+        let told = if hop.callee.error.is_some() { hop.callee } else { hop.caller };
+        let failed = told.error.is_some_and(ErrorClass::is_error);
         for (count, value) in [
             (Count::Requests, 1),
             (Count::Errors, failed.into()),
@@ -167,22 +169,24 @@ impl Measures {
         ] {
             self.add_count(count, sign * value);
         }
-        self.caller.add(hop.caller.as_ref(), sign);
-        self.callee.add(hop.callee.as_ref(), sign);
-        hop.network.into_iter().for_each(|network| self.network.record(network, sign));
+        self.caller.add(hop.caller, sign);
+        self.callee.add(hop.callee, sign);
+        if hop.network != NONE {
+            self.network.record(hop.network, sign);
+        }
         if sign > 0 {
-            let latency = told.and_then(|seen| seen.latency);
+            let latency = Some(told.latency).filter(|latency| *latency != NONE);
             self.slowest = self.slowest.max(latency.map(|latency| (latency, Reverse(hop.trace_id))));
             self.latest_error = self.latest_error.max(failed.then_some((hop.time, Reverse(hop.trace_id))));
         }
     }
 
     /// Adds the known weights of one trace's hops on an edge.
-    pub(crate) fn add_weights(&mut self, tally: &Tally, sign: i64) {
-        self.add_count(Count::SampledTraces, sign * tally.traces as i64);
-        self.add_count(Count::SampledHops, sign * tally.hops as i64);
-        self.weight += i128::from(sign) * tally.weight as i128;
-        self.variance += i128::from(sign) * tally.variance.min(VARIANCE_MAX) as i128;
+    pub(crate) fn add_weights(&mut self, weighed: &Weighed, sign: i64) {
+        self.add_count(Count::SampledTraces, sign);
+        self.add_count(Count::SampledHops, sign * i64::from(weighed.hops));
+        self.weight += i128::from(sign) * weighed.weight() as i128;
+        self.variance += i128::from(sign) * weighed.variance().min(VARIANCE_MAX) as i128;
     }
 
     /// Says that a trace has no hop here any more, if it had one.

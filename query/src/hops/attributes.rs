@@ -67,9 +67,17 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Whether H may read an attribute: of most it is told by their first bytes.
+/// Whether H may read an attribute: of most their first bytes tell that it does not.
 fn may_be_read(key: &str) -> bool {
-    ["istio.", "retry.", "source.", "db.", "messaging."].iter().any(|prefix| key.starts_with(prefix))
+    let prefix = match key.as_bytes().first() {
+        Some(b'i') => "istio.",
+        Some(b'r') => "retry.",
+        Some(b's') => "source.",
+        Some(b'd') => "db.",
+        Some(b'm') => "messaging.",
+        _ => return false,
+    };
+    key.starts_with(prefix)
 }
 
 fn part_of<'a, 'e>(end: &'e mut End<'a>, part: &str) -> Option<&'e mut &'a str> {
