@@ -53,9 +53,21 @@ impl<'a> TextColumn<'a> {
         self.key(row).map(|key| self.text(key))
     }
 
+    /// Gives `set` each of `of` whose row has a text, and the text. `rows` are theirs.
+    pub(crate) fn read<T>(&self, rows: &[usize], of: &mut [T], set: impl Fn(&mut T, &'a str)) {
+        if self.empty {
+            return;
+        }
+        for (one, row) in of.iter_mut().zip(rows) {
+            if let Some(text) = self.get(*row) {
+                set(one, text);
+            }
+        }
+    }
+
     /// Whether no row has a text.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.null_count() == self.rows.len()
+        self.empty
     }
 
     /// How many texts the column has; each place is less.

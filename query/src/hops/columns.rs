@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use meshlake_hops::{Link, Resource, Role, Span, SpanKind};
+use meshlake_hops::{Link, Role, Span, SpanKind};
 use meshlake_storage::ResidualMap;
 
 use super::attributes::{self, Attributes};
@@ -184,69 +184,87 @@ impl<'a> SpanColumns<'a> {
 
     /// The span of a row.
     pub(crate) fn span(&self, row: usize) -> Span<'_> {
-        let start = nanoseconds(self.start_time.value(row), self.start_nanos.value(row));
-        let upstream_cluster = text(&self.upstream_cluster, row);
-        let attributes = Attributes::read(&self.span_attributes, row);
-        Span {
-            span_id: bytes(self.span_id, row),
-            parent_span_id: bytes(self.parent_span_id, row),
-            start,
+        let mut span = [Span::default()];
+        self.read(&[row], &mut span);
+        let [span] = span;
+        span
+    }
+
+    /// Reads the spans of rows, as many as there are. Column by column: most columns of a batch are empty, and the others are quicker read one after the other
+    /// than all of them for each span.
+    pub(crate) fn read<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
+        self.read_identity(rows, spans);
+        self.read_resource(rows, spans);
+        self.read_request(rows, spans);
+        for (span, row) in spans.iter_mut().zip(rows.iter().copied()) {
+            span.span_id = bytes(self.span_id, row);
+            span.parent_span_id = bytes(self.parent_span_id, row);
+            span.start = nanoseconds(self.start_time.value(row), self.start_nanos.value(row));
             // The inverse of how durations are stored, modulo 2^64.
-            end: start.wrapping_add(self.duration.value(row) as u64),
-            kind: SpanKind::parse(text(&self.kind, row)),
-            name: text(&self.name, row),
-            trace_state: text(&self.trace_state, row),
-            error: self.error.value(row),
-            links: self.links.of(row),
-            role: Role::of(text(&self.proxy, row), text(&self.component, row)),
-            tagged: self.mesh_id.get(row).is_some(),
-            cluster: text(&self.cluster, row),
-            namespace: text(&self.namespace, row),
-            workload: text(&self.workload, row),
-            service: text(&self.service, row),
-            version: text(&self.version, row),
-            zone: text(&self.zone, row),
-            pod: text(&self.pod, row),
-            node_id: text(&self.node_id, row),
-            resource: self.resource(row),
-            upstream_cluster,
-            source: attributes.source,
-            destination: attributes.destination,
-            peer_address: text(&self.peer_address, row),
-            // Of a proxy's span the column says where `upstream_cluster` points.
-            peer_service: if upstream_cluster.is_empty() { text(&self.peer_service, row) } else { "" },
-            server_address: text(&self.server_address, row),
-            server_port: int(self.server_port, row),
-            http_url: text(&self.http_url, row),
-            http_method: text(&self.http_method, row),
-            http_protocol: text(&self.http_protocol, row),
-            http_status: int(self.http_status_code, row),
-            grpc_status: int(self.grpc_status_code, row),
-            response_flags: text(&self.response_flags, row),
-            request_size: int(self.request_size, row),
-            response_size: int(self.response_size, row),
-            retry_count: attributes.retry_count,
-            rpc_system: text(&self.rpc_system, row),
-            rpc_service: text(&self.rpc_service, row),
-            rpc_method: text(&self.rpc_method, row),
-            db_system: text(&self.db_system, row),
-            db_namespace: attributes.db_namespace(),
-            messaging_system: attributes.messaging_system,
-            messaging_destination: text(&self.messaging_destination, row),
-            messaging_operation: attributes.messaging_operation(),
-            source_principal: attributes.source_principal,
+            span.end = span.start.wrapping_add(self.duration.value(row) as u64);
+            span.kind = SpanKind::parse(text(&self.kind, row));
+            span.error = self.error.value(row);
+            span.links = self.links.of(row);
+            span.role = Role::of(text(&self.proxy, row), text(&self.component, row));
+            span.tagged = self.mesh_id.get(row).is_some();
+            let attributes = Attributes::read(&self.span_attributes, row);
+            span.source = attributes.source;
+            span.destination = attributes.destination;
+            span.retry_count = attributes.retry_count;
+            span.db_namespace = attributes.db_namespace();
+            span.messaging_system = attributes.messaging_system;
+            span.messaging_operation = attributes.messaging_operation();
+            span.source_principal = attributes.source_principal;
         }
     }
 
-    fn resource(&self, row: usize) -> Resource<'a> {
-        Resource {
-            service_name: text(&self.service_name, row),
-            service_namespace: text(&self.service_namespace, row),
-            service_instance_id: text(&self.service_instance_id, row),
-            k8s_namespace_name: text(&self.k8s_namespace_name, row),
-            k8s_pod_name: text(&self.k8s_pod_name, row),
-            k8s_pod_ip: attributes::text(&self.resource_attributes, row, "k8s.pod.ip"),
-            host_name: text(&self.host_name, row),
+    fn read_identity<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
+        self.name.read(rows, spans, |span, text| span.name = text);
+        self.trace_state.read(rows, spans, |span, text| span.trace_state = text);
+        self.cluster.read(rows, spans, |span, text| span.cluster = text);
+        self.namespace.read(rows, spans, |span, text| span.namespace = text);
+        self.workload.read(rows, spans, |span, text| span.workload = text);
+        self.service.read(rows, spans, |span, text| span.service = text);
+        self.version.read(rows, spans, |span, text| span.version = text);
+        self.zone.read(rows, spans, |span, text| span.zone = text);
+        self.pod.read(rows, spans, |span, text| span.pod = text);
+        self.node_id.read(rows, spans, |span, text| span.node_id = text);
+    }
+
+    fn read_resource<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
+        self.service_name.read(rows, spans, |span, text| span.resource.service_name = text);
+        self.service_namespace.read(rows, spans, |span, text| span.resource.service_namespace = text);
+        self.service_instance_id.read(rows, spans, |span, text| span.resource.service_instance_id = text);
+        self.k8s_namespace_name.read(rows, spans, |span, text| span.resource.k8s_namespace_name = text);
+        self.k8s_pod_name.read(rows, spans, |span, text| span.resource.k8s_pod_name = text);
+        self.host_name.read(rows, spans, |span, text| span.resource.host_name = text);
+        for (span, row) in spans.iter_mut().zip(rows) {
+            span.resource.k8s_pod_ip = attributes::text(&self.resource_attributes, *row, "k8s.pod.ip");
+        }
+    }
+
+    fn read_request<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
+        self.upstream_cluster.read(rows, spans, |span, text| span.upstream_cluster = text);
+        self.peer_address.read(rows, spans, |span, text| span.peer_address = text);
+        // Of a proxy's span the column says where `upstream_cluster` points.
+        self.peer_service
+            .read(rows, spans, |span, text| span.peer_service = if span.upstream_cluster.is_empty() { text } else { "" });
+        self.server_address.read(rows, spans, |span, text| span.server_address = text);
+        self.http_url.read(rows, spans, |span, text| span.http_url = text);
+        self.http_method.read(rows, spans, |span, text| span.http_method = text);
+        self.http_protocol.read(rows, spans, |span, text| span.http_protocol = text);
+        self.response_flags.read(rows, spans, |span, text| span.response_flags = text);
+        self.rpc_system.read(rows, spans, |span, text| span.rpc_system = text);
+        self.rpc_service.read(rows, spans, |span, text| span.rpc_service = text);
+        self.rpc_method.read(rows, spans, |span, text| span.rpc_method = text);
+        self.db_system.read(rows, spans, |span, text| span.db_system = text);
+        self.messaging_destination.read(rows, spans, |span, text| span.messaging_destination = text);
+        for (span, row) in spans.iter_mut().zip(rows.iter().copied()) {
+            span.server_port = int(self.server_port, row);
+            span.http_status = int(self.http_status_code, row);
+            span.grpc_status = int(self.grpc_status_code, row);
+            span.request_size = int(self.request_size, row);
+            span.response_size = int(self.response_size, row);
         }
     }
 }

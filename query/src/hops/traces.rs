@@ -114,7 +114,7 @@ fn spans_of<'b>(
     let mut spans: Vec<Span<'_>> = Vec::new();
     for (id, trace) in rows.traces() {
         spans.clear();
-        spans.extend(rows.spans(trace));
+        rows.read(trace, &mut spans);
         each(id, &spans)?;
     }
     Ok(())
@@ -154,7 +154,22 @@ impl<'b> TraceRows<'b> {
     }
 
     /// What H reads of rows.
-    pub(crate) fn spans(&self, rows: &[Place]) -> impl Iterator<Item = Span<'_>> {
-        rows.iter().map(|(_, batch, row)| self.columns[*batch].span(*row))
+    pub(crate) fn spans(&self, rows: &[Place]) -> Vec<Span<'_>> {
+        let mut spans = Vec::with_capacity(rows.len());
+        self.read(rows, &mut spans);
+        spans
+    }
+
+    /// Appends it.
+    fn read<'s>(&'s self, rows: &[Place], spans: &mut Vec<Span<'s>>) {
+        let mut of_batch = Vec::with_capacity(rows.len());
+        for rows in rows.chunk_by(|(_, a, _), (_, b, _)| a == b) {
+            let Some((_, batch, _)) = rows.first() else { continue };
+            of_batch.clear();
+            of_batch.extend(rows.iter().map(|(.., row)| *row));
+            let before = spans.len();
+            spans.resize(before + rows.len(), Span::default());
+            self.columns[*batch].read(&of_batch, &mut spans[before..]);
+        }
     }
 }

@@ -70,8 +70,8 @@ fn correct(builder: &mut RollupBuilder, worker: &mut TraceHops, earlier: &[Found
         let mut of: Vec<&str> = rows.iter().map(|(_, batch, _)| files[*batch]).collect();
         of.sort_unstable();
         of.dedup();
-        let old: Vec<Span<'_>> = earlier.spans(rows).collect();
-        let new: Vec<Span<'_>> = own.spans(own.trace(id)).collect();
+        let old = earlier.spans(rows);
+        let new = own.spans(own.trace(id));
         let all: Vec<Span<'_>> = old.iter().chain(&new).copied().collect();
         let (mut hops, mut summaries) = ([Vec::new(), Vec::new(), Vec::new()], [Summary::default(); 3]);
         for ((spans, hops), summary) in [&all, &old, &new].into_iter().zip(&mut hops).zip(&mut summaries) {

@@ -192,7 +192,7 @@ impl State {
         let in_files = TraceRows::new(found.iter().flat_map(|found| &found.batches))?;
         let mut worker = TraceHops::new();
         for (id, new) in touched {
-            let mut spans: Vec<Span<'_>> = in_files.spans(in_files.trace(*id)).collect();
+            let mut spans: Vec<Span<'_>> = in_files.spans(in_files.trace(*id));
             let known = self.traces.entry(*id).or_default();
             spans.extend(known.iter().filter_map(|place| batches.span(self.sources[place.0 as usize].0, place.1)));
             let mut hops: [Vec<Hop<'_>>; 2] = Default::default();
