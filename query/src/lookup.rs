@@ -75,7 +75,7 @@ impl FoundRows {
 }
 
 /// The same rows without the texts of others: a dictionary is that of all rows of a row group, or of a live batch.
-fn compact(batch: RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn compact(batch: RecordBatch) -> Result<RecordBatch> {
     let most = batch.num_rows().max(DICTIONARY_VALUES);
     let of_rows = |column: &ArrayRef| match column.as_any_dictionary_opt() {
         Some(dictionary) if dictionary.values().len() > most => garbage_collect_any_dictionary(dictionary),

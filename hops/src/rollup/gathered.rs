@@ -19,6 +19,9 @@ pub(crate) trait Fact: Copy {
 /// Bytes of facts that make a run: enough of them to meet others of their rows, so that there is less to merge, and little beside what a merge of files takes.
 const RUN_BYTES: usize = 32 << 20;
 
+/// Runs that are made one: questions about what still comes make many.
+const RUNS_MAX: usize = 16;
+
 /// The number of a key, and a step.
 pub(crate) type Place = (u32, u64);
 
@@ -36,6 +39,10 @@ struct Run {
     keys: Vec<(u32, usize)>,
     /// For each row of a key the distance from the step before, and the sum.
     rows: Vec<u8>,
+    /// How many rows.
+    count: usize,
+    /// The step of the last.
+    step: u64,
 }
 
 impl<F> Default for Gathered<F> {
@@ -52,13 +59,18 @@ impl<F: Fact> Gathered<F> {
         if self.facts.len() == Self::RUN {
             self.sum();
         }
+        if self.facts.len() == self.facts.capacity() {
+            // Never twice the bytes of a run.
+            self.facts.reserve_exact(self.facts.len().clamp(64, Self::RUN - self.facts.len()));
+        }
         self.facts.push((place, fact));
     }
 
     /// Bytes of memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        let runs: usize = self.runs.iter().map(|run| run.rows.len() + run.keys.len() * size_of::<(u32, usize)>()).sum();
-        runs + self.facts.len() * size_of::<(Place, F)>()
+        // And as they are read in the end.
+        let of_run = |run: &Run| run.rows.len() + run.keys.len() * size_of::<(u32, usize)>() + run.count * size_of::<Row<F::Sum>>();
+        self.runs.iter().map(of_run).sum::<usize>() + self.facts.capacity() * size_of::<(Place, F)>()
     }
 
     /// Makes a run of the facts.
@@ -69,49 +81,89 @@ impl<F: Fact> Gathered<F> {
         let mut order: Vec<u128> = self.facts.iter().zip(0..).map(in_order).collect();
         order.sort_unstable();
         let (mut run, mut sum) = (Run::default(), F::Sum::default());
-        for of_key in order.chunk_by(|a, b| a >> 96 == b >> 96) {
-            let (mut before, begin) = (0, run.rows.len());
-            for row in of_key.chunk_by(|a, b| a >> 32 == b >> 32) {
-                sum.clear();
-                row.iter().for_each(|fact| self.facts[*fact as u32 as usize].1.add_to(&mut sum));
-                if let (Some(first), false) = (row.first(), sum.is_zero()) {
-                    let step = (first >> 32) as u64;
-                    varint::write(&mut run.rows, (step - before).into());
-                    sum.encode(&mut run.rows);
-                    before = step;
-                }
-            }
-            let end = run.rows.len();
-            run.keys.extend(of_key.first().filter(|_| end > begin).map(|first| ((first >> 96) as u32, end)));
+        for of_row in order.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let Some(first) = of_row.first() else { continue };
+            sum.clear();
+            of_row.iter().for_each(|fact| self.facts[*fact as u32 as usize].1.add_to(&mut sum));
+            run.push(((first >> 96) as u32, (first >> 32) as u64), &sum);
         }
-        run.rows.shrink_to_fit();
         self.facts.clear();
-        self.runs.extend((!run.rows.is_empty()).then_some(run));
+        self.keep(run);
+        if self.runs.len() > RUNS_MAX {
+            self.merge_runs();
+        }
+    }
+
+    fn keep(&mut self, mut run: Run) {
+        run.rows.shrink_to_fit();
+        self.runs.extend((run.count > 0).then_some(run));
+    }
+
+    /// Makes one run of all.
+    fn merge_runs(&mut self) {
+        let mut run = Run::default();
+        each_key::<F::Sum>(self.runs.iter().flat_map(Run::keys).collect(), |rows| {
+            rows.drain(..).for_each(|(place, sum)| run.push(place, &sum));
+        });
+        self.runs.clear();
+        self.keep(run);
     }
 
     /// Gives `each` the rows that are not zero, those of a group of keys at a time, sorted. `numbers` are those that the keys have in the rows, and `group` tells
     /// of such a number which group it is of; groups stand together.
     pub(crate) fn rows(&mut self, numbers: &[u32], group: impl Fn(u32) -> u32, mut each: impl FnMut(&[Row<F::Sum>])) {
         self.sum();
-        let mut keys: Vec<(u32, &[u8])> =
-            self.runs.iter().flat_map(Run::keys).map(|(key, rows)| (numbers[key as usize], rows)).collect();
-        keys.sort_unstable_by_key(|(key, _)| *key);
-        let (mut of_group, mut of_key) = (Vec::new(), Vec::new());
-        for keys in keys.chunk_by(|a, b| group(a.0) == group(b.0)) {
-            of_group.clear();
-            for runs in keys.chunk_by(|a, b| a.0 == b.0) {
-                runs.iter().for_each(|(key, rows)| read(*key, rows, &mut of_key));
-                merge(&mut of_key);
-                of_group.append(&mut of_key);
-            }
-            if !of_group.is_empty() {
+        self.facts = Vec::new();
+        let keys = self.runs.iter().flat_map(Run::keys).map(|(key, rows)| (numbers[key as usize], rows)).collect();
+        let (mut of_group, mut last) = (Vec::new(), None);
+        each_key(keys, |rows| {
+            let now = rows.first().map(|((key, _), _)| group(*key));
+            if now != last && !of_group.is_empty() {
                 each(&of_group);
+                of_group.clear();
             }
+            last = now;
+            of_group.append(rows);
+        });
+        if !of_group.is_empty() {
+            each(&of_group);
+        }
+    }
+}
+
+/// Gives `each` the rows of each key that are not zero, in order. `keys` are those of runs and their rows.
+fn each_key<S: Sum>(mut keys: Vec<(u32, &[u8])>, mut each: impl FnMut(&mut Vec<Row<S>>)) {
+    keys.sort_unstable_by_key(|(key, _)| *key);
+    let mut rows = Vec::new();
+    for runs in keys.chunk_by(|a, b| a.0 == b.0) {
+        rows.clear();
+        runs.iter().for_each(|(key, bytes)| read(*key, bytes, &mut rows));
+        merge(&mut rows);
+        if !rows.is_empty() {
+            each(&mut rows);
         }
     }
 }
 
 impl Run {
+    /// Adds a row, which comes after those that are there, unless it is zero.
+    fn push(&mut self, (key, step): Place, sum: &impl Sum) {
+        if sum.is_zero() {
+            return;
+        }
+        if self.keys.last().is_none_or(|(last, _)| *last != key) {
+            self.keys.push((key, self.rows.len()));
+            self.step = 0;
+        }
+        varint::write(&mut self.rows, (step - self.step).into());
+        sum.encode(&mut self.rows);
+        self.step = step;
+        self.count += 1;
+        if let Some((_, end)) = self.keys.last_mut() {
+            *end = self.rows.len();
+        }
+    }
+
     /// Each key and its rows.
     fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let begins = [0].into_iter().chain(self.keys.iter().map(|(_, end)| *end));
@@ -137,7 +189,7 @@ fn merge<S: Sum>(rows: &mut Vec<Row<S>>) {
     rows.dedup_by(|next, kept| {
         let same = next.0 == kept.0;
         if same {
-            kept.1.merge(&next.1);
+            kept.1.join(&next.1);
         }
         same
     });
@@ -160,18 +212,22 @@ mod tests {
         }
     }
 
-    /// Scenario: facts of two runs and a bit, of which some rows are in all of them and one is taken out again. Guarantee: each row once, with all of its facts, in
+    /// Scenario: facts of two runs and a bit, asked for again and again while they come, of which some rows are in all of them and one is taken out again. Guarantee: each row once, with all of its facts, in
     /// the order of the numbers that its keys have; a second time the same.
     #[test]
     fn runs_are_merged() {
         let mut gathered = Gathered::default();
         let facts = 2 * Gathered::<Took>::RUN as u64 + 1000;
+        let numbers: Vec<u32> = (0..8).rev().collect();
         for number in 0..facts {
+            if number % (facts / 40) == 0 {
+                gathered.rows(&numbers, |key| key, |_| ());
+                assert!(gathered.runs.len() <= RUNS_MAX);
+            }
             gathered.add(((number % 7) as u32, number % 3), Took(number % 1000, 1));
         }
         gathered.add((7, 1), Took(5, 1));
         gathered.add((7, 1), Took(5, -1));
-        let numbers: Vec<u32> = (0..8).rev().collect();
         for _ in 0..2 {
             let (mut places, mut count, mut groups) = (Vec::new(), 0, 0);
             gathered.rows(

@@ -282,6 +282,13 @@ impl Sum for Measures {
         Measures::merge(self, other);
     }
 
+    /// Traces that were taken out leave their exemplars when all is known, so it does not matter what was summed first.
+    fn join(&mut self, other: &Measures) {
+        let best = (self.slowest.max(other.slowest), self.latest_error.max(other.latest_error));
+        Measures::merge(self, other);
+        (self.slowest, self.latest_error) = best;
+    }
+
     fn is_zero(&self) -> bool {
         self.counts == [0; COUNTS]
             && self.caller.is_zero()

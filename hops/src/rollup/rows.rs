@@ -23,6 +23,11 @@ pub trait Sum: Default {
     /// Adds what was summed of something else.
     fn merge(&mut self, other: &Self);
 
+    /// Adds another part of the same sum, which was summed apart.
+    fn join(&mut self, other: &Self) {
+        self.merge(other);
+    }
+
     /// Whether it adds nothing to anything.
     fn is_zero(&self) -> bool;
 

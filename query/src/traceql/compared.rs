@@ -102,8 +102,8 @@ impl Counter<'_> {
             take(intrinsic.name(), self.intrinsic(intrinsic, rows));
         }
         let events = &self.all.events;
-        let names = counted(rows.iter().flat_map(|row| events.items(*row)).map(|event| events.name(event)));
-        take(Intrinsic::EventName.name(), names.into_iter().map(|(name, count)| (Value::text(name), count)).collect());
+        let names = counted(rows.iter().flat_map(|row| events.items(*row)).map(|event| Value::text(events.name(event))));
+        take(Intrinsic::EventName.name(), in_order(names));
     }
 
     fn intrinsic(&mut self, intrinsic: Intrinsic, rows: &[usize]) -> Vec<(Value<'_>, u64)> {
@@ -168,6 +168,13 @@ fn counted<T: Eq + Hash>(all: impl Iterator<Item = T>) -> HashMap<T, u64> {
     counts
 }
 
+/// The most frequent first: there may be room for some of them only.
+fn in_order(counts: HashMap<Value<'_>, u64>) -> Vec<(Value<'_>, u64)> {
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_unstable_by(|(a, many), (b, more)| more.cmp(many).then_with(|| a.cmp(b)));
+    counts
+}
+
 /// The values of a column in rows in which they are of one source.
 fn of_source<'b>(
     values: &AttributeValues<'b>,
@@ -177,10 +184,7 @@ fn of_source<'b>(
 ) -> Vec<(Value<'b>, u64)> {
     match (values, source.form) {
         (AttributeValues::Text(column), Form::Text) => tally.texts(*column, rows).map(or_missing).collect(),
-        _ => {
-            let counts = counted(rows.filter_map(|row| values.get(row, source.form)).map(value));
-            counts.into_iter().collect()
-        }
+        _ => in_order(counted(rows.filter_map(|row| values.get(row, source.form)).map(value))),
     }
 }
 
@@ -191,6 +195,6 @@ fn of_map(scope: Scope, map: &ResidualMap<'_>, items: impl Iterator<Item = usize
         *keys.entry(key).or_default().entry(found.map_or(Value::Nil, value)).or_default() += 1;
     }
     for (key, counts) in keys {
-        take(&label(scope, key), counts.into_iter().collect());
+        take(&label(scope, key), in_order(counts));
     }
 }

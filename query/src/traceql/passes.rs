@@ -53,7 +53,10 @@ impl Passes {
 /// What a span has to be like as far as it knows: without its trace it has no position, no children and no root.
 pub(super) fn of_the_span(predicate: &Predicate) -> Predicate {
     match predicate {
-        Predicate::All(parts) => Predicate::All(parts.iter().map(of_the_span).collect()),
+        Predicate::All(parts) => {
+            let parts = parts.iter().map(of_the_span).filter(|part| *part != Predicate::ANY_SPAN);
+            Predicate::All(parts.collect())
+        }
         Predicate::Any(parts) => {
             let parts: Vec<Predicate> = parts.iter().map(of_the_span).collect();
             if parts.contains(&Predicate::ANY_SPAN) { Predicate::ANY_SPAN } else { Predicate::Any(parts) }

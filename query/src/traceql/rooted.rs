@@ -10,7 +10,7 @@ use meshlake_traceql::Named;
 use super::columns::{ROOT, SHAPE};
 use super::rows::SpanRows;
 use super::trace::{BatchTrace, Place, TraceRows};
-use crate::lookup::FoundRows;
+use crate::lookup::{FoundRows, compact};
 use crate::trace_id::TraceId;
 use crate::values::open;
 use crate::view::View;
@@ -37,7 +37,12 @@ impl Roots {
             let take = |parts: &[FoundRows]| {
                 for batch in parts.iter().flat_map(|found| &found.batches) {
                     let roots = filter_record_batch(batch, &is_null(open(batch, "parent_span_id", Some)?)?)?;
-                    memory.try_grow(roots.get_array_memory_size() + roots.num_rows() * size_of::<(TraceId, usize)>())?;
+                    if roots.num_rows() == 0 {
+                        continue;
+                    }
+                    let roots = compact(roots)?;
+                    // Twice, for they are put together.
+                    memory.try_grow(2 * roots.get_array_memory_size() + roots.num_rows() * size_of::<(TraceId, usize)>())?;
                     batches.push(roots);
                 }
                 Ok(())

@@ -6,13 +6,12 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use meshlake_storage::{Files, LiveBatch, Snapshot, SpanFile};
 use meshlake_traceql::{Conditions, Named, Predicate, TracePredicate};
 
 use super::matching::{Filtered, Matching};
 use super::passes::of_the_span;
-
 use crate::hops::TraceIds;
 use crate::lookup::FoundRows;
 use crate::trace_id::{TraceId, trace_ids};
@@ -99,13 +98,25 @@ impl Sieve {
         ids: Vec<TraceId>,
         starts: RangeInclusive<i64>,
     ) -> Result<Vec<TraceId>> {
-        let (range, files) = range_of_files(&view.snapshot, &starts);
+        let range = range_of_files(&view.snapshot, &starts);
+        // Those that are scanned.
+        let files = view.snapshot.files.between(range.start, range.end).count();
         let known = self.scanned.as_ref().is_some_and(|(known, _)| known.start <= range.start && range.end <= known.end);
         if !known && ids.len() < files * self.kinds.len() * TRACES_PER_FILE {
             return Ok(ids);
         }
         if !known {
-            self.scanned = Some((range, self.scan(view, attributes, range).await?));
+            self.scanned = None;
+            match self.scan(view, attributes, range).await {
+                Ok(have) => self.scanned = Some((range, have)),
+                // Too many to be told apart: all are looked up, this time and later.
+                Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                    (self.needs, self.kinds) = (Needs::Nothing, Vec::new());
+                    self.scanned = Some((TimeRange { start: i64::MIN, end: i64::MAX }, Vec::new()));
+                    return Ok(ids);
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.leave(view, ids).await
     }
@@ -129,21 +140,16 @@ impl Sieve {
     }
 }
 
-/// The range of all spans of those files and live batches that may have some that start within `starts`; and how many files.
-fn range_of_files(snapshot: &Snapshot, starts: &RangeInclusive<i64>) -> (TimeRange, usize) {
-    let files: Vec<(i64, i64)> = snapshot
-        .files
-        .between(*starts.start(), starts.end().saturating_add(1))
-        .map(|file| (file.start_min, file.start_max))
-        .collect();
+/// The range of all spans of those files and live batches that may have some that start within `starts`.
+fn range_of_files(snapshot: &Snapshot, starts: &RangeInclusive<i64>) -> TimeRange {
+    let files = snapshot.files.between(*starts.start(), starts.end().saturating_add(1));
     let live = snapshot.live.iter().map(|live| (live.start_min, live.start_max));
     let live = live.filter(|(first, last)| first <= starts.end() && last >= starts.start());
     let (first, last) = files
-        .iter()
-        .copied()
+        .map(|file| (file.start_min, file.start_max))
         .chain(live)
         .fold((*starts.start(), *starts.end()), |(first, last), bounds| (first.min(bounds.0), last.max(bounds.1)));
-    (TimeRange { start: first, end: last.saturating_add(1) }, files.len())
+    TimeRange { start: first, end: last.saturating_add(1) }
 }
 
 /// The traces that may have spans out of the range.

@@ -8,11 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use tracing::warn;
 
 use super::LakeError;
 use super::filter::{TraceFilter, key};
 use super::output::{Finished, Output, Target};
-use super::plan::{CARRIED_FILES, Plan, REWRITES_MAX};
+use super::plan::{Plan, REWRITES_MAX};
+use crate::snapshot::SpanFile;
 use crate::sorted::SortedRows;
 
 /// Of so many spans of fresh files one is carried at most: that is what is written twice.
@@ -24,25 +26,26 @@ pub(super) struct Carry {
     ahead: Vec<Arc<TraceFilter>>,
     /// Rows that may be carried still.
     left: u64,
-    /// The last tenant of which something is carried, and how many there were: each has files of its own.
+    /// The last tenant of which something is carried, how many there were, and how many there may be: each has files of its own.
     tenant: String,
     tenants: usize,
-    /// The last trace of the slice before, and whether it is carried: it may go on in the next slice.
-    last: Option<([u8; 16], bool)>,
+    most: usize,
+    /// The last trace of the slice before, its tenant, and whether it is carried: it may go on in the next slice.
+    last: Option<(String, [u8; 16], bool)>,
 }
 
 impl Carry {
     /// Looks into the fresh files that wait, as far as it is not known here which traces they have.
-    pub(super) async fn open(store: &Arc<dyn ObjectStore>, plan: &Plan) -> Result<Carry, LakeError> {
+    pub(super) async fn open(store: &Arc<dyn ObjectStore>, plan: &Plan) -> Carry {
         let mut ahead = Vec::with_capacity(plan.ahead.len());
         for fresh in &plan.ahead {
             ahead.extend(match &fresh.file.traces {
                 Some(filter) => Some(filter.clone()),
-                None => TraceFilter::of_file(store, &fresh.file).await?.map(Arc::new),
+                None => traces(store, &fresh.file).await,
             });
         }
         let rows: u64 = plan.fresh.iter().map(|fresh| fresh.file.rows).sum();
-        Ok(Carry { ahead, left: rows / SHARE, tenant: String::new(), tenants: 0, last: None })
+        Carry { ahead, left: rows / SHARE, tenant: String::new(), tenants: 0, most: plan.carried, last: None }
     }
 
     /// For each row whether it is carried. Of a trace all are or none.
@@ -57,26 +60,29 @@ impl Carry {
         for filter in &self.ahead {
             filter.select_keys(&keys, |position| goes_on[position] = true);
         }
+        let before = self.last.take();
+        let mut last = before.as_ref().map(|(tenant, trace, carried)| (tenant.as_str(), *trace, *carried));
         for (range, goes_on) in traces.into_iter().zip(goes_on) {
-            let trace = rows.trace(range.start);
+            let (tenant, trace) = (rows.tenant(range.start), rows.trace(range.start));
             // It may be written twice more: with what it waits for, and once again with what comes late.
             let may_wait = || range.clone().all(|row| rewrites[rows.batch(row)] + 2 < REWRITES_MAX);
-            let is_carried = match self.last {
-                Some((last, carried)) if last == trace => carried,
-                _ => goes_on && may_wait() && self.has_room(rows.tenant(range.start), range.len() as u64),
+            let is_carried = match last {
+                Some((of, last, carried)) if (of, last) == (tenant, trace) => carried,
+                _ => goes_on && may_wait() && self.has_room(tenant, range.len() as u64),
             };
             if is_carried {
                 self.left = self.left.saturating_sub(range.len() as u64);
                 carried[range].fill(true);
             }
-            self.last = Some((trace, is_carried));
+            last = Some((tenant, trace, is_carried));
         }
+        self.last = last.map(|(tenant, trace, carried)| (tenant.to_owned(), trace, carried));
         carried
     }
 
     fn has_room(&mut self, tenant: &str, rows: u64) -> bool {
         let is_next = self.tenants == 0 || self.tenant != tenant;
-        if rows > self.left || (is_next && self.tenants == CARRIED_FILES) {
+        if rows > self.left || (is_next && self.tenants == self.most) {
             return false;
         }
         if is_next {
@@ -84,6 +90,17 @@ impl Carry {
             self.tenants += 1;
         }
         true
+    }
+}
+
+/// The traces of a file; none if they can't be told: it is asked for them in the hope that they join others, and no more.
+async fn traces(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Arc<TraceFilter>> {
+    match TraceFilter::of_file(store, file).await {
+        Ok(filter) => filter.map(Arc::new),
+        Err(error) => {
+            warn!(path = file.path, %error, "can't tell which traces of a fresh file go on; they are not merged with what came before");
+            None
+        }
     }
 }
 
@@ -134,6 +151,8 @@ mod tests {
     use super::*;
     use crate::builder::{Row, SpanBuilder};
 
+    const MOST: usize = 8;
+
     /// Spans of (tenant, trace).
     fn batch(spans: &[(&str, u8)]) -> RecordBatch {
         let mut builder = SpanBuilder::default();
@@ -157,7 +176,7 @@ mod tests {
 
     fn carry(ahead: &[u8], left: u64) -> Carry {
         let filter = TraceFilter::new(ahead.iter().map(|trace| key(&[*trace; 16])).collect()).unwrap();
-        Carry { ahead: vec![Arc::new(filter)], left, tenant: String::new(), tenants: 0, last: None }
+        Carry { ahead: vec![Arc::new(filter)], left, tenant: String::new(), tenants: 0, most: MOST, last: None }
     }
 
     /// The traces of a slice that are carried, and those that are not, a number a span. Each batch has its number of rewrites.
@@ -191,6 +210,6 @@ mod tests {
         let names: Vec<String> = (10..30).map(|tenant| tenant.to_string()).collect();
         let spans: Vec<(&str, u8)> = names.iter().flat_map(|name| [(name.as_str(), 1), (name.as_str(), 3)]).collect();
         let (carried, whole) = split(&mut carry(&[1, 3], 100), &[(0, &spans)]);
-        assert_eq!((carried.len(), whole.len()), (2 * CARRIED_FILES, spans.len() - 2 * CARRIED_FILES));
+        assert_eq!((carried.len(), whole.len()), (2 * MOST, spans.len() - 2 * MOST));
     }
 }

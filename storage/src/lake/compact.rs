@@ -217,7 +217,7 @@ impl Compactor {
         self.merges += 1;
         let files = self.files.clone();
         let (target, from_version) = self.target(&files, &plan);
-        let carry = Carry::open(&files, &plan).await?;
+        let carry = Carry::open(&files, &plan).await;
         let mut outputs = Outputs::new(&target, &plan, carry);
         let from = inputs.len();
         let rewritten = self.rewrite(inputs, &plan, &change, &target, &mut outputs).await;

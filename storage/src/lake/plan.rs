@@ -15,7 +15,7 @@ const FRESH_MAX: usize = 32;
 /// How often a span is rewritten at most.
 pub(super) const REWRITES_MAX: u32 = 3;
 /// Files of carried traces that a merge writes, and that the next takes, at most.
-pub(super) const CARRIED_FILES: usize = 8;
+const CARRIED_FILES: usize = 8;
 
 /// What is merged into what.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub lake: Vec<LakeFile>,
     /// The fresh files of the window that wait for the next merge.
     pub ahead: Vec<Fresh>,
+    /// Files of carried traces that it writes at most: as many as the next merge takes.
+    pub carried: usize,
     /// Whether it has waited for `compaction.max_age`.
     pub overdue: bool,
 }
@@ -33,7 +35,7 @@ pub(super) struct Plan {
 impl Plan {
     /// One file of the lake is written anew.
     pub(super) fn of_file(file: LakeFile) -> Plan {
-        Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file], ahead: Vec::new(), overdue: false }
+        Plan { window: file.file.window, fresh: Vec::new(), lake: vec![file], ahead: Vec::new(), carried: 0, overdue: false }
     }
 }
 
@@ -66,23 +68,27 @@ impl Compactor {
         let most = most.count().max(1);
         let (mut lake, mut small) = self.unfinished(window);
         lake.truncate(CARRIED_FILES);
-        lake.truncate(memory.fit(files(&lake, &fresh[..most])) / 2);
+        let carried = CARRIED_FILES.min(memory.fit(files(&lake, &fresh[..most])) / 2);
+        lake.truncate(carried);
         let fit = memory.fit(files(&lake, &fresh[..most]).chain(files(&small, &[])));
         let most = fit.saturating_sub(lake.len()).clamp(1, most);
         small.truncate(fit.saturating_sub(lake.len() + most));
         lake.extend(small);
         let mut ahead = fresh.split_off(most);
         ahead.extend(in_order(due.waits));
-        ahead.truncate(FRESH_MAX);
+        // What the next merge does not take is not waited for.
+        ahead.truncate(most);
         let overdue = fresh.iter().any(|fresh| now - fresh.since >= max_age);
-        Plan { window, fresh, lake, ahead, overdue }
+        Plan { window, fresh, lake, ahead, carried, overdue }
     }
 
     /// The files of the window in the lake that can be merged again: those of carried traces, and small ones.
     fn unfinished(&self, window: Option<i64>) -> (Vec<LakeFile>, Vec<LakeFile>) {
         let is_unfinished = |file: &&LakeFile| {
             let small = file.file.size < self.settings.file_size / 4;
-            file.file.window == window && (file.carried || small) && file.rewrites + 1 < REWRITES_MAX
+            // Carried traces are merged once more, also where a late part of one of them, or an erasure, was written before.
+            let most = if file.carried { REWRITES_MAX } else { REWRITES_MAX - 1 };
+            file.file.window == window && (file.carried || small) && file.rewrites < most
         };
         self.shared.lake.read(|state| state.files.values().filter(is_unfinished).cloned().partition(|file| file.carried))
     }

@@ -109,7 +109,10 @@ impl Values {
     fn merge(&mut self, mut other: Values) {
         self.more |= other.more;
         merge(&mut self.totals, other.totals);
-        for (value, place) in other.places {
+        let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
+        // As they came: there may be room for some of them only.
+        values.sort_unstable_by_key(|(_, place)| *place);
+        for (value, place) in values {
             if let Some(counts) = self.counts_of(value) {
                 merge(counts, std::mem::take(&mut other.counts[place]));
             }
