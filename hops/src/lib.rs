@@ -14,12 +14,11 @@
 //!                                                           asks
 //! ```
 //!
-//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, their sums over many traces
-//! ([`rollup`]), and whether two such numbers differ by more than chance ([`rates_differ`], [`shares_differ`], [`QuantileTest`],
-//! [`adjust`]); and those that are made of spans alone: their sums ([`span_rollup`]), and traces in a few numbers
-//! ([`trace_summary`]).
-//! And what else the rules R0 to R6 settle is good for: [`CriticalPath`], what an end-to-end time consists of, and [`Work`], of which
-//! [`Propagation`] tells who drops the context of its requests.
+//! Beside H stand the numbers that are made of hops: [`Histogram`] of latencies, [`Tally`] of sampled requests, their sums over
+//! many traces ([`rollup`]), and whether two such numbers differ by more than chance ([`rates_differ`], [`shares_differ`],
+//! [`QuantileTest`], [`adjust`]); and those that are made of spans alone: their sums ([`span_rollup`]), and traces in a few numbers
+//! ([`trace_summary`]). And what else the rules R0 to R6 settle is good for: [`CriticalPath`], what an end-to-end time consists of,
+//! and [`Work`], of which [`Propagation`] tells who drops the context of its requests.
 //!
 //! # Promises
 //! - P3: one truth. Whoever needs hops, for a rollup or on the fly, gets them from [`TraceHops`]; histograms and tallies are

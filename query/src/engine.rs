@@ -236,8 +236,8 @@ impl Engine {
         self.run(tenant, async move |view| traceql::metrics(&view, &query).await).await
     }
 
-    /// The values that an attribute has on the spans that start in the range and that a search, if there is one, leaves, each with how
-    /// many spans have it: the most frequent first, at most `limit` of them.
+    /// The values that an attribute has on the spans that start in the range and that a search, if there is one, leaves, each with
+    /// how many spans have it: the most frequent first, at most `limit` of them.
     ///
     /// # Errors
     ///
@@ -323,8 +323,8 @@ impl Engine {
         self.run(tenant, async move |view| propagation::propagation(&view, &query).await).await
     }
 
-    /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come from
-    /// here, those of running from the stream. The deadline is one for both.
+    /// Runs one SQL statement that only reads, on the tables `spans` and `hops` of the tenant. Errors of parsing and planning come
+    /// from here, those of running from the stream. The deadline is one for both.
     ///
     /// # Errors
     ///
@@ -547,8 +547,8 @@ mod tests {
         assert_eq!(value(&engine, "a", "SELECT 1").await, "1");
     }
 
-    /// Scenario: a sort and the lookup of all hops that need more memory than queries may use. Guarantee: the error names the setting, and
-    /// nothing of the pool stays taken.
+    /// Scenario: a sort and the lookup of all hops that need more memory than queries may use. Guarantee: the error names the
+    /// setting, and nothing of the pool stays taken.
     #[tokio::test]
     async fn memory_is_limited() {
         let engine = engine(Query { memory_limit: ByteSize::kib(64), ..Query::default() }).await;

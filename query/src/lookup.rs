@@ -1,7 +1,8 @@
 //! All rows of given traces, read directly: no SQL, no plan.
 //!
-//! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id` that
-//! may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see [`crate::footers`]).
+//! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id`
+//! that may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see
+//! [`crate::footers`]).
 
 use std::sync::Arc;
 
@@ -130,8 +131,8 @@ impl Lookups {
         Ok(())
     }
 
-    /// Gives `each` all rows of the traces together; see [`Lookups::find`]. Where those of all traces are too much for the memory of
-    /// queries, those of half of them, and then of the others.
+    /// Gives `each` all rows of the traces together; see [`Lookups::find`]. Where those of all traces are too much for the memory
+    /// of queries, those of half of them, and then of the others.
     pub(crate) async fn find_together(
         self: &Arc<Self>,
         snapshot: &Snapshot,
@@ -331,8 +332,8 @@ impl Wanted {
         Ok(filter_record_batch(&batch, &mask)?)
     }
 
-    /// The promoted attributes of a file that belong to what is wanted, with their positions in the list; and the positions of all columns of the
-    /// file that are read.
+    /// The promoted attributes of a file that belong to what is wanted, with their positions in the list; and the positions of all
+    /// columns of the file that are read.
     fn columns_of<'a>(&self, file: &SpanFile, promotions: &'a Promotions) -> (Vec<(usize, &'a Promoted)>, Vec<usize>) {
         let promoted = self.promoted(promotions.list.get(..file.promoted.count).unwrap_or_default());
         let base = spans_schema().fields().len();

@@ -66,8 +66,8 @@ impl View {
         self.lookups.find(&self.snapshot, &self.tenant, ids, columns, each).await
     }
 
-    /// Gives `each` all hops of each trace that may have one in the range (see [`TimeRange::holds`]), those out of the range too, and
-    /// what H left out.
+    /// Gives `each` all hops of each trace that may have one in the range (see [`TimeRange::holds`]), those out of the range too,
+    /// and what H left out.
     pub(crate) async fn each_trace(
         &self,
         range: TimeRange,

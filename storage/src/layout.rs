@@ -8,8 +8,8 @@ use parquet::schema::types::ColumnPath;
 
 use crate::schema::column_index;
 
-/// Rows of a row group of a lake file. A lookup reads the footer's part of each, of a hundred columns, and then the places of the pages
-/// of one: many small ones make the first slow, few large ones the second.
+/// Rows of a row group of a lake file. A lookup reads the footer's part of each, of a hundred columns, and then the places of the
+/// pages of one: many small ones make the first slow, few large ones the second.
 pub(crate) const LAKE_ROWS: usize = 524_288;
 /// Bytes of a row group of a lake file, which a merge holds until it is written.
 const LAKE_BYTES: usize = 64 << 20;
@@ -33,10 +33,11 @@ const RANDOM: [(&str, Encoding); 5] = [
     ("duration", Encoding::PLAIN),
 ];
 
-/// In lake files the spans of a trace, which share one, stand together; a dictionary of so many rows would be decoded whole by a lookup.
+/// In lake files the spans of a trace, which share one, stand together; a dictionary of so many rows would be decoded whole by a
+/// lookup.
 const REQUEST_ID: (&str, Encoding) = ("request_id", Encoding::PLAIN);
-/// Columns of lake files whose values differ from row to row: the bulk of a file. They are compressed with zstd, the others with LZ4: to
-/// open a column costs zstd more than to read a page of it, and of those others a page is a few hundred bytes.
+/// Columns of lake files whose values differ from row to row: the bulk of a file. They are compressed with zstd, the others with
+/// LZ4: to open a column costs zstd more than to read a page of it, and of those others a page is a few hundred bytes.
 const BULK: [&str; 10] = [
     "trace_id",
     "parent_span_id",
@@ -50,8 +51,8 @@ const BULK: [&str; 10] = [
     "events.list.item.attributes.key_value.value.string",
 ];
 
-/// How fresh files are written. LZ4, because each column that is read or written with zstd holds a context of about 100 KiB, and a merge
-/// reads a hundred columns of dozens of files.
+/// How fresh files are written. LZ4, because each column that is read or written with zstd holds a context of about 100 KiB, and a
+/// merge reads a hundred columns of dozens of files.
 pub(crate) fn fresh() -> WriterProperties {
     properties(FRESH_ROWS).build()
 }
@@ -124,8 +125,8 @@ mod tests {
         assert_eq!(String::from_utf8(text).unwrap(), include_str!("../tests/golden/spans-v1.parquet-schema"));
     }
 
-    /// Scenario: text of which no two values are equal, more than a dictionary takes. Guarantee: no page has an encoding that pyarrow or Polars
-    /// can't read (P9).
+    /// Scenario: text of which no two values are equal, more than a dictionary takes. Guarantee: no page has an encoding that
+    /// pyarrow or Polars can't read (P9).
     #[test]
     fn every_reader_knows_the_encodings() {
         let rows = 60_000;

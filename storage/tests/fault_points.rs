@@ -1,5 +1,5 @@
-//! P2 between each pair of steps of the hand-over: a process that ingests, flushes, merges, deletes and retires is killed with SIGKILL
-//! before each thing that it changes on the disk, and half-way through each write.
+//! P2 between each pair of steps of the hand-over: a process that ingests, flushes, merges, deletes and retires is killed with
+//! SIGKILL before each thing that it changes on the disk, and half-way through each write.
 //!
 //! `MESHLAKE_FAULT_POINTS=all` kills at every one of them; a number, at so many, others each time.
 
@@ -152,8 +152,8 @@ fn make_old(path: &Path) {
     File::options().append(true).open(path).unwrap().set_modified(SystemTime::now() - days).unwrap();
 }
 
-/// A folder as a kill leaves it: spans in the lake, with a log that is about to get its next checkpoint and has old versions, in fresh
-/// files and in the journal; an orphan.
+/// A folder as a kill leaves it: spans in the lake, with a log that is about to get its next checkpoint and has old versions, in
+/// fresh files and in the journal; an orphan.
 async fn filled(folder: &Path) -> Ledger {
     let ledger = Ledger::in_folder(folder);
     let mut settings = compacting(folder, Duration::ZERO);
@@ -289,8 +289,8 @@ async fn point(base: &Path, last: u64) -> (Option<String>, bool) {
     (died, recovered)
 }
 
-/// Scenario: see above. Guarantee: after each kill, every acknowledged span is there exactly once; what was to be deleted or retired goes,
-/// and everything else comes to its end; `check` finds nothing wrong before and after.
+/// Scenario: see above. Guarantee: after each kill, every acknowledged span is there exactly once; what was to be deleted or
+/// retired goes, and everything else comes to its end; `check` finds nothing wrong before and after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_step_may_be_the_last() {
     let base = TempDir::new().unwrap();

@@ -73,8 +73,8 @@ async fn fresh_files_become_lake_files() {
     close(store).await;
 }
 
-/// Scenario: many spans of two tenants, most of whose attributes are those of few keys, more spans after the first are merged, and the
-/// store opened again. Guarantee: frequent attributes get columns, in files to come, as many as are allowed; a column that is
+/// Scenario: many spans of two tenants, most of whose attributes are those of few keys, more spans after the first are merged, and
+/// the store opened again. Guarantee: frequent attributes get columns, in files to come, as many as are allowed; a column that is
 /// there stays; each tenant is shown those it has values of; every row reads back as it was, and `check` finds nothing wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn frequent_attributes_get_columns() {
@@ -183,8 +183,8 @@ async fn two_compactors_share_a_lake() {
     close(store).await;
 }
 
-/// Scenario: a commit gets through, but its answer is lost; before the flush is tried again another process merges its files, and the
-/// first one follows. Guarantee: the spans, which it has in memory and in the lake, count once at any time (P2).
+/// Scenario: a commit gets through, but its answer is lost; before the flush is tried again another process merges its files, and
+/// the first one follows. Guarantee: the spans, which it has in memory and in the lake, count once at any time (P2).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_merged_before_it_left_memory_counts_once() {
     let folder = TempDir::new().unwrap();
@@ -291,8 +291,8 @@ async fn finished(store: &Store, tenant: &Tenant, id: &str) -> Receipt {
     panic!("not finished: {:?}", store.deletions().receipt(tenant, id).await);
 }
 
-/// Scenario: a trace is deleted while it is in the lake, another while it is live, and a block whose spans come again
-/// afterwards; the store is opened again in between. Guarantee: exactly what was there when it was asked for goes, of that tenant alone; the
+/// Scenario: a trace is deleted while it is in the lake, another while it is live, and a block whose spans come again afterwards;
+/// the store is opened again in between. Guarantee: exactly what was there when it was asked for goes, of that tenant alone; the
 /// receipt names the files, which are gone, and how many spans they lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_goes() {
@@ -336,8 +336,8 @@ async fn what_is_deleted_goes() {
     close(store).await;
 }
 
-/// Scenario: requests are refused for want of room while fresh files are due, and then no more. Guarantee: nothing is merged meanwhile, for
-/// the requests need the machine, and everything afterwards.
+/// Scenario: requests are refused for want of room while fresh files are due, and then no more. Guarantee: nothing is merged
+/// meanwhile, for the requests need the machine, and everything afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_wait_while_requests_are_refused() {
     let folder = TempDir::new().unwrap();

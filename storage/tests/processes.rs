@@ -31,8 +31,8 @@ use tempfile::TempDir;
 const FOLDER: &str = "MESHLAKE_COMPACTOR_FOLDER";
 const MEETS: &str = "MESHLAKE_COMPACTOR_MEETS";
 
-/// An object store that says in a ledger what is put and deleted. Before the first commit to the lake it waits until another process is as
-/// far, if it is to.
+/// An object store that says in a ledger what is put and deleted. Before the first commit to the lake it waits until another
+/// process is as far, if it is to.
 #[derive(Debug)]
 struct Meeting {
     inner: Arc<dyn ObjectStore>,
@@ -142,9 +142,9 @@ fn watermarks(folder: &FilePath) -> Vec<(String, i64)> {
     found
 }
 
-/// Scenario: a server that does not compact has flushed; two processes merge the same window and come to its commit at the same time.
-/// Guarantee: one of them commits, the other one's files are removed; each file is merged once, the running server reads every
-/// span once, and its folder is sound.
+/// Scenario: a server that does not compact has flushed; two processes merge the same window and come to its commit at the same
+/// time. Guarantee: one of them commits, the other one's files are removed; each file is merged once, the running server reads
+/// every span once, and its folder is sound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_merge_one_window() {
     let folder = TempDir::new().unwrap();
@@ -182,8 +182,9 @@ async fn two_processes_merge_one_window() {
     assert!(report.problems.is_empty() && report.leftovers.is_empty(), "{report}");
 }
 
-/// Scenario: a server that does not compact takes spans and a deletion; compactors come and go meanwhile, most of them killed. Guarantee: the
-/// server reads every span once at any time, the deletion is carried out by whoever merges, and the folder is sound at the end.
+/// Scenario: a server that does not compact takes spans and a deletion; compactors come and go meanwhile, most of them killed.
+/// Guarantee: the server reads every span once at any time, the deletion is carried out by whoever merges, and the folder is sound
+/// at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compactors_come_and_go() {
     let folder = TempDir::new().unwrap();

@@ -95,9 +95,9 @@ async fn assert_few_rewrites(store: &Store, requests: &[Vec<u64>]) -> f64 {
     written.values().sum::<usize>() as f64 / sent.len() as f64
 }
 
-/// Scenario: a window that grows by many fresh files, with traces whose spans come in two neighbouring ones, is merged while it grows, and
-/// the rest after a restart, when it has settled. Guarantee: meanwhile the newest file waits; then each trace is in exactly one file, no
-/// span is lost or there twice, and one is written 1.2 times on average at most.
+/// Scenario: a window that grows by many fresh files, with traces whose spans come in two neighbouring ones, is merged while it
+/// grows, and the rest after a restart, when it has settled. Guarantee: meanwhile the newest file waits; then each trace is in
+/// exactly one file, no span is lost or there twice, and one is written 1.2 times on average at most.
 #[tokio::test(flavor = "multi_thread")]
 async fn traces_of_a_growing_window_are_whole() {
     for seed in 0..2 {
@@ -130,8 +130,8 @@ async fn traces_of_a_growing_window_are_whole() {
     }
 }
 
-/// Scenario: traces whose spans come in five fresh files one after the other, of which no more than two are merged at once. Guarantee: no span
-/// is written more than three times, and each trace is in three files at most.
+/// Scenario: traces whose spans come in five fresh files one after the other, of which no more than two are merged at once.
+/// Guarantee: no span is written more than three times, and each trace is in three files at most.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_traces_are_not_written_again_and_again() {
     let folder = TempDir::new().unwrap();

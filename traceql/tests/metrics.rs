@@ -8,8 +8,8 @@ use common::series::{SECOND, answer, instant, series};
 use common::{Spans, error, query, span, trace};
 use meshlake_traceql::*;
 
-/// Scenario: row 14, the intervals of a range. Guarantee: start down, end up, one more before; right-closed, stamped with their end;
-/// steps that nobody asked for.
+/// Scenario: row 14, the intervals of a range. Guarantee: start down, end up, one more before; right-closed, stamped with their
+/// end; steps that nobody asked for.
 #[test]
 fn row_14_grid() {
     let grid = Grid::range(61 * SECOND, 179 * SECOND, Some(60 * SECOND)).unwrap();
@@ -111,8 +111,8 @@ fn row_18_labels() {
     assert_eq!(error("{} | quantile_over_time(duration, .5) by(.a, .b, .c, .d, .e)").kind, ErrorKind::Limit);
 }
 
-/// Scenario: row 19, stages of series and arithmetic. Guarantee: the top is chosen at each time; samples go, then empty series; equal
-/// labels are joined, and a series without labels with all.
+/// Scenario: row 19, stages of series and arithmetic. Guarantee: the top is chosen at each time; samples go, then empty series;
+/// equal labels are joined, and a series without labels with all.
 #[test]
 fn row_19_series() {
     let at = |id: u8, name: &str, second: u64| span(id, 0, name).starts(second * SECOND);
@@ -149,8 +149,8 @@ fn row_19_series() {
     assert_eq!(text("1 / ({ name = \"a\" } | count_over_time())"), ["__name__=\"count_over_time\" [0.5, NaN]"]);
 }
 
-/// Scenario: row 20, compare(). Guarantee: the baseline is the rest; the window is right-closed; the most frequent values, totals and
-/// a mark where there are more; nothing of durations, ids and positions.
+/// Scenario: row 20, compare(). Guarantee: the baseline is the rest; the window is right-closed; the most frequent values, totals
+/// and a mark where there are more; nothing of durations, ids and positions.
 #[test]
 fn row_20_compare() {
     let at = |id: u8, host: &str, second: u64, status| span(id, 0, "op").starts(second * SECOND).status(status).with("host", host);
@@ -258,7 +258,8 @@ fn too_many_series() {
     assert_eq!((answer.series.len(), answer.truncated), (3, true));
 }
 
-/// Scenario: queries that sums of spans answer, and such that have to see the spans. Guarantee: it is said what the sums have to be by, and of.
+/// Scenario: queries that sums of spans answer, and such that have to see the spans. Guarantee: it is said what the sums have to be
+/// by, and of.
 #[test]
 fn what_sums_answer() {
     use Intrinsic::{Kind, Name, Status};

@@ -117,7 +117,8 @@ proptest! {
         prop_assert_eq!(query(&printed).to_string(), printed);
     }
 
-    /// Scenario: any search of any trace. Guarantee: the spansets, their spans in order and what was computed of them are the oracle's.
+    /// Scenario: any search of any trace. Guarantee: the spansets, their spans in order and what was computed of them are the
+    /// oracle's.
     #[test]
     fn searches_are_the_oracles(trace in random::trace(), text in random::pipeline()) {
         let parsed = query(&text);
@@ -145,8 +146,8 @@ proptest! {
         prop_assert_eq!(find(&trace), find(&other));
     }
 
-    /// Scenario: any search that does not fail. Guarantee: a trace that matches passes the conditions, each of its spans in an answer
-    /// of a single filter does, and if no other spans matter, the spans that pass give the answer on their own.
+    /// Scenario: any search that does not fail. Guarantee: a trace that matches passes the conditions, each of its spans in an
+    /// answer of a single filter does, and if no other spans matter, the spans that pass give the answer on their own.
     #[test]
     fn conditions_are_necessary(trace in random::trace(), text in random::pipeline()) {
         let parsed = query(&text);
@@ -175,8 +176,8 @@ proptest! {
         }
     }
 
-    /// Scenario: spans of any traces, each thrice, summed as far as they differ in times only, and a query that says that sums are enough.
-    /// Guarantee: series, samples and exemplars are those of the spans, added one by one.
+    /// Scenario: spans of any traces, each thrice, summed as far as they differ in times only, and a query that says that sums are
+    /// enough. Guarantee: series, samples and exemplars are those of the spans, added one by one.
     #[test]
     fn sums_are_as_good_as_spans(
         traces in prop::collection::vec(random::trace(), 1..4),
@@ -220,8 +221,8 @@ proptest! {
         }
     }
 
-    /// Scenario: a metrics query that asks each span on its own, or with the root. Guarantee: each as a trace of its own, or of the two, gives
-    /// the same answer; so do its values, each attribute for itself, where all are compared.
+    /// Scenario: a metrics query that asks each span on its own, or with the root. Guarantee: each as a trace of its own, or of the
+    /// two, gives the same answer; so do its values, each attribute for itself, where all are compared.
     #[test]
     fn spans_on_their_own_are_enough(traces in prop::collection::vec(random::trace(), 0..4), text in random::series()) {
         let parsed = query(&text);
@@ -268,7 +269,8 @@ proptest! {
         }
     }
 
-    /// Scenario: any text, and any tokens of the language in any order. Guarantee: an answer, which for errors is a place in the text.
+    /// Scenario: any text, and any tokens of the language in any order. Guarantee: an answer, which for errors is a place in the
+    /// text.
     #[test]
     fn no_text_does_harm(text in any::<String>(), tokens in prop::collection::vec(prop::sample::select(&[
         "{", "}", "(", ")", "|", "&&", "||", ">>", "!~", "&<", "=", "!=", "<", "-", "!", "^", "*", ",", ".a", "span.\"b", "\"x\"", "`", "1",

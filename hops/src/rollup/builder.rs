@@ -30,8 +30,8 @@ struct PartBuilder {
     traces: Vec<[u8; 16]>,
     facts: Gathered<HopFact>,
     left_out: BTreeMap<u64, LeftOut>,
-    /// The first and the last step that a span of a trace that it corrects starts in: made anew for other files before, it may have rows in all of
-    /// them.
+    /// The first and the last step that a span of a trace that it corrects starts in: made anew for other files before, it may have
+    /// rows in all of them.
     concerned: Option<(u64, u64)>,
 }
 
@@ -47,8 +47,8 @@ impl RollupBuilder {
         RollupBuilder::default()
     }
 
-    /// Of nothing, with steps of another length than minutes from `start` on, nanoseconds since the epoch: step `n` is right-closed, and ends at
-    /// `start + n * step`. No hop is before `start`.
+    /// Of nothing, with steps of another length than minutes from `start` on, nanoseconds since the epoch: step `n` is
+    /// right-closed, and ends at `start + n * step`. No hop is before `start`.
     pub fn stepped(start: u64, step: u64) -> RollupBuilder {
         RollupBuilder { steps: (start, step.max(1)), ..RollupBuilder::default() }
     }
@@ -68,8 +68,8 @@ impl RollupBuilder {
         self.add(0, trace_id, hops, summary, Sign::In);
     }
 
-    /// Adds what H makes of more spans of a trace than the file's, `together`, less what is summed already: of the spans in files `before`, and of its
-    /// own. `before` is sorted.
+    /// Adds what H makes of more spans of a trace than the file's, `together`, less what is summed already: of the spans in files
+    /// `before`, and of its own. `before` is sorted.
     pub fn correct(
         &mut self,
         before: &[&str],
@@ -130,8 +130,8 @@ impl RollupBuilder {
         }
     }
 
-    /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together, and
-    /// stand with the first of them.
+    /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together,
+    /// and stand with the first of them.
     fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: Sign) {
         let mut marks = std::mem::take(&mut self.marks);
         marks.extend(

@@ -1,7 +1,8 @@
 //! Sums by key and step of what comes in any order.
 //!
-//! A sum for each row, found by hash, would be a miss in every cache for each hop: a file has a million rows, and its traces come in the order of their ids.
-//! So what comes is kept as it is, sorted when there is enough of it, and summed as it lies next to each other; such runs are merged at the end.
+//! A sum for each row, found by hash, would be a miss in every cache for each hop: a file has a million rows, and its traces come
+//! in the order of their ids. So what comes is kept as it is, sorted when there is enough of it, and summed as it lies next to each
+//! other; such runs are merged at the end.
 
 use super::format::Reader;
 use super::rows::{Row, Sum};
@@ -16,7 +17,8 @@ pub(crate) trait Fact: Copy {
     fn add_to(&self, sum: &mut Self::Sum);
 }
 
-/// Bytes of facts that make a run: enough of them to meet others of their rows, so that there is less to merge, and little beside what a merge of files takes.
+/// Bytes of facts that make a run: enough of them to meet others of their rows, so that there is less to merge, and little beside
+/// what a merge of files takes.
 const RUN_BYTES: usize = 32 << 20;
 
 /// Runs that are made one: questions about what still comes make many.
@@ -60,8 +62,9 @@ impl<F: Fact> Gathered<F> {
             self.sum();
         }
         if self.facts.len() == self.facts.capacity() {
-            // Never twice the bytes of a run.
-            self.facts.reserve_exact(self.facts.len().clamp(64, Self::RUN - self.facts.len()));
+            // Twice as many, but never more than a run has.
+            let more = self.facts.len().max(64).min(Self::RUN - self.facts.len());
+            self.facts.reserve_exact(more);
         }
         self.facts.push((place, fact));
     }
@@ -109,8 +112,8 @@ impl<F: Fact> Gathered<F> {
         self.keep(run);
     }
 
-    /// Gives `each` the rows that are not zero, those of a group of keys at a time, sorted. `numbers` are those that the keys have in the rows, and `group` tells
-    /// of such a number which group it is of; groups stand together.
+    /// Gives `each` the rows that are not zero, those of a group of keys at a time, sorted. `numbers` are those that the keys have
+    /// in the rows, and `group` tells of such a number which group it is of; groups stand together.
     pub(crate) fn rows(&mut self, numbers: &[u32], group: impl Fn(u32) -> u32, mut each: impl FnMut(&[Row<F::Sum>])) {
         self.sum();
         self.facts = Vec::new();
@@ -212,8 +215,9 @@ mod tests {
         }
     }
 
-    /// Scenario: facts of two runs and a bit, asked for again and again while they come, of which some rows are in all of them and one is taken out again. Guarantee: each row once, with all of its facts, in
-    /// the order of the numbers that its keys have; a second time the same.
+    /// Scenario: facts of two runs and a bit, asked for again and again while they come, of which some rows are in all of them and
+    /// one is taken out again. Guarantee: each row once, with all of its facts, in the order of the numbers that its keys have; a
+    /// second time the same.
     #[test]
     fn runs_are_merged() {
         let mut gathered = Gathered::default();

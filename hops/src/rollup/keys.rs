@@ -9,8 +9,8 @@ use crate::hop::{Hop, Via};
 use crate::node::{Node, NodeKind};
 use crate::varint;
 
-/// What the hops of one row have in common. Keys are kept in this order, so that what is asked for together, an operation of a callee, stands
-/// together.
+/// What the hops of one row have in common. Keys are kept in this order, so that what is asked for together, an operation of a
+/// callee, stands together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RollupKey<'a> {
     /// Who was asked.
@@ -211,8 +211,8 @@ pub(crate) struct KeyNumbers {
     recent_ends: Recent,
 }
 
-/// The numbers of what came lately, by where its texts stand in memory: hops of one batch share their texts, and comparing one text is less than finding it. What
-/// is found is compared, so nothing but the time depends on the places.
+/// The numbers of what came lately, by where its texts stand in memory: hops of one batch share their texts, and comparing one text
+/// is less than finding it. What is found is compared, so nothing but the time depends on the places.
 #[derive(Clone, Debug, Default)]
 struct Recent(Vec<u32>);
 

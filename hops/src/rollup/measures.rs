@@ -218,7 +218,8 @@ impl Measures {
         self.latest_error = self.latest_error.filter(is_there).max(other.latest_error.filter(is_there));
     }
 
-    /// Leaves out what is of the traces on one edge, weights and exemplars: counts and latencies of hops mean the same whatever they are summed over.
+    /// Leaves out what is of the traces on one edge, weights and exemplars: counts and latencies of hops mean the same whatever
+    /// they are summed over.
     pub(crate) fn leave_traces_out(&mut self) {
         for count in [Count::SampledTraces, Count::SampledHops, Count::UnknownHops] {
             self.counts[count as usize] = 0;

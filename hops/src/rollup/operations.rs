@@ -3,12 +3,12 @@
 use super::measures::{MeasureSums, Measures};
 use super::rows::{Row, Sum};
 
-/// How many times as many rows the keys of an operation have, at least, where there are sums of it. So these are at most half as many rows as those of keys,
-/// and nobody reads twice as many as an operation has minutes.
+/// How many times as many rows the keys of an operation have, at least, where there are sums of it. So these are at most half as
+/// many rows as those of keys, and nobody reads twice as many as an operation has minutes.
 const WORTH: usize = 2;
 
-/// The sums of an operation by minute, under the number of its first key, as [`super::keys::Keys::operations`] tells it; none if it has none. `rows` are those of
-/// its keys, sorted; `adder` is zero before and after.
+/// The sums of an operation by minute, under the number of its first key, as [`super::keys::Keys::operations`] tells it; none if it
+/// has none. `rows` are those of its keys, sorted; `adder` is zero before and after.
 pub(super) fn sums(operation: u32, rows: &[Row<Measures>], adder: &mut MeasureSums) -> Option<Vec<Row<Measures>>> {
     let mut by_minute: Vec<&Row<Measures>> = rows.iter().collect();
     by_minute.sort_unstable_by_key(|((_, minute), _)| *minute);

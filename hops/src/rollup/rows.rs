@@ -1,8 +1,8 @@
 //! Sections: the sums of keys, over all minutes or minute by minute.
 //!
-//! Of the first kind: for each key that has sums the distance from the key before, and the sums. Of the second kind: the same distance, the length of
-//! its rows, and for each row the distance from the minute before, its length and the sums; so that what is not asked for is passed over. Sums by
-//! operation are of the second kind, with the first key of each operation.
+//! Of the first kind: for each key that has sums the distance from the key before, and the sums. Of the second kind: the same
+//! distance, the length of its rows, and for each row the distance from the minute before, its length and the sums; so that what is
+//! not asked for is passed over. Sums by operation are of the second kind, with the first key of each operation.
 
 use std::ops::RangeInclusive;
 
@@ -124,7 +124,8 @@ impl RowWriter {
     }
 }
 
-/// Of sections with these first keys, of which the first is number `begin`, the numbers of those that have a key that is wanted; all of them if all are.
+/// Of sections with these first keys, of which the first is number `begin`, the numbers of those that have a key that is wanted;
+/// all of them if all are.
 pub(crate) fn sections_of(begin: usize, firsts: &[u32], wanted: Option<&[bool]>) -> Vec<usize> {
     let ends = firsts.iter().skip(1).map(|first| *first as usize).chain([usize::MAX]);
     let has = |first: u32, end: usize| {

@@ -92,8 +92,8 @@ impl StepSums {
         StepSums::default()
     }
 
-    /// Adds the sums of one of these keys to those of a step, as if they were of the key that `of` makes of it. `numbers` is of these keys and of
-    /// these sums alone, and begins empty.
+    /// Adds the sums of one of these keys to those of a step, as if they were of the key that `of` makes of it. `numbers` is of
+    /// these keys and of these sums alone, and begins empty.
     pub fn add(
         &mut self,
         step: u64,

@@ -49,7 +49,8 @@ impl SpanRollupBuilder {
         self.keys.number(key)
     }
 
-    /// Adds a span by the number of its key; nanoseconds since the epoch, and nanoseconds: one that ends before it starts took none.
+    /// Adds a span by the number of its key; nanoseconds since the epoch, and nanoseconds: one that ends before it starts took
+    /// none.
     pub fn add(&mut self, key: u32, start: u64, duration: i64) {
         self.facts.add((key, minute(start)), Took(u64::try_from(duration).unwrap_or(0)));
     }

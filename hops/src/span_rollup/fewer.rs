@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use crate::rollup::{MINUTE, minute};
 
-    /// Scenario: spans of services, names and kinds in several minutes, one without a service. Guarantee: by service and kind there are
-    /// as many in each minute as were added, whatever their names are.
+    /// Scenario: spans of services, names and kinds in several minutes, one without a service. Guarantee: by service and kind there
+    /// are as many in each minute as were added, whatever their names are.
     #[test]
     fn counts_by_fewer_parts() {
         let (mut builder, mut expected) = (SpanRollupBuilder::new(), BTreeMap::new());

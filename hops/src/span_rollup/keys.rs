@@ -112,8 +112,8 @@ impl KeyNumbers {
         &self.keys
     }
 
-    /// The numbers of the keys of a rollup, by their numbers there. Keys that differ in none of `parts` have one number; what does not tell
-    /// them apart is left out of it: it has no service, and its other texts are empty.
+    /// The numbers of the keys of a rollup, by their numbers there. Keys that differ in none of `parts` have one number; what does
+    /// not tell them apart is left out of it: it has no service, and its other texts are empty.
     pub fn numbers(&mut self, keys: &SpanKeys, parts: KeyParts) -> Vec<u32> {
         // A rollup has each text once, but in many keys.
         let mut known: Vec<Option<u32>> = vec![None; keys.texts.len()];
@@ -169,8 +169,8 @@ impl KeyNumbers {
 mod tests {
     use super::*;
 
-    /// Scenario: the keys of two rollups, of which service and kind tell; the texts stand at other places in the second. Guarantee: keys that
-    /// differ in nothing else have one number, in both; no service is another than an empty one.
+    /// Scenario: the keys of two rollups, of which service and kind tell; the texts stand at other places in the second. Guarantee:
+    /// keys that differ in nothing else have one number, in both; no service is another than an empty one.
     #[test]
     fn keys_are_one_in_what_does_not_tell() {
         let key = |service, name, kind| SpanKey { service, name, kind, status: "ok" };

@@ -190,8 +190,8 @@ impl<'a> SpanColumns<'a> {
         span
     }
 
-    /// Reads the spans of rows, as many as there are. Column by column: most columns of a batch are empty, and the others are quicker read one after the other
-    /// than all of them for each span.
+    /// Reads the spans of rows, as many as there are. Column by column: most columns of a batch are empty, and the others are
+    /// quicker read one after the other than all of them for each span.
     pub(crate) fn read<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
         self.read_identity(rows, spans);
         self.read_resource(rows, spans);

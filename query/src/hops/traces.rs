@@ -16,8 +16,8 @@ use super::columns::{SPAN_COLUMNS, SpanColumns};
 use crate::lookup::{FoundRows, Lookups};
 use crate::trace_id::TraceId;
 
-/// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query and for
-/// the others, which wait while their hops are computed.
+/// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query and
+/// for the others, which wait while their hops are computed.
 pub(crate) const TRACES_AT_ONCE: usize = 1_024;
 
 /// The whole traces of one tenant in one snapshot (P8).
@@ -52,8 +52,8 @@ pub(crate) async fn ids(mut rows: SendableRecordBatchStream, pool: &Arc<dyn Memo
 }
 
 impl TraceIds {
-    /// Leaves at most so many: those with the smallest last eight bytes, which are random where senders keep to W3C's Trace Context.
-    /// So it is the same sample for every question, and none that has to do with what the traces are.
+    /// Leaves at most so many: those with the smallest last eight bytes, which are random where senders keep to W3C's Trace
+    /// Context. So it is the same sample for every question, and none that has to do with what the traces are.
     pub(crate) fn sample(&mut self, most: usize) {
         if self.ids.len() > most {
             self.ids.select_nth_unstable_by_key(most, |id| (u128::from_be_bytes(id.0) as u64, *id));
@@ -84,8 +84,8 @@ impl Traces {
         self.each_spans(ids, hops_of).await
     }
 
-    /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half of
-    /// them and then the others.
+    /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half
+    /// of them and then the others.
     pub(crate) async fn each_spans(&self, ids: &[TraceId], mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
         let each = |parts: &[FoundRows]| spans_of(parts.iter().flat_map(|found| &found.batches), &mut each);
         self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, each).await

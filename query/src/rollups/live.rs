@@ -1,7 +1,8 @@
 //! The sums of live spans, kept up to date: a question computes the hops of those traces only that got spans since the last one.
 //!
-//! Of each trace with live spans they have H of all its spans, those in files too, less H of those in files: so what files say of the trace and this add up to
-//! H of all. They begin anew where files that have spans of these traces go or come, as when live spans become a file.
+//! Of each trace with live spans they have H of all its spans, those in files too, less H of those in files: so what files say of
+//! the trace and this add up to H of all. They begin anew where files that have spans of these traces go or come, as when live
+//! spans become a file.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -46,7 +47,8 @@ struct State {
 }
 
 impl LiveSums {
-    /// The sums of the tenant's live spans. They may have some that came after the snapshot was taken, if somebody asked with a later one.
+    /// The sums of the tenant's live spans. They may have some that came after the snapshot was taken, if somebody asked with a
+    /// later one.
     pub(crate) async fn rollup(&self, summed: &Summed) -> Result<Arc<Rollup>> {
         let held = self.state(summed);
         let mut held = held.lock().await;

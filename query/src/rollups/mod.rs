@@ -1,8 +1,8 @@
 //! Sums of hops: of each file of spans, so that a question about a month reads no span.
 //!
-//! The sums of a file are made when compaction writes it, and kept beside it; those of a file without are made when they are first asked
-//! for, and kept in memory. They add up over files, whatever files a trace is spread over: see [`meshlake_hops::rollup`]. So every answer is a
-//! list of [`Piece`]s:
+//! The sums of a file are made when compaction writes it, and kept beside it; those of a file without are made when they are first
+//! asked for, and kept in memory. They add up over files, whatever files a trace is spread over: see [`meshlake_hops::rollup`]. So
+//! every answer is a list of [`Piece`]s:
 //!
 //! ```text
 //! whole minutes: each file's sums, and its corrections for the traces that files before it have spans of; live spans, alike (`live`)

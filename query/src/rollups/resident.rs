@@ -99,7 +99,8 @@ impl FileRollups {
         known.1.clone()
     }
 
-    /// The sums of a file without a rollup, with its minutes, and what corrects them where the files `before` have spans of the same traces.
+    /// The sums of a file without a rollup, with its minutes, and what corrects them where the files `before` have spans of the
+    /// same traces.
     pub(crate) async fn of_file(
         &self,
         places: &Places,

@@ -83,7 +83,8 @@ impl Sections {
         }
     }
 
-    /// The sections of its spans; none if that can't be read. They are numbered from [`meshlake_hops::rollup::Outline::sections`] on.
+    /// The sections of its spans; none if that can't be read. They are numbered from [`meshlake_hops::rollup::Outline::sections`]
+    /// on.
     pub(crate) async fn span_outline(&self, opened: &Opened) -> Option<Arc<SpanOutline>> {
         let decode = |bytes: Vec<u8>| {
             let outline = SpanOutline::decode(&bytes);

@@ -87,7 +87,8 @@ impl Summed {
 }
 
 impl SpanPiece {
-    /// Its counts by these parts of keys alone, where they are kept: names are most of what tells keys apart, without them there are few.
+    /// Its counts by these parts of keys alone, where they are kept: names are most of what tells keys apart, without them there
+    /// are few.
     pub(crate) async fn fewer(&self, summed: &Summed, parts: KeyParts) -> Option<Arc<SpanCounts>> {
         match &self.source {
             Source::Stored { opened, outline, .. } if !parts.name => {

@@ -176,8 +176,8 @@ mod tests {
     use super::*;
     use crate::testing::{START, SpanRow, batch};
 
-    /// Scenario: a trace of more rows than are held, which come in several batches, and another after it. Guarantee: what was passed over is counted as
-    /// left out of the first, and nothing of the second.
+    /// Scenario: a trace of more rows than are held, which come in several batches, and another after it. Guarantee: what was
+    /// passed over is counted as left out of the first, and nothing of the second.
     #[test]
     fn what_is_not_held_is_left_out() {
         let row = |trace, span| SpanRow { trace, span, start: START + span, kind: Some("server"), ..SpanRow::default() };

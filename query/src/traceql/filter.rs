@@ -1,9 +1,9 @@
 //! From what a query needs to what the scan of `spans` filters by.
 //!
-//! A scan knows columns, TraceQL knows attributes of any type that stand in one of several columns. So a predicate is asked twice: as
-//! comparisons of columns, which files and pages are skipped by and which let through whatever they cannot say for certain; and as it is,
-//! by [`Passes`], on the rows that are left. Neither loses a span that the query would find. Lake files say where their attributes stand
-//! ([`Stand`]): where that is in columns, comparisons say all.
+//! A scan knows columns, TraceQL knows attributes of any type that stand in one of several columns. So a predicate is asked twice:
+//! as comparisons of columns, which files and pages are skipped by and which let through whatever they cannot say for certain; and
+//! as it is, by [`Passes`], on the rows that are left. Neither loses a span that the query would find. Lake files say where their
+//! attributes stand ([`Stand`]): where that is in columns, comparisons say all.
 
 use std::collections::BTreeMap;
 

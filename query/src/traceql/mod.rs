@@ -9,7 +9,8 @@
 //!                           rows     └─ ids of traces ─> lookup of whole traces, a few thousand a time ───┘
 //! ```
 //!
-//! [`matching`] leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they are.
+//! [`matching`] leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they
+//! are.
 
 mod answer;
 mod candidates;

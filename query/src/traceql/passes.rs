@@ -12,7 +12,8 @@ use meshlake_traceql::{Attribute, Named, Predicate, View};
 use super::columns::{Columns, of_predicate};
 use super::trace::TraceRows;
 
-/// Whether spans are as a predicate says, as a function of their columns. Not a function of SQL: only scans of TraceQL make calls of it.
+/// Whether spans are as a predicate says, as a function of their columns. Not a function of SQL: only scans of TraceQL make calls
+/// of it.
 pub(super) struct Passes {
     signature: Signature,
     predicate: Predicate,

@@ -1,9 +1,9 @@
 //! How a search in TraceQL finds the newest traces.
 //!
-//! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that span, so
-//! rows are taken newest first, and the search ends as soon as enough traces that match start after the next row (see [`crate::find`]).
-//! Their traces are looked up in the same order, a few, and then more; as soon as the first were not enough, those that have not all the
-//! spans that the query asks for are left out before ([`Sieve`]).
+//! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that
+//! span, so rows are taken newest first, and the search ends as soon as enough traces that match start after the next row (see
+//! [`crate::find`]). Their traces are looked up in the same order, a few, and then more; as soon as the first were not enough,
+//! those that have not all the spans that the query asks for are left out before ([`Sieve`]).
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -27,8 +27,8 @@ use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
 
-/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and most
-/// rows of one.
+/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and
+/// most rows of one.
 const ROWS_PER_TRACE: usize = 3;
 const ROWS_MIN: usize = 32;
 const ROUND_GROWTH: usize = 16;

@@ -1,7 +1,8 @@
 //! Traces that have not all the spans that a query asks for, told without a look at them.
 //!
-//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too. One scan of those tells which traces have, as
-//! far as all rows of a trace stand in the files that were scanned; traces that other files or live spans may hold are let through.
+//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too. One scan of those tells which traces
+//! have, as far as all rows of a trace stand in the files that were scanned; traces that other files or live spans may hold are let
+//! through.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -89,8 +90,8 @@ impl Sieve {
         needs.may_fail().then_some(Sieve { needs, kinds, scanned: None })
     }
 
-    /// The traces that may match, of those that were found by rows that start within `starts`; microseconds. All, if so few are faster
-    /// looked up. `attributes` are those of the query, by slot.
+    /// The traces that may match, of those that were found by rows that start within `starts`; microseconds. All, if so few are
+    /// faster looked up. `attributes` are those of the query, by slot.
     pub(super) async fn sift(
         &mut self,
         view: &View,

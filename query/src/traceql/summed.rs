@@ -1,8 +1,8 @@
 //! Metrics from sums of spans, as [`crate::rollups`] has them: by minute, service, name, kind and status.
 //!
-//! What a query says of a span that has these, the language says itself: each key is a trace of one span, and its sums are taken in as that
-//! many spans. So an answer is that of a scan, to the last span (P3). What sums do not tell, is read: spans without a service, which may have
-//! something else for it, and the spans of everything if one that ends before it starts would count.
+//! What a query says of a span that has these, the language says itself: each key is a trace of one span, and its sums are taken in
+//! as that many spans. So an answer is that of a scan, to the last span (P3). What sums do not tell, is read: spans without a
+//! service, which may have something else for it, and the spans of everything if one that ends before it starts would count.
 
 mod held;
 mod key_span;

@@ -50,8 +50,8 @@ impl<'a> TraceRows<'a> {
         BatchTrace { batches: &self.batches, all: &self.all, places }
     }
 
-    /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the one that
-    /// began last: else every copy would be a relative of its own.
+    /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the
+    /// one that began last: else every copy would be a relative of its own.
     pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
         let TraceRows { batches, all, places } = self;
         places.sort_by_cached_key(|(id, batch, row)| {

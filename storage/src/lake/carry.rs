@@ -1,8 +1,8 @@
 //! What a merge writes: files of whole traces, and files of those that it carries on.
 //!
-//! A window of more than one lake file is merged while it still grows, so a merge takes only a beginning of its fresh files. The traces
-//! of which those that wait have spans too are written apart, into small files that the next merge of the window takes: so a trace
-//! that lies on both sides of the cut is in one file after it.
+//! A window of more than one lake file is merged while it still grows, so a merge takes only a beginning of its fresh files. The
+//! traces of which those that wait have spans too are written apart, into small files that the next merge of the window takes: so a
+//! trace that lies on both sides of the cut is in one file after it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -190,8 +190,8 @@ mod tests {
         (traces(&carried), traces(&whole))
     }
 
-    /// Scenario: slices with traces that go on and others, cut within a trace, with spans that were written before. Guarantee: what goes on and was
-    /// not written before is carried, a trace as it began; no more than there is room for.
+    /// Scenario: slices with traces that go on and others, cut within a trace, with spans that were written before. Guarantee: what
+    /// goes on and was not written before is carried, a trace as it began; no more than there is room for.
     #[test]
     fn a_trace_is_carried_or_not() {
         let mut some = carry(&[2, 3, 4, 5, 6], 7);

@@ -1,7 +1,7 @@
 //! Which traces a file may hold: a binary fuse filter (Graf and Lemire, 2022) over the hashes of its trace ids.
 //!
-//! Of the files that do not hold a trace, one in 65,536 is looked into in vain. A filter has 18 bits a key, up to 29 where there are
-//! few, and keys are padded by 4 % on average (see [`class`]): so filters of about as many traces have one [`Shape`] and can be
+//! Of the files that do not hold a trace, one in 65,536 is looked into in vain. A filter has 18 bits a key, up to 29 where there
+//! are few, and keys are padded by 4 % on average (see [`class`]): so filters of about as many traces have one [`Shape`] and can be
 //! [`Interleaved`]. Kept in memory for every file of the lake, and under `lake/_index/` so that a start reads no span.
 //!
 //! The file: `MLTF`, version (u32), seed (u64), length of a segment, length of all segments but the last two (u32 each), the
@@ -282,7 +282,8 @@ mod tests {
         assert!((0..300).step_by(3).all(|key| held.hold(small.shape, small.shape.hash(key))));
     }
 
-    /// Scenario: keys that a filter was made of and others are asked for. Guarantee: the answers are those of the crate that made it.
+    /// Scenario: keys that a filter was made of and others are asked for. Guarantee: the answers are those of the crate that made
+    /// it.
     #[test]
     fn answers_are_those_of_the_crate() {
         let own: Vec<u64> = keys(0, 50_000);
@@ -314,8 +315,8 @@ mod tests {
         assert!(TraceFilter::from_bytes(&with_checksum(&[&content[..4], &[1], &content[5..]].concat())).is_none());
     }
 
-    /// Scenario: shapes that no filter has, and the smallest ones. Guarantee: of the first there are none; of the others no place is
-    /// behind the end, whatever the hash.
+    /// Scenario: shapes that no filter has, and the smallest ones. Guarantee: of the first there are none; of the others no place
+    /// is behind the end, whatever the hash.
     #[test]
     fn places_are_within() {
         let wrong = [(0, 0), (0, 64), (3, 9), (64, 0), (64, 32), (64, 96), (1 << 31, 1 << 31), (1 << 30, 1 << 31)];

@@ -231,7 +231,8 @@ impl Lake {
         Err(LakeError::Conflict)
     }
 
-    /// Writes a checkpoint if one is owed: later than the commit, so that queries need not wait for it. The log is whole without it.
+    /// Writes a checkpoint if one is owed: later than the commit, so that queries need not wait for it. The log is whole without
+    /// it.
     pub(crate) async fn checkpoint(&self) {
         if !self.owes_checkpoint.swap(false, Ordering::AcqRel) {
             return;
@@ -321,8 +322,8 @@ mod tests {
         Change { watermarks: vec![("w".to_owned(), to.checked_sub(1), to)], ..Change::default() }
     }
 
-    /// Scenario: a log of many commits is trimmed, before and after its age. Guarantee: what is young stays; of the rest only what a
-    /// checkpoint replaced goes, and who opens the lake then reads the same state and goes on.
+    /// Scenario: a log of many commits is trimmed, before and after its age. Guarantee: what is young stays; of the rest only what
+    /// a checkpoint replaced goes, and who opens the lake then reads the same state and goes on.
     #[tokio::test]
     async fn a_trimmed_log_reads_the_same() {
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

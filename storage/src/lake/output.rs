@@ -156,8 +156,8 @@ impl<'a> Output<'a> {
         OpenFile::new(target, layout, &path, tenant)
     }
 
-    /// Writes sorted rows. A file ends where a tenant does, and when it is full, but not within a trace. `rewrites` says of each batch
-    /// how often its spans were written before, at most.
+    /// Writes sorted rows. A file ends where a tenant does, and when it is full, but not within a trace. `rewrites` says of each
+    /// batch how often its spans were written before, at most.
     pub(crate) async fn write(&mut self, rows: &SortedRows<'_>, rewrites: &[u32]) -> Result<(), LakeError> {
         let file_size = self.target.file_size;
         let mut from = 0;

@@ -173,9 +173,9 @@ mod tests {
         Some((generations(due.files), generations(due.waits)))
     }
 
-    /// Scenario: a window's files, of one writer and of several, that settle one after the other. Guarantee: while a writer still writes,
-    /// its newest file waits and counts for nothing; what is left is merged as soon as it makes a lake file, and all of it when the window
-    /// has settled or is overdue.
+    /// Scenario: a window's files, of one writer and of several, that settle one after the other. Guarantee: while a writer still
+    /// writes, its newest file waits and counts for nothing; what is left is merged as soon as it makes a lake file, and all of it
+    /// when the window has settled or is overdue.
     #[test]
     fn the_newest_file_of_each_writer_waits() {
         let growing = [("a", 1, 30), ("a", 2, 20), ("a", 3, 10)];

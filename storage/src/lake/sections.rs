@@ -91,7 +91,8 @@ impl Sections {
         Ok(())
     }
 
-    /// Finds the sections that are kept of a file, and reads the first; none where there are none, or none that this program understands.
+    /// Finds the sections that are kept of a file, and reads the first; none where there are none, or none that this program
+    /// understands.
     pub async fn open(kind: SectionsKind, store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<(Sections, Vec<u8>)> {
         let path = kind.path(&file.path);
         let (magic, version) = kind.magic();

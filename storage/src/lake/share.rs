@@ -191,8 +191,8 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(5), resting).await.unwrap().unwrap();
     }
 
-    /// Scenario: files of the usual size, of very large spans, and of few spans, and limits. Guarantee: more memory merges more files, larger
-    /// spans fewer, and two are always merged; what a file's footer takes is none of its spans.
+    /// Scenario: files of the usual size, of very large spans, and of few spans, and limits. Guarantee: more memory merges more
+    /// files, larger spans fewer, and two are always merged; what a file's footer takes is none of its spans.
     #[test]
     fn memory_decides_how_many_files() {
         let file = |size| SpanFile { size, rows: 200_000, ..SpanFile::default() };

@@ -92,8 +92,8 @@ impl<'q> Accumulator<'q> {
         self.queries.iter().any(may)
     }
 
-    /// Takes in spans that are all as that of a trace of one span, but for their times and ids. The answer is as if each had been added,
-    /// without exemplars, if [`crate::Query::sums`] says that sums are enough.
+    /// Takes in spans that are all as that of a trace of one span, but for their times and ids. The answer is as if each had been
+    /// added, without exemplars, if [`crate::Query::sums`] says that sums are enough.
     ///
     /// # Errors
     /// As [`Accumulator::add`].
@@ -119,8 +119,9 @@ impl<'q> Accumulator<'q> {
         });
     }
 
-    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it does
-    /// not count. To take in the values of all their attributes with [`Accumulator::add_values`] is as [`Accumulator::add_first`] of each span.
+    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it
+    /// does not count. To take in the values of all their attributes with [`Accumulator::add_values`] is as
+    /// [`Accumulator::add_first`] of each span.
     ///
     /// # Errors
     /// As [`Accumulator::add`].
@@ -137,8 +138,8 @@ impl<'q> Accumulator<'q> {
         Ok(found)
     }
 
-    /// Takes in values that an attribute of spans has, which `compare()` counts together, and in how many of the spans each occurs. The
-    /// attribute is named as queries write it. What is missing does not count.
+    /// Takes in values that an attribute of spans has, which `compare()` counts together, and in how many of the spans each occurs.
+    /// The attribute is named as queries write it. What is missing does not count.
     pub fn add_values<'v>(&mut self, spans: ComparedSpans, attribute: &str, values: impl IntoIterator<Item = (Value<'v>, u64)>) {
         if let [Part::Compared(compared)] = self.parts.as_mut_slice() {
             compared.add_values(spans, attribute, values);

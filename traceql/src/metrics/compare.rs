@@ -17,8 +17,8 @@ use crate::value::Value;
 const TYPE: &str = "__meta_type";
 const ERROR: &str = "__meta_error";
 const TOO_MANY: &str = "__too_many_values__";
-/// The intrinsics of a span that are counted, beside the names of its events. Durations, ids and positions are almost all different, so
-/// nothing is learned from their values.
+/// The intrinsics of a span that are counted, beside the names of its events. Durations, ids and positions are almost all
+/// different, so nothing is learned from their values.
 const INTRINSICS: [Intrinsic; 8] = [
     Intrinsic::Name,
     Intrinsic::Status,

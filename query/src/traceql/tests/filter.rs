@@ -17,8 +17,9 @@ fn fine(text: &str, stands: &[(Scope, &str, Stand)]) -> String {
     filter.fine(&query.conditions().answer).map_or_else(String::new, |expr| expr.to_string())
 }
 
-/// Scenario: filters over files of which it is known where attributes stand, and over others. Guarantee: where they stand in columns, nothing
-/// else is read; where no span has one, no row passes; where that is not known, what columns do not say for certain is evaluated.
+/// Scenario: filters over files of which it is known where attributes stand, and over others. Guarantee: where they stand in
+/// columns, nothing else is read; where no span has one, no row passes; where that is not known, what columns do not say for
+/// certain is evaluated.
 #[test]
 fn what_is_known_of_files_need_not_be_read() {
     use Scope::{Resource, Span};

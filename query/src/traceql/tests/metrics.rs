@@ -25,8 +25,8 @@ const METRICS: &[&str] = &[
     "{ .retries > 0 } | compare({ kind = server }, 2, 1767225800000000000, 1767226200000000000)",
 ];
 
-/// Scenario: metrics that ask each span on its own, and such that need whole traces, in steps and at once. Guarantee: series, samples and
-/// exemplars are those of all traces, each taken in as it stands.
+/// Scenario: metrics that ask each span on its own, and such that need whole traces, in steps and at once. Guarantee: series,
+/// samples and exemplars are those of all traces, each taken in as it stands.
 #[tokio::test]
 async fn metrics_count_what_the_traces_say() {
     let (own, engine) = store(23).await;

@@ -143,8 +143,8 @@ pub(in super::super) const SEARCHES: &[&str] = &[
     "{} | by(resource.service.name) | coalesce() | sum(.retries) >= 2",
 ];
 
-/// Scenario: filters of every kind, and operators over them, in ranges and with limits, over spans that are scattered. Guarantee: the newest
-/// traces of those that match, each with what the evaluation of the whole trace says (P2, P3, P8).
+/// Scenario: filters of every kind, and operators over them, in ranges and with limits, over spans that are scattered. Guarantee:
+/// the newest traces of those that match, each with what the evaluation of the whole trace says (P2, P3, P8).
 #[tokio::test]
 async fn searches_find_what_the_traces_say() {
     let (own, engine) = store(21).await;
