@@ -13,7 +13,7 @@ use crate::values::open;
 use crate::view::{View, starts_in};
 
 /// Spans that are looked at, in no particular order.
-const SPANS_MAX: usize = 250_000;
+const SPANS_MAX: usize = 50_000;
 
 /// Keys of attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
