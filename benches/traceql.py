@@ -56,7 +56,7 @@ def questions(end, service):
         ("promoted attribute, 1 h", 150, *search('{ span.upstream_cluster.name = "nowhere" }', 1)),
         ("descendants, 1 h", 300, *search(f'{{ {of_service} }} >> {{ status = error }}', 1)),
         ("rate by service, 24 h", 50, *metrics("{} | rate() by (resource.service.name) with(exemplars=false)", 24, "5m")),
-        ("rate by service with exemplars, 24 h", 100, *metrics("{} | rate() by (resource.service.name)", 24, "5m")),
+        ("rate by service with exemplars, 24 h", 50, *metrics("{} | rate() by (resource.service.name)", 24, "5m")),
         ("quantiles by name, 6 h", 100, *metrics(f"{{ {of_service} }} | quantile_over_time(duration, .5, .9, .99) by (name)", 6, "1m")),
         ("compare, 1 h", 2000, "/tempo/api/metrics/query", dict(q="{} | compare({ status = error })", start=end - HOUR, end=end)),
         ("tags, 1 h", 20, "/tempo/api/v2/search/tags", dict(start=end - HOUR, end=end)),

@@ -158,23 +158,25 @@ fn rows(total: &Total) -> Vec<(String, Measures)> {
     rows
 }
 
+/// What a hop counts in, besides its weight and whether it was over mutual TLS.
+const COUNTED: [Count; 9] = [
+    Count::Requests,
+    Count::Errors,
+    Count::Calls,
+    Count::Attempts,
+    Count::Messages,
+    Count::Unresolved,
+    Count::Assumed,
+    Count::RequestBytes,
+    Count::ResponseBytes,
+];
+
 fn check(total: &Total, expected: &BTreeMap<String, Said>) {
-    let counts = [
-        Count::Requests,
-        Count::Errors,
-        Count::Calls,
-        Count::Attempts,
-        Count::Messages,
-        Count::Unresolved,
-        Count::Assumed,
-        Count::RequestBytes,
-        Count::ResponseBytes,
-    ];
     let mut keys = 0;
     for (name, measures) in rows(total) {
         keys += 1;
         let said = expected.get(&name).unwrap_or_else(|| panic!("{name} is not there: {measures:?}"));
-        assert_eq!(counts.map(|count| measures.count(count)).to_vec(), said.counts, "{name}");
+        assert_eq!(COUNTED.map(|count| measures.count(count)).to_vec(), said.counts, "{name}");
         let latencies = [&measures.caller.latency, &measures.callee.latency, &measures.network];
         for (found, expected) in latencies.iter().zip(&said.latency) {
             let found = found.histogram();
@@ -264,21 +266,9 @@ fn by_operation(rollup: &Rollup, part: &Part, grain: Grain) -> BTreeMap<Operatio
 }
 
 /// What is summed by operation, too: all but what is of traces.
-fn plain(sums: &Measures) -> ([i64; 11], [SideMeasures; 2], Latencies) {
-    let counts = [
-        Count::Requests,
-        Count::Errors,
-        Count::Calls,
-        Count::Attempts,
-        Count::Messages,
-        Count::Unresolved,
-        Count::Assumed,
-        Count::RequestBytes,
-        Count::ResponseBytes,
-        Count::MutualTls,
-        Count::PlainText,
-    ];
-    (counts.map(|count| sums.signed(count)), [sums.caller.clone(), sums.callee.clone()], sums.network.clone())
+fn plain(sums: &Measures) -> ([i64; 9], [i64; 2], [SideMeasures; 2], Latencies) {
+    let tls = [Count::MutualTls, Count::PlainText].map(|count| sums.signed(count));
+    (COUNTED.map(|count| sums.signed(count)), tls, [sums.caller.clone(), sums.callee.clone()], sums.network.clone())
 }
 
 /// Both grains say the same of each operation; and no operation is read from twice as many rows as it has minutes.
