@@ -1,6 +1,7 @@
 //! The function H.
 
 use crate::hop::Hop;
+use crate::node::Node;
 use crate::rules::answer::{Answers, Settled};
 use crate::rules::crossing::{self, Groups};
 use crate::rules::exit::{self, Exits, Target};
@@ -61,13 +62,35 @@ impl TraceHops {
     /// Appends the hops of a trace, by the start of their key spans. `spans` are all that are known of the trace `trace_id`, in
     /// any order and with any copies.
     pub fn append<'a>(&mut self, trace_id: &[u8; 16], spans: &[Span<'a>], hops: &mut Vec<Hop<'a>>) -> Summary {
-        self.append_limited(trace_id, spans, SPANS_MAX, hops)
+        self.append_limited(trace_id, spans, SPANS_MAX, hops, None)
     }
 
-    fn append_limited<'a>(&mut self, trace_id: &[u8; 16], spans: &[Span<'a>], limit: usize, hops: &mut Vec<Hop<'a>>) -> Summary {
+    /// The same; and appends to `nodes` whose each span is that was taken, by its position among those that were given. Of copies it is
+    /// that of the one that was kept.
+    pub fn append_with_nodes<'a>(
+        &mut self,
+        trace_id: &[u8; 16],
+        spans: &[Span<'a>],
+        hops: &mut Vec<Hop<'a>>,
+        nodes: &mut Vec<(u32, Node<'a>)>,
+    ) -> Summary {
+        self.append_limited(trace_id, spans, SPANS_MAX, hops, Some(nodes))
+    }
+
+    fn append_limited<'a>(
+        &mut self,
+        trace_id: &[u8; 16],
+        spans: &[Span<'a>],
+        limit: usize,
+        hops: &mut Vec<Hop<'a>>,
+        nodes: Option<&mut Vec<(u32, Node<'a>)>>,
+    ) -> Summary {
         // R7, R8.
         let mut served = std::mem::take(&mut self.served);
         let (unnamed, summary) = self.settle(trace_id, spans, limit, |settled, answers| {
+            if let Some(nodes) = nodes {
+                nodes.extend(settled.trace.order.iter().zip(0..).map(|(span, rank)| (*span, settled.node(rank))));
+            }
             hops::served(settled, &mut served);
             Writer { settled: *settled, answers, served: &served, trace_id }.write(hops)
         });
@@ -162,7 +185,7 @@ mod tests {
         spans.push(spans[4]);
         for _ in 0..2 {
             let mut hops = Vec::new();
-            let summary = TraceHops::new().append_limited(&[1; 16], &spans, 3, &mut hops);
+            let summary = TraceHops::new().append_limited(&[1; 16], &spans, 3, &mut hops, None);
             assert_eq!(summary, Summary { spans: 3, start: 1, last: 3, copies: 1, left_out: 2, unnamed: 0 });
             spans.reverse();
         }

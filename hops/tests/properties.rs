@@ -57,6 +57,21 @@ proptest! {
         prop_assert!(run(&spans).0.iter().all(|hop| kept.get(&hop.key) == Some(hop)));
     }
 
+    /// Scenario: any trace. Guarantee: each span that counts once, with the node that the rules say; the hops are the same, of these nodes.
+    #[test]
+    fn nodes_are_those_of_the_rules(spans in trace()) {
+        let (mut hops, mut nodes, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        let summary = TraceHops::new().append_with_nodes(&TRACE, &spans, &mut hops, &mut nodes);
+        prop_assert_eq!(TraceHops::new().append(&TRACE, &spans, &mut alone), summary);
+        prop_assert_eq!(&hops, &alone);
+        let found: Vec<_> = nodes.iter().map(|(place, node)| (spans[*place as usize], *node)).collect();
+        prop_assert_eq!(found, oracle::nodes(&TRACE, &spans));
+        for hop in hops {
+            let (_, node) = nodes.iter().find(|(place, _)| *place == hop.span).unwrap();
+            prop_assert_eq!(*node, if hop.key.direction == Direction::In { hop.callee } else { hop.caller });
+        }
+    }
+
     /// Scenario: any trace. Guarantee: one key a hop; calls and attempts add up; no side is invented.
     #[test]
     fn invariants(spans in trace()) {

@@ -170,6 +170,16 @@ pub fn label(node: &Node<'_>) -> String {
     }
 }
 
+/// A node as answers of the graph call it at the level of services; none for nobody knows whom.
+pub fn service_id(node: &Node<'_>) -> Option<String> {
+    let escaped = |text: &str| text.replace('%', "%25").replace('/', "%2F").replace(':', "%3A");
+    let (service, workload) = if node.service.is_empty() { ("", node.workload) } else { (node.service, "") };
+    let port = node.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let [cluster, namespace, service, workload] = [node.cluster, node.namespace, service, workload].map(escaped);
+    let id = format!("{}/{cluster}/{namespace}/{service}{port}/{workload}", node.kind.as_str());
+    (node.kind != NodeKind::Unknown).then(|| id.trim_end_matches('/').to_owned())
+}
+
 /// A hop in a line: the ends, the key, and what flags it has.
 pub fn line(hop: &Hop<'_>) -> String {
     let direction = if hop.key.direction == meshlake_hops::Direction::In { "in" } else { "out" };

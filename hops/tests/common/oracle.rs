@@ -15,6 +15,12 @@ pub fn hops<'a>(trace_id: &[u8; 16], spans: &[Span<'a>]) -> (Vec<Hop<'a>>, usize
     Oracle::of(trace_id, set(spans)).write()
 }
 
+/// The spans that count, and the node of each.
+pub fn nodes<'a>(trace_id: &[u8; 16], spans: &[Span<'a>]) -> Vec<(Span<'a>, Node<'a>)> {
+    let Oracle { spans, merged, .. } = Oracle::of(trace_id, set(spans));
+    spans.into_iter().zip(merged).collect()
+}
+
 /// R0.
 fn set<'a>(spans: &[Span<'a>]) -> Vec<Span<'a>> {
     let mut kept: BTreeMap<([u8; 8], Side), Span<'a>> = BTreeMap::new();
