@@ -237,7 +237,8 @@ impl Engine {
     }
 
     /// The values that an attribute has on the spans that start in the range and that a search, if there is one, leaves, each with
-    /// how many spans have it: the most frequent first, at most `limit` of them.
+    /// how many spans have it: the most frequent first, at most `limit` of them. What `span.meshlake.node`, `.caller` and `.callee` are
+    /// without a search, says the graph of the whole minutes of the range: its nodes with the requests that they received, or made.
     ///
     /// # Errors
     ///

@@ -69,6 +69,11 @@ macro_rules! intrinsics {
             pub(crate) fn named(name: &str) -> Option<Intrinsic> {
                 match name { $($name $(| $other)* => Some(Intrinsic::$variant),)* _ => None }
             }
+
+            /// What is written as an attribute, but computed.
+            pub(crate) fn of_attribute(scope: Scope, name: &str) -> Option<Intrinsic> {
+                Intrinsic::named(&format!("{scope}.{name}"))
+            }
         }
     };
 }
@@ -95,6 +100,10 @@ intrinsics! {
     LinkSpanId "link:spanID", "The span that a link leads to.";
     InstrumentationName "instrumentation:name", "The library that wrote the span.";
     InstrumentationVersion "instrumentation:version", "Its version.";
+    Entry "span.meshlake.entry", "Whether it is a request of its node in the service graph.";
+    Node "span.meshlake.node", "The node of the service graph whose it is.";
+    Caller "span.meshlake.caller", "The node that asked, of the hop that it stands for.";
+    Callee "span.meshlake.callee", "The node that was asked.";
 }
 
 /// What a query reads of a span.
@@ -107,10 +116,20 @@ pub enum Attribute {
 }
 
 impl Intrinsic {
-    /// Whether it is what it is by other spans of the trace: positions, children, the root, times of the whole.
+    /// Whether it is what it is by other spans of the trace: positions, children, the root, times of the whole, and what the service graph
+    /// makes of it.
     pub fn is_of_trace(self) -> bool {
         use Intrinsic::*;
-        matches!(self, ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent)
+        self.is_of_graph()
+            || matches!(
+                self,
+                ChildCount | RootName | RootServiceName | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent
+            )
+    }
+
+    /// Whether the service graph tells it ([`crate::Trace::in_graph`]).
+    pub fn is_of_graph(self) -> bool {
+        matches!(self, Intrinsic::Entry | Intrinsic::Node | Intrinsic::Caller | Intrinsic::Callee)
     }
 }
 
@@ -122,18 +141,23 @@ impl Attribute {
             return Attribute::Intrinsic(intrinsic);
         }
         if let Ok([Token { kind: TokenKind::Attribute(scope, name), .. }, _]) = tokens(tag).as_deref() {
-            return Attribute::Named(Named { scope: *scope, name: name.clone(), slot: 0 });
+            return Attribute::of(*scope, name);
         }
         let scoped = |(prefix, scope): (&str, Scope)| Some((scope, tag.strip_prefix(prefix)?.strip_prefix('.')?));
         let unscoped = (Scope::Any, tag.strip_prefix('.').unwrap_or(tag));
         let (scope, name) = Scope::NAMES.into_iter().find_map(scoped).unwrap_or(unscoped);
-        Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 })
+        Attribute::of(scope, name)
+    }
+
+    fn of(scope: Scope, name: &str) -> Attribute {
+        let named = || Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 });
+        Intrinsic::of_attribute(scope, name).map_or_else(named, Attribute::Intrinsic)
     }
 
     /// The key under which an answer carries it: without its scope.
     pub fn key(&self) -> &str {
         match self {
-            Attribute::Intrinsic(intrinsic) => intrinsic.name(),
+            Attribute::Intrinsic(intrinsic) => intrinsic.name().strip_prefix("span.").unwrap_or(intrinsic.name()),
             Attribute::Named(named) => &named.name,
         }
     }
@@ -173,14 +197,20 @@ mod tests {
             ("span.a/b c{d}", Scope::Span, "a/b c{d}"),
             ("span.\"a b\"", Scope::Span, "a b"),
             (".a b", Scope::Any, "a b"),
+            (".meshlake.entry", Scope::Any, "meshlake.entry"),
+            ("resource.meshlake.node", Scope::Resource, "meshlake.node"),
             ("span.\"a", Scope::Span, "\"a"),
             ("", Scope::Any, ""),
         ] {
             assert_eq!(Attribute::of_tag(tag), Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 }), "{tag}");
         }
-        for (tag, intrinsic) in
-            [("name", Intrinsic::Name), ("span:status", Intrinsic::Status), ("trace:rootService", Intrinsic::RootServiceName)]
-        {
+        for (tag, intrinsic) in [
+            ("name", Intrinsic::Name),
+            ("span:status", Intrinsic::Status),
+            ("trace:rootService", Intrinsic::RootServiceName),
+            ("span.meshlake.entry", Intrinsic::Entry),
+            ("span.\"meshlake.node\"", Intrinsic::Node),
+        ] {
             assert_eq!(Attribute::of_tag(tag), Attribute::Intrinsic(intrinsic));
         }
     }

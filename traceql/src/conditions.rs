@@ -143,6 +143,13 @@ impl Query {
     }
 }
 
+impl Conditions {
+    /// Whether it reads what the service graph makes of spans.
+    pub fn reads_graph(&self) -> bool {
+        self.intrinsics.iter().any(|intrinsic| intrinsic.is_of_graph())
+    }
+}
+
 impl Pipeline {
     /// Whether it asks each span on its own.
     fn is_of_each_span(&self) -> bool {

@@ -54,5 +54,5 @@ pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, Trac
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
 pub use metrics::{Accumulator, Alike, ComparedSpans, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
-pub use trace::{Event, Link, Owner, SpanFacts, Trace};
+pub use trace::{Event, InGraph, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

@@ -18,6 +18,19 @@ pub struct SpanFacts {
     pub status: Status,
 }
 
+/// What the service graph makes of a span; none where it does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InGraph<'t> {
+    /// Whether it is the entry of a hop: one request of its node.
+    pub entry: bool,
+    /// The id of the node whose it is.
+    pub node: Option<&'t str>,
+    /// The id of the node that asked, if the span is the key of a hop.
+    pub caller: Option<&'t str>,
+    /// The id of the node that was asked.
+    pub callee: Option<&'t str>,
+}
+
 /// Whose attribute is looked up: a scope in which nothing is left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -94,6 +107,11 @@ pub trait Trace {
 
     /// One of them.
     fn link(&self, span: usize, link: usize) -> Link;
+
+    /// What the service graph makes of it. Asked for by queries that read it only ([`crate::Conditions::reads_graph`]).
+    fn in_graph(&self, _span: usize) -> InGraph<'_> {
+        InGraph::default()
+    }
 
     /// Shows every attribute of a span, of its resource, library, events and links. Asked for by `compare()` only.
     fn each_attribute(&self, span: usize, show: &mut dyn FnMut(Scope, &str, Value<'_>));

@@ -38,6 +38,7 @@ impl Type {
             Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart => Type::Duration,
             Intrinsic::Status => Type::Status,
             Intrinsic::Kind => Type::Kind,
+            Intrinsic::Entry => Type::Bool,
             Intrinsic::ChildCount | Intrinsic::NestedSetLeft | Intrinsic::NestedSetRight | Intrinsic::NestedSetParent => Type::Int,
             _ => Type::Text,
         }

@@ -349,6 +349,8 @@ fn conditions() {
         ("{ .a } | max(traceDuration) > 1s", true),
         ("{ .a } | rate() by(rootServiceName)", true),
         ("{ .a } | compare({ .b })", true),
+        ("{ .a && span.meshlake.entry }", true),
+        ("{ .meshlake.entry }", false),
     ] {
         assert_eq!(needs(text).whole_trace, whole_trace, "{text}");
     }
@@ -384,6 +386,8 @@ fn spans_on_their_own() {
         ("{ rootName = \"x\" } && {} | rate()", Reach::Trace),
         ("{ .a } | compare({ .b })", Reach::Root),
         ("{ .a } | compare({ traceDuration > 1s })", Reach::Trace),
+        ("{ .a } | compare({ span.meshlake.entry })", Reach::Trace),
+        ("{ .a } | rate() by(span.meshlake.node)", Reach::Trace),
         ("{ .a } | rate() by(nestedSetParent)", Reach::Trace),
         ("({ .a } | rate()) / ({ .a } > {} | rate())", Reach::Trace),
         ("{ nestedSetParent < 0 && .a } | rate()", Reach::Span),
@@ -444,4 +448,38 @@ fn answers_carry_what_is_named() {
     assert_eq!(carried("{ .x = 1 || .x > 1 || name = \"a\" } | by(.y) | avg(duration) > 0"), ["x=1 y=5", "x=2"]);
     assert_eq!(carried("{ event.z > 1 || !(status = ok) }"), ["z=7 status=unset", "status=error"]);
     assert_eq!(carried("{ .x + 1 > .y }"), ["x=1 y=5", "x=2"]);
+}
+
+/// Scenario: what the service graph makes of spans, which have attributes of the same names. Guarantee: with the scope `span` it is what the graph
+/// tells, missing where it tells nothing; without, it is the attribute. Only queries that name it read the graph.
+#[test]
+fn the_graph_tells_of_spans() {
+    let of = |entry, node: &str, ends: Option<(&str, &str)>| common::Graph {
+        entry,
+        node: Some(node.to_owned()),
+        caller: ends.map(|(caller, _)| caller.to_owned()),
+        callee: ends.map(|(_, callee)| callee.to_owned()),
+    };
+    let mut trace = family();
+    trace.spans[0].graph = of(true, "gateway/c1/shop/gw", None);
+    trace.spans[1].graph = of(true, "workload/c1/shop/a", Some(("gateway/c1/shop/gw", "workload/c1/shop/a")));
+    trace.spans[2].graph = of(false, "workload/c1/shop/a", None);
+    trace.spans[3] = trace.spans[3].clone().with("meshlake.entry", true).with("meshlake.node", "own");
+    assert_eq!(ids("{ span.meshlake.entry }", &trace), [1, 2]);
+    assert_eq!(ids("{ !span.meshlake.entry }", &trace), [3, 4]);
+    assert_eq!(ids("{ .meshlake.entry }", &trace), [4]);
+    assert_eq!(ids("{ .meshlake.node = \"own\" && span.\"meshlake.node\" = nil }", &trace), [4]);
+    assert_eq!(ids("{ span.meshlake.caller != nil && span.meshlake.callee =~ \"workload/.*\" }", &trace), [2]);
+    assert_eq!(ids("{ span.meshlake.entry } > { span.meshlake.node = \"workload/c1/shop/a\" }", &trace), [2, 3]);
+    assert_eq!(search("{} | by(span.meshlake.node)", &trace), Ok(vec![vec![1], vec![2, 3], vec![4]]));
+    let counts = series("{ span.meshlake.entry } | count_over_time() by(span.meshlake.node)", &[trace], instant());
+    let labels: Vec<&str> = counts.iter().map(|(labels, _)| labels.as_str()).collect();
+    assert_eq!(labels, ["span.meshlake.node=\"gateway/c1/shop/gw\"", "span.meshlake.node=\"workload/c1/shop/a\""]);
+    assert!(counts.iter().all(|(_, values)| values == &[1.0]));
+    let conditions = |text: &str| query(text).conditions();
+    assert!(
+        conditions("{} | select(span.meshlake.callee)").reads_graph() && !conditions("{ .meshlake.node = \"x\" }").reads_graph()
+    );
+    let [shown] = &pipeline(&query("{} | select(span.meshlake.callee)")).shown()[..] else { panic!() };
+    assert_eq!(shown.attribute.key(), "meshlake.callee");
 }

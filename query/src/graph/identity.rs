@@ -31,6 +31,13 @@ impl<'a> Identity<'a> {
         Identity { kind: "waypoint", cluster, namespace, service: "", workload, version: "", port: None }.at(level, true)
     }
 
+    /// The id of a node at the level of services.
+    pub(crate) fn service_id(node: &Node<'_>) -> String {
+        let mut id = String::new();
+        Identity::of(node, Level::Service).write_id(&mut id);
+        id
+    }
+
     fn at(self, level: Level, of_mesh: bool) -> Identity<'a> {
         let named = Identity { service: "", workload: "", version: "", port: None, ..self };
         match level {

@@ -30,6 +30,7 @@ pub use diff::{
     Change, ChangeCounts, EdgeDiff, ErrorChange, GraphDiff, GraphDiffQuery, LatencyChange, NodeDiff, QuantileChange, RateChange,
     Test, Traffic,
 };
+pub(crate) use identity::Identity;
 pub use question::{GraphDirection, GraphQuery, Level, Proxies};
 
 /// Graphs that are kept.

@@ -76,7 +76,7 @@ impl Candidates<'_> {
         for chunk in ids.chunks() {
             let take = |parts: &[FoundRows]| {
                 let batches = parts.iter().flat_map(|found| &found.batches);
-                each(&mut TraceRows::new(batches, &query.attributes, self.conditions.all_attributes)?.traces())
+                each(&mut TraceRows::whole(batches, query, self.conditions)?.traces())
             };
             view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, take).await?;
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Scope, places};
 use meshlake_traceql::{Attribute, Conditions, Intrinsic, Named, Predicate, Query, Scope as Asked};
 
+use crate::hops::SPAN_COLUMNS;
+
 /// What says when a span began.
 pub(super) const START: [&str; 2] = ["start_time", "start_nanos"];
 /// What says which span it is.
@@ -59,7 +61,7 @@ pub(super) fn of_scope(scope: Scope, key: &str) -> impl Iterator<Item = &'static
 }
 
 /// The columns that an attribute is read from.
-pub(super) fn of_attribute(attribute: &Attribute, columns: &mut Columns) {
+fn of_attribute(attribute: &Attribute, columns: &mut Columns) {
     match attribute {
         Attribute::Intrinsic(intrinsic) => of_intrinsic(*intrinsic, columns),
         Attribute::Named(named) => of_named(named, columns),
@@ -93,6 +95,7 @@ fn of_intrinsic(intrinsic: Intrinsic, columns: &mut Columns) {
         LinkTraceId | LinkSpanId => &[LINKS],
         InstrumentationName => &["scope_name"],
         InstrumentationVersion => &["scope_version"],
+        Entry | Node | Caller | Callee => SPAN_COLUMNS,
         // Of these the whole trace is asked, by its facts.
         ChildCount | TraceDuration | NestedSetLeft | NestedSetRight | NestedSetParent => &[],
     };

@@ -9,6 +9,8 @@
 //!                           rows     └─ ids of traces ─> lookup of whole traces, a few thousand a time ───┘
 //! ```
 //!
+//! What the service graph makes of spans, says the function H of their whole trace ([`placed`]), where a query names it.
+//!
 //! [`matching`] leaves out only what cannot be in an answer. Whole traces are all their spans, in the range or not, wherever they
 //! are.
 
@@ -21,6 +23,7 @@ mod filter;
 mod matching;
 mod metrics;
 mod passes;
+mod placed;
 mod question;
 mod rooted;
 mod rows;

@@ -160,7 +160,7 @@ impl<'a> Finder<'a> {
         self.inspected_bytes += parts.iter().map(FoundRows::bytes).sum::<usize>() as u64;
         let batches: Vec<&RecordBatch> = parts.iter().flat_map(|found| &found.batches).collect();
         let columns = batches.iter().map(|batch| SummaryColumns::new(batch)).collect::<Result<Vec<_>, _>>()?;
-        let mut rows = TraceRows::new(batches, &self.search.query.attributes, false)?;
+        let mut rows = TraceRows::whole(batches.into_iter(), &self.search.query, &self.conditions)?;
         for trace in rows.traces() {
             self.inspected_traces += 1;
             if let Some(found) = self.found_in(&trace, &columns)? {

@@ -1,11 +1,13 @@
 //! Traces of rows that stand in several batches.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use meshlake_traceql::{Event, Link, Named, Owner, Scope, SpanFacts, Trace, Value};
+use meshlake_traceql::{Conditions, Event, InGraph, Link, Named, Owner, Query, Scope, SpanFacts, Trace, Value};
 
+use super::placed::{Graphs, PlacedSpans};
 use super::rows::{AllAttributes, SpanRows};
 use crate::trace_id::TraceId;
 
@@ -17,6 +19,8 @@ pub(super) struct TraceRows<'a> {
     batches: Vec<SpanRows<'a>>,
     /// Only for `compare()`; by batch.
     all: Vec<AllAttributes<'a>>,
+    /// Only for what reads the service graph.
+    graphs: Option<Graphs<'a>>,
     pub(super) places: Vec<Place>,
 }
 
@@ -27,7 +31,7 @@ impl<'a> TraceRows<'a> {
         attributes: &'a [Named],
         all_attributes: bool,
     ) -> Result<TraceRows<'a>> {
-        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), places: Vec::new() };
+        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places: Vec::new() };
         for (number, batch) in batches.into_iter().enumerate() {
             rows.open(batch, attributes)?;
             let opened = &rows.batches[number];
@@ -39,6 +43,16 @@ impl<'a> TraceRows<'a> {
         Ok(rows)
     }
 
+    /// Rows of whole traces, with all that a query reads of them.
+    pub(super) fn whole(
+        batches: impl Iterator<Item = &'a RecordBatch> + Clone,
+        query: &'a Query,
+        conditions: &Conditions,
+    ) -> Result<TraceRows<'a>> {
+        let graphs = if conditions.reads_graph() { Some(Graphs::new(batches.clone())?) } else { None };
+        Ok(TraceRows { graphs, ..TraceRows::new(batches, &query.attributes, conditions.all_attributes)? })
+    }
+
     /// Adds a batch, of whose rows none has a place yet, and of which not every attribute is asked for.
     pub(super) fn open(&mut self, batch: &'a RecordBatch, attributes: &'a [Named]) -> Result<()> {
         self.batches.push(SpanRows::new(batch, attributes)?);
@@ -47,13 +61,13 @@ impl<'a> TraceRows<'a> {
 
     /// The trace of rows that are of one.
     pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
-        BatchTrace { batches: &self.batches, all: &self.all, places }
+        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places }
     }
 
     /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the
     /// one that began last: else every copy would be a relative of its own.
     pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        let TraceRows { batches, all, places } = self;
+        let TraceRows { batches, all, graphs, places } = self;
         places.sort_by_cached_key(|(id, batch, row)| {
             let SpanFacts { id: span, kind, start, duration, .. } = batches[*batch].facts(*row);
             (*id, span, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
@@ -62,8 +76,9 @@ impl<'a> TraceRows<'a> {
             let facts = batches[*batch].facts(*row);
             (*id, facts.id, facts.kind)
         });
-        let (batches, all) = (&batches[..], &all[..]);
-        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| BatchTrace { batches, all, places })
+        let (batches, all, graphs) = (&batches[..], &all[..], graphs.as_ref());
+        let trace = move |places| BatchTrace { batches, all, graphs, placed: OnceCell::new(), places };
+        places.chunk_by(|(a, ..), (b, ..)| a == b).map(trace)
     }
 
     /// Each span as a trace of its own, in the order of the rows.
@@ -76,6 +91,9 @@ impl<'a> TraceRows<'a> {
 pub(super) struct BatchTrace<'r> {
     batches: &'r [SpanRows<'r>],
     all: &'r [AllAttributes<'r>],
+    graphs: Option<&'r Graphs<'r>>,
+    /// Computed when first asked for.
+    placed: OnceCell<Box<PlacedSpans>>,
     /// At least one.
     pub(super) places: &'r [Place],
 }
@@ -156,6 +174,12 @@ impl Trace for BatchTrace<'_> {
         let Some(links) = &rows.links else { return Link { trace_id: [0; 16], span_id: [0; 8] } };
         let (trace_id, span_id) = links.ids(links.items(row).start + link);
         Link { trace_id: trace_id.try_into().unwrap_or_default(), span_id: span_id.try_into().unwrap_or_default() }
+    }
+
+    fn in_graph(&self, span: usize) -> InGraph<'_> {
+        let Some(graphs) = self.graphs else { return InGraph::default() };
+        let SpanFacts { id, kind, .. } = self.facts(span);
+        self.placed.get_or_init(|| Box::new(graphs.of(self.trace_id()))).get(id, kind)
     }
 
     fn each_attribute(&self, span: usize, show: &mut dyn FnMut(Scope, &str, Value<'_>)) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::col;
+use meshlake_hops::NodeKind;
 use meshlake_storage::{Scope, ValueType};
 use meshlake_traceql::{
     Attribute, Body, Conditions, FieldExpr, Intrinsic, Literal, Named, Pipeline, Query, Reach, Scope as Asked, SpansetExpr, Stage,
@@ -13,16 +14,21 @@ use meshlake_traceql::{
 };
 
 use super::candidates::Candidates;
-use super::columns::{of_attribute, of_query};
+use super::columns::of_query;
 use super::failed;
 use super::trace::BatchTrace;
 use crate::attributes;
 use crate::error::QueryError;
+use crate::graph::{Graph, GraphQuery, graph};
 use crate::types::TimeRange;
 use crate::view::View;
 
 /// Different values that are counted; those that come later are not.
 const VALUES_MAX: usize = 100_000;
+/// Edges of which the ends are values.
+const EDGES_MAX: usize = 100_000;
+/// Microseconds.
+const MINUTE: i64 = 60_000_000;
 
 /// The most frequent values of an attribute.
 pub(crate) async fn values(
@@ -37,6 +43,9 @@ pub(crate) async fn values(
         && let Some(scopes) = scopes(named.scope)
     {
         return summed(view, scopes, &named.name, range, limit).await;
+    }
+    if let (None, Attribute::Intrinsic(of @ (Intrinsic::Node | Intrinsic::Caller | Intrinsic::Callee))) = (filter, attribute) {
+        return of_graph(view, *of, range, limit).await;
     }
     let question = Question::new(attribute, filter, range)?;
     let memory = MemoryConsumer::new("traceql: values").register(&view.lookups.runtime.memory_pool);
@@ -77,6 +86,28 @@ async fn summed(
     Ok(most_frequent(counts, limit))
 }
 
+/// The nodes of the graph in the minutes of a range, each with the requests that it received, or made as a caller.
+async fn of_graph(view: &View, of: Intrinsic, range: TimeRange, limit: usize) -> Result<Vec<(Value<'static>, u64)>> {
+    let (start, end) = (range.start.div_euclid(MINUTE), range.end.saturating_add(MINUTE - 1).div_euclid(MINUTE));
+    let minutes = TimeRange { start: start * MINUTE, end: end * MINUTE };
+    let Graph { nodes, edges, .. } = graph(view, &GraphQuery::whole(minutes, EDGES_MAX)).await?;
+    let mut counts = BTreeMap::<Value<'static>, u64>::new();
+    let mut add = |id: &str, requests: u64| *counts.entry(Value::text(id).into_owned()).or_default() += requests;
+    match of {
+        Intrinsic::Caller => {
+            let known = edges.iter().filter(|edge| edge.source != NodeKind::Unknown.as_str());
+            known.for_each(|edge| add(&edge.source, edge.requests));
+        }
+        Intrinsic::Callee => edges.iter().for_each(|edge| add(&edge.target, edge.requests)),
+        // Others have no spans.
+        _ => {
+            let of_mesh = [NodeKind::Workload, NodeKind::Gateway].map(NodeKind::as_str);
+            nodes.iter().filter(|node| of_mesh.contains(&node.kind)).for_each(|node| add(&node.id, node.requests));
+        }
+    }
+    Ok(most_frequent(counts, limit))
+}
+
 /// The most frequent first, then by value.
 fn most_frequent(counts: BTreeMap<Value<'static>, u64>, limit: usize) -> Vec<(Value<'static>, u64)> {
     let mut values: Vec<_> = counts.into_iter().collect();
@@ -108,14 +139,17 @@ impl Question {
         if matches!(query.body, Body::Metrics(_)) {
             return Err(QueryError::invalid("values are of spans that a search leaves, not of metrics").into());
         }
-        let conditions = query.conditions();
+        let mut conditions = query.conditions();
         let attribute = match attribute {
             Attribute::Named(named) => {
                 let named = Named { slot: query.attributes.len(), ..named.clone() };
                 query.attributes.push(named.clone());
                 Attribute::Named(named)
             }
-            intrinsic => intrinsic.clone(),
+            Attribute::Intrinsic(intrinsic) => {
+                conditions.intrinsics.push(*intrinsic);
+                Attribute::Intrinsic(*intrinsic)
+            }
         };
         Ok(Question { attribute, query, conditions, range, roots })
     }
@@ -128,8 +162,7 @@ impl Question {
 
     async fn ask(&self, view: &View, counts: &mut Counts) -> Result<()> {
         let (query, conditions) = (&self.query, &self.conditions);
-        let mut columns = of_query(query, conditions);
-        of_attribute(&self.attribute, &mut columns);
+        let columns = of_query(query, conditions);
         let candidates = Candidates { view, query, conditions, range: self.range, columns };
         let count = |traces: &mut dyn Iterator<Item = BatchTrace<'_>>| {
             for trace in traces {

@@ -83,7 +83,8 @@ impl<'v, 't, T: Trace + ?Sized> Looked<'v, 't, T> {
     fn intrinsic(&self, intrinsic: Intrinsic) -> Value<'t> {
         let (trace, span) = (self.view.trace, self.span);
         let place = || self.view.shape().places[span];
-        let root = |name: &dyn Fn(usize) -> Option<&'t str>| self.view.whole().root.and_then(name).map_or(Value::Nil, Value::text);
+        let text = |text: Option<&'t str>| text.map_or(Value::Nil, Value::text);
+        let root = |name: &dyn Fn(usize) -> Option<&'t str>| text(self.view.whole().root.and_then(name));
         match intrinsic {
             Intrinsic::Duration => Value::Duration(trace.facts(span).duration),
             Intrinsic::Name => Value::text(trace.name(span)),
@@ -111,6 +112,10 @@ impl<'v, 't, T: Trace + ?Sized> Looked<'v, 't, T> {
             Intrinsic::LinkSpanId => self.link.find(trace.links(span), |link| hex(&trace.link(span, link).span_id)),
             Intrinsic::InstrumentationName => Value::text(trace.instrumentation(span).0),
             Intrinsic::InstrumentationVersion => Value::text(trace.instrumentation(span).1),
+            Intrinsic::Entry => Value::Bool(trace.in_graph(span).entry),
+            Intrinsic::Node => text(trace.in_graph(span).node),
+            Intrinsic::Caller => text(trace.in_graph(span).caller),
+            Intrinsic::Callee => text(trace.in_graph(span).callee),
         }
     }
 }

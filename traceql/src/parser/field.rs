@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser};
 use crate::ast::{Arithmetic, Comparison, FieldExpr, Literal, level};
-use crate::attribute::{Attribute, Scope};
+use crate::attribute::{Attribute, Intrinsic, Scope};
 use crate::error::ErrorKind;
 use crate::token::TokenKind;
 use crate::types::Type;
@@ -162,8 +162,9 @@ impl Parser<'_> {
         if op == Comparison::Ne {
             return Ok((FieldExpr::Exists(Box::new(other.expr)), Type::Bool));
         }
+        use Intrinsic::{Callee, Caller, Node};
         let always_there = match &other.expr {
-            FieldExpr::Attribute(Attribute::Intrinsic(_)) => true,
+            FieldExpr::Attribute(Attribute::Intrinsic(intrinsic)) => !matches!(intrinsic, Node | Caller | Callee),
             FieldExpr::Attribute(Attribute::Named(named)) => named.scope == Scope::Resource && named.name == "service.name",
             _ => false,
         };

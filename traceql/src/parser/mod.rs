@@ -148,6 +148,9 @@ impl<'q> Parser<'q> {
     }
 
     fn named(&mut self, scope: Scope, name: String) -> Parsed<Attribute> {
+        if let Some(computed) = Intrinsic::of_attribute(scope, &name) {
+            return Ok(Attribute::Intrinsic(computed));
+        }
         let known = self.attributes.iter().position(|named| named.scope == scope && named.name == name);
         let slot = known.unwrap_or(self.attributes.len());
         let named = Named { scope, name, slot };

@@ -9,7 +9,8 @@ pub mod series;
 use std::borrow::Cow;
 
 use meshlake_traceql::{
-    Body, Error, EvalError, Event, Kind, Link, Named, Owner, Pipeline, Query, Scope, SpanFacts, Spanset, Status, Trace, Value, View,
+    Body, Error, EvalError, Event, InGraph, Kind, Link, Named, Owner, Pipeline, Query, Scope, SpanFacts, Spanset, Status, Trace,
+    Value, View,
 };
 
 pub type Attributes = Vec<(String, Value<'static>)>;
@@ -38,6 +39,16 @@ pub struct Span {
     pub instrumentation: Attributes,
     pub events: Vec<(String, i64, Attributes)>,
     pub links: Vec<(u8, Attributes)>,
+    pub graph: Graph,
+}
+
+/// What the service graph makes of a span.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    pub entry: bool,
+    pub node: Option<String>,
+    pub caller: Option<String>,
+    pub callee: Option<String>,
 }
 
 /// A span with an id, a parent (0: none) and a name; it starts at its id and takes 10 ns.
@@ -57,6 +68,7 @@ pub fn span(id: u8, parent: u8, name: &str) -> Span {
         instrumentation: Attributes::new(),
         events: Vec::new(),
         links: Vec::new(),
+        graph: Graph::default(),
     }
 }
 
@@ -244,6 +256,11 @@ impl Trace for Spans {
 
     fn link(&self, span: usize, link: usize) -> Link {
         Link { trace_id: [9; 16], span_id: wide(self.spans[span].links[link].0) }
+    }
+
+    fn in_graph(&self, span: usize) -> InGraph<'_> {
+        let Graph { entry, node, caller, callee } = &self.spans[span].graph;
+        InGraph { entry: *entry, node: node.as_deref(), caller: caller.as_deref(), callee: callee.as_deref() }
     }
 
     fn each_attribute(&self, span: usize, show: &mut dyn FnMut(Scope, &str, Value<'_>)) {

@@ -7,7 +7,7 @@ use meshlake_traceql::{Array, Kind, Status, Value};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Attributes, Span, Spans};
+use super::{Attributes, Graph, Span, Spans};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "service.name"];
 const TEXTS: [&str; 4] = ["x", "y", "xy", ""];
@@ -42,15 +42,34 @@ fn text() -> impl Strategy<Value = String> {
 pub const KINDS: [Kind; 6] = [Kind::Unspecified, Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer];
 pub const STATUSES: [Status; 3] = [Status::Unset, Status::Ok, Status::Error];
 
+fn graph() -> impl Strategy<Value = Graph> {
+    let node = || prop::option::of(text());
+    (any::<bool>(), node(), node(), node()).prop_map(|(entry, node, caller, callee)| Graph { entry, node, caller, callee })
+}
+
 fn span() -> impl Strategy<Value = Span> {
     let who = (1u8..9, prop_oneof![2 => Just(0u8), 5 => 1u8..9], 1_000u64..1_012, -2i64..20);
     let what = (text(), select(&KINDS[..]), select(&STATUSES[..]), text(), (text(), text()));
     let events = prop::collection::vec((text(), 0i64..4, attributes()), 0..3);
     let links = prop::collection::vec((1u8..9, attributes()), 0..3);
-    let has = (attributes(), attributes(), attributes(), events, links);
+    let has = (attributes(), attributes(), attributes(), events, links, graph());
     (who, what, has).prop_map(|((id, parent, start, duration), (name, kind, status, message, library), has)| {
-        let (span, resource, instrumentation, events, links) = has;
-        Span { id, parent, start, duration, name, kind, status, message, library, span, resource, instrumentation, events, links }
+        let (span, resource, instrumentation, events, links, graph) = has;
+        let span = Span {
+            id,
+            parent,
+            start,
+            duration,
+            name,
+            kind,
+            status,
+            message,
+            library,
+            span,
+            resource,
+            ..super::span(id, parent, "")
+        };
+        Span { instrumentation, events, links, graph, ..span }
     })
 }
 
@@ -116,12 +135,18 @@ fn number(depth: u32) -> BoxedStrategy<String> {
     .boxed()
 }
 
+/// What the service graph tells.
+fn node() -> BoxedStrategy<String> {
+    one_of(&["span.meshlake.node", "span.meshlake.caller", "span.meshlake.callee"])
+}
+
 fn words() -> BoxedStrategy<String> {
     prop_oneof![
         3 => one_of(&["\"x\"", "\"y\"", "`xy`", "\"\""]),
         3 => attribute(),
         2 => one_of(&["name", "statusMessage", "rootName", "rootServiceName", "event:name", "instrumentation:name", "instrumentation:version"]),
         1 => one_of(&["link:spanID", "span:id", "span:parentID"]),
+        1 => node(),
     ]
     .boxed()
 }
@@ -143,6 +168,8 @@ pub fn condition(depth: u32) -> BoxedStrategy<String> {
         1 => (number(1), equal()).prop_map(|(a, op)| format!("(({a}) + 1) {op} nil")),
         1 => (attribute(), equal(), one_of(&["true", "false"])).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         1 => attribute(),
+        1 => (node(), equal()).prop_map(|(a, op)| format!("{a} {op} nil")),
+        1 => one_of(&["span.meshlake.entry", "span.meshlake.entry = false"]),
         1 => one_of(&["true", "false", "nil = nil", "span:parentID != nil", "nestedSetParent < 0"]),
     ];
     if depth == 0 {
@@ -215,7 +242,7 @@ fn function(exact: bool) -> BoxedStrategy<String> {
     let of = || prop_oneof![attribute(), one_of(&["duration", "traceDuration", "event:timeSinceStart", "childCount"])];
     let by = prop_oneof![
         2 => Just(String::new()),
-        3 => prop::collection::vec(prop_oneof![attribute(), one_of(&["name", "status", "kind", "rootName"])], 1..4)
+        3 => prop::collection::vec(prop_oneof![4 => attribute(), 4 => one_of(&["name", "status", "kind", "rootName"]), 1 => node()], 1..4)
             .prop_map(|by| format!(" by({})", by.join(", "))),
     ];
     let exactly = prop_oneof![

@@ -19,6 +19,9 @@ const METRICS: &[&str] = &[
     "{ traceDuration > 2s } | max_over_time(traceDuration) by(rootServiceName)",
     "({ status = error } | rate()) / ({} | rate()) * 100 > 1",
     "{} | rate() by(trace:id) | topk(3)",
+    "{ span.meshlake.entry } | rate() by(span.meshlake.node)",
+    "{ status = error } | count_over_time() by(span.meshlake.caller, span.meshlake.callee)",
+    "{ .x != nil } | compare({ span.meshlake.entry }, 3)",
     "{ nestedSetParent < 0 } | compare({ status = error }, 3)",
     "{} | compare({ resource.service.name = \"shop\" })",
     "{ rootName = \"db\" } || { event:name = \"retry\" } | compare({ rootServiceName = \"shop\" && .x != nil }, 5)",
@@ -35,7 +38,7 @@ async fn metrics_count_what_the_traces_say() {
         for asked in [metrics(text, 60_000_000_000, 50), metrics(text, 0, 0)] {
             let Body::Metrics(series) = &asked.query.body else { panic!("{text}") };
             let mut expected = Accumulator::new(series, asked.grid().unwrap(), asked.limits().unwrap());
-            let mut all = TraceRows::new([&rows], &asked.query.attributes, asked.query.conditions().all_attributes).unwrap();
+            let mut all = TraceRows::whole([&rows].into_iter(), &asked.query, &asked.query.conditions()).unwrap();
             all.traces().try_for_each(|trace| expected.add(&trace)).unwrap();
             let expected = expected.finish();
             assert!(!expected.series.is_empty(), "{text}");

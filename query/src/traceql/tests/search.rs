@@ -20,7 +20,7 @@ type Told = (u128, Vec<String>);
 fn naive(rows: &RecordBatch, search: &TraceQlSearch) -> Vec<Told> {
     let found_by = search.query.conditions().found_by;
     let mut found = Vec::new();
-    for trace in TraceRows::new([rows], &search.query.attributes, false).unwrap().traces() {
+    for trace in TraceRows::whole([rows].into_iter(), &search.query, &search.query.conditions()).unwrap().traces() {
         let view = TraceView::new(&trace);
         let spansets = view.pipeline(pipeline(&search.query)).unwrap();
         let in_range = |span: usize| holds(search.range, &trace, span);
@@ -129,6 +129,10 @@ const FILTERS: &[&str] = &[
     "trace:id = \"zz\" || span:id = \"0\"",
     "span.retries + 1 = 2",
     "resource.service.name = .service.name",
+    "span.meshlake.entry",
+    "!span.meshlake.entry && span.meshlake.node =~ \"workload.*\"",
+    "span.meshlake.caller != nil || span.x = \"red\"",
+    "span.meshlake.callee = span.meshlake.node && status = error",
 ];
 
 pub(in super::super) const SEARCHES: &[&str] = &[

@@ -45,14 +45,17 @@ async fn values_are_those_of_the_spans_left() {
         "rootName",
         "instrumentation:name",
         ".http.status_code",
+        "span.meshlake.node",
+        "span.meshlake.entry",
     ];
-    let filters = ["{}", "{ status = error }", "{ nestedSetParent < 0 }", "{ status = error } >> { .x != nil }"];
+    let filters =
+        ["{}", "{ status = error }", "{ nestedSetParent < 0 }", "{ status = error } >> { .x != nil }", "{ span.meshlake.entry }"];
     for (of, filter) in attributes.iter().flat_map(|of| filters.map(|filter| (of, filter))) {
         let named = format!("{filter} | select({of})");
         let (query, attribute) = (query(&named), attribute(of));
         let mut expected = BTreeMap::<String, u64>::new();
         let of_query = selected(&query);
-        for trace in TraceRows::new([&rows], &query.attributes, false).unwrap().traces() {
+        for trace in TraceRows::whole([&rows].into_iter(), &query, &query.conditions()).unwrap().traces() {
             let view = TraceView::new(&trace);
             let spans = view.pipeline(pipeline(&query)).unwrap().into_iter().flat_map(|spanset| spanset.spans);
             for span in spans.map(|span| span as usize).filter(|span| holds(range, &trace, *span)) {

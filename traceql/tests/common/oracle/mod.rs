@@ -326,6 +326,7 @@ impl<'a> Oracle<'a> {
             None => own.links.iter().map(get).find(|value| *value != Value::Nil).unwrap_or(Value::Nil),
         };
         let text = |text: &str| Value::Text(text.to_owned().into());
+        let maybe = |name: &Option<String>| name.as_deref().map_or(Value::Nil, text);
         let intrinsic = match attribute {
             Attribute::Intrinsic(intrinsic) => intrinsic,
             Attribute::Named(named) => {
@@ -381,6 +382,10 @@ impl<'a> Oracle<'a> {
             Intrinsic::LinkSpanId => of_links(&|link| text(&format!("{:016x}", link.0))),
             Intrinsic::InstrumentationName => text(&own.library.0),
             Intrinsic::InstrumentationVersion => text(&own.library.1),
+            Intrinsic::Entry => Value::Bool(own.graph.entry),
+            Intrinsic::Node => maybe(&own.graph.node),
+            Intrinsic::Caller => maybe(&own.graph.caller),
+            Intrinsic::Callee => maybe(&own.graph.callee),
         }
     }
 }
