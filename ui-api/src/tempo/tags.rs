@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
+use meshlake_query::meshlake_traceql::{Attribute, Intrinsic};
 use meshlake_query::{AttributeName, NestedNames, Scope};
 
 use super::caller::Caller;
@@ -16,6 +17,7 @@ use super::reply::reply;
 use crate::api::Api;
 use crate::params::Params;
 
+const SPAN: &str = "span";
 const NESTED: [&str; 2] = ["event", "link"];
 const INTRINSIC: &str = "intrinsic";
 /// What every span has, by the names that Tempo lists.
@@ -76,9 +78,13 @@ fn read(params: &Params) -> Result<SearchTagsRequest, Failure> {
     })
 }
 
-/// The names by scope.
+/// The names by scope. What the service graph makes of spans is theirs only with the scope, so names without a scope are not of it.
 pub(super) async fn v2(api: Api, tenant: Tenant, request: SearchTagsRequest) -> Result<SearchTagsV2Response, Failure> {
-    let scopes = scopes(&api, &tenant, &request).await?;
+    let mut scopes = scopes(&api, &tenant, &request).await?;
+    for SearchTagsV2Scope { tags, .. } in scopes.iter_mut().filter(|scope| scope.name == SPAN) {
+        let names: BTreeSet<String> = tags.drain(..).chain(of_graph()).collect();
+        tags.extend(names.into_iter().take(limit(&request)));
+    }
     Ok(SearchTagsV2Response { scopes, metrics: MetadataMetrics {} })
 }
 
@@ -89,15 +95,19 @@ pub(super) async fn v1(api: Api, tenant: Tenant, request: SearchTagsRequest) -> 
     Ok(SearchTagsResponse { tag_names: names.into_iter().collect(), metrics: MetadataMetrics {} })
 }
 
+fn limit(request: &SearchTagsRequest) -> usize {
+    if request.max_tags_per_scope == 0 { usize::MAX } else { request.max_tags_per_scope as usize }
+}
+
 async fn scopes(api: &Api, tenant: &Tenant, request: &SearchTagsRequest) -> Result<Vec<SearchTagsV2Scope>, Failure> {
     let all = matches!(request.scope.as_str(), "" | "all" | "none");
     let asked = |name: &str| all || request.scope == name;
-    let counted = [("resource", Scope::Resource), ("span", Scope::Span), ("instrumentation", Scope::Instrumentation)];
+    let counted = [("resource", Scope::Resource), (SPAN, Scope::Span), ("instrumentation", Scope::Instrumentation)];
     if !counted.iter().map(|(name, _)| *name).chain(NESTED).chain([INTRINSIC]).any(asked) {
         return Err(Failure::invalid(format!("invalid scope: {}", request.scope)));
     }
     let range = params::range(request.start, request.end)?;
-    let limit = if request.max_tags_per_scope == 0 { usize::MAX } else { request.max_tags_per_scope as usize };
+    let limit = limit(request);
     let mut scopes = Vec::new();
     if counted.iter().any(|(name, _)| asked(name)) {
         let found = api.engine()?.attribute_names(tenant, range).await?.attributes;
@@ -115,4 +125,10 @@ async fn scopes(api: &Api, tenant: &Tenant, request: &SearchTagsRequest) -> Resu
     scopes.push((INTRINSIC, INTRINSICS.map(str::to_owned).to_vec()));
     let scopes = scopes.into_iter().filter(|(name, _)| asked(name));
     Ok(scopes.map(|(name, tags)| SearchTagsV2Scope { name: name.to_owned(), tags }).collect())
+}
+
+/// The attributes of spans that the service graph makes.
+fn of_graph() -> impl Iterator<Item = String> {
+    let computed = Intrinsic::ALL.iter().filter(|intrinsic| intrinsic.is_of_graph());
+    computed.map(|intrinsic| Attribute::Intrinsic(*intrinsic).key().to_owned())
 }

@@ -82,6 +82,7 @@ async fn values(api: &Api, tenant: &Tenant, request: &SearchTagValuesRequest) ->
     match attribute {
         Attribute::Intrinsic(Intrinsic::Status) => return Ok(Status::NAMES.map(|(_, status)| Value::Status(status)).to_vec()),
         Attribute::Intrinsic(Intrinsic::Kind) => return Ok(SpanKind::NAMES.map(|(_, kind)| Value::Kind(kind)).to_vec()),
+        Attribute::Intrinsic(Intrinsic::Entry) => return Ok([true, false].map(Value::Bool).to_vec()),
         Attribute::Intrinsic(
             Intrinsic::Name
             | Intrinsic::StatusMessage
@@ -89,7 +90,10 @@ async fn values(api: &Api, tenant: &Tenant, request: &SearchTagValuesRequest) ->
             | Intrinsic::RootServiceName
             | Intrinsic::EventName
             | Intrinsic::InstrumentationName
-            | Intrinsic::InstrumentationVersion,
+            | Intrinsic::InstrumentationVersion
+            | Intrinsic::Node
+            | Intrinsic::Caller
+            | Intrinsic::Callee,
         )
         | Attribute::Named(_) => {}
         Attribute::Intrinsic(_) => return Ok(Vec::new()),

@@ -124,11 +124,16 @@ async fn tags_are_listed_by_scope() {
     check("SearchTagsV2Response", &answer);
     let scopes = answer["scopes"].as_array().unwrap();
     let tags = |name: &str| scopes.iter().find(|scope| scope["name"] == name).unwrap()["tags"].clone();
-    assert_eq!((tags("resource"), tags("span")), (json!(["service.name"]), json!(["http.method"])));
+    let of_spans = ["http.method", "meshlake.callee", "meshlake.caller", "meshlake.entry", "meshlake.node"];
+    assert_eq!((tags("resource"), tags("span")), (json!(["service.name"]), json!(of_spans)));
     assert_eq!((tags("event"), tags("link"), tags("instrumentation")), (json!([]), json!([]), json!([])));
     assert_eq!(tags("intrinsic").as_array().unwrap().len(), 25);
     let answer = grafana(&format!("/api/v2/search/tags?scope=span&{RANGE}")).await.json();
-    assert_eq!(answer["scopes"], json!([{"name": "span", "tags": ["http.method"]}]));
+    assert_eq!(answer["scopes"], json!([{"name": "span", "tags": of_spans}]));
+    let answer = grafana(&format!("/api/v2/search/tags?scope=span&limit=2&{RANGE}")).await.json();
+    assert_eq!(answer["scopes"], json!([{"name": "span", "tags": of_spans[..2]}]));
+    let answer = grafana(&format!("/api/search/tags?scope=span&{RANGE}")).await.json();
+    assert_eq!(answer["tagNames"], json!(["http.method"]));
     let answer = grafana(&format!("/api/search/tags?scope=resource&{RANGE}")).await.json();
     check("SearchTagsResponse", &answer);
     assert_eq!(answer["tagNames"], json!(["service.name"]));
@@ -151,7 +156,9 @@ async fn values(tag: &str, query: &str) -> Vec<(String, String)> {
 /// Scenario: values of tags of each kind, with filters finished and not. Guarantee: those of the spans that match what is finished.
 #[tokio::test]
 async fn values_follow_what_is_typed_already() {
-    let strings = |values: &[&str]| values.iter().map(|value| ("string".to_owned(), (*value).to_owned())).collect::<Vec<_>>();
+    fn strings<T: ToString>(values: &[T]) -> Vec<(String, String)> {
+        values.iter().map(|value| ("string".to_owned(), value.to_string())).collect()
+    }
     assert_eq!(values("resource.service.name", "").await, strings(&["gateway", "productpage", "ratings", "reviews"]));
     let unfinished = "{ name = \"GET /productpage\" && span.x = }";
     assert_eq!(values("resource.service.name", unfinished).await, strings(&["gateway", "productpage"]));
@@ -164,6 +171,12 @@ async fn values_follow_what_is_typed_already() {
     for none in ["duration", "traceDuration", "span.a/b", "span.a/values/b", "trace:id", "span.no such"] {
         assert_eq!(values(none, "").await, [], "{none}");
     }
+    let nodes = |services: &[&str]| strings(&services.iter().map(|service| format!("workload///{service}")).collect::<Vec<_>>());
+    assert_eq!(values("span.meshlake.node", "").await, nodes(&["gateway", "productpage", "ratings", "reviews"]));
+    assert_eq!(values("span.meshlake.caller", "").await, nodes(&["gateway", "productpage"]));
+    assert_eq!(values("span.meshlake.callee", "{ resource.service.name = \"reviews\" }").await, nodes(&["reviews"]));
+    let booleans = values("span.meshlake.entry", "").await;
+    assert_eq!(booleans, ["false", "true"].map(|value| ("bool".to_owned(), value.to_owned())));
     // A slash that is not escaped belongs to the tag, too.
     assert_eq!(grafana("/api/v2/search/tag/span.a/b/values").await.status.as_u16(), 200);
     assert_eq!(grafana("/api/v2/search/tag/span.a").await.status.as_u16(), 404);
