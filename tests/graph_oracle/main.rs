@@ -1,4 +1,4 @@
-//! Graph, latencies and SQL tables of a whole store, beside hops that are computed from what was sent, one whole trace at a time (P3, P4).
+//! Graph, latencies, SQL tables, and the graph's attributes in TraceQL, of a whole store, beside hops that are computed from what was sent, one whole trace at a time (P3, P4).
 //!
 //! The oracle is `hops/tests/common/oracle.rs`: the rules once more, without the code of H. It gets the spans as the test made them; the store gets
 //! them as OTLP, in any order, with copies, late, and between flushes, merges, restarts and deletions.
@@ -18,6 +18,7 @@ mod otlp;
 mod sql;
 #[path = "../store/mod.rs"]
 mod store;
+mod traceql;
 
 use std::collections::VecDeque;
 
@@ -123,6 +124,7 @@ async fn check(chance: &mut Chance, world: &World, seed: u64, context: &str) {
         }
         latency::check(engine, known, &latency::question(chance, range), context).await;
         sql::check_hops(engine, known, range, context).await;
+        traceql::check(chance, engine, known, range, context).await;
         if range.start % MINUTE_MICROS == 0 && range.end % MINUTE_MICROS == 0 {
             let step = chance.pick(&[("1m", 1), ("1m", 1), ("1h", 60), ("1d", 1_440)]);
             let table = chance.pick(&[sql::Table::Edges, sql::Table::Operations]);

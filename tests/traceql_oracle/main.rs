@@ -1,18 +1,21 @@
 //! TraceQL of a whole store, beside an interpreter that looks at every trace that was sent (P2, P3, P4).
 //!
 //! The oracle, the traces and the queries are those of `traceql/tests/common`: small traces, trees and chaos, and queries that often meet them.
-//! The store gets the spans as OTLP, in any order, with copies, late, and between flushes, merges, restarts and deletions.
+//! What the service graph makes of the spans says the oracle of its rules, `hops/tests/common/oracle.rs`. The store gets the spans as OTLP, in any order, with copies, late, and between flushes, merges, restarts and deletions.
 //!
 //! `MESHLAKE_TRACEQL_ROUNDS` sets the number of stores, `MESHLAKE_TRACEQL_SEED` the first seed, `MESHLAKE_TRACEQL_QUERIES` how many searches and how
 //! many metrics queries are asked after each step:
 //! `MESHLAKE_TRACEQL_ROUNDS=50 MESHLAKE_TRACEQL_QUERIES=100 cargo test --release --test traceql_oracle` is the long form.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::comparison_to_empty, missing_docs)]
 
 #[path = "../../traceql/tests/common/mod.rs"]
 mod common;
+#[path = "../../hops/tests/common/mod.rs"]
+mod hop_cases;
 mod metrics;
 mod otlp;
+mod placed;
 mod search;
 #[path = "../store/mod.rs"]
 mod store;
@@ -64,7 +67,7 @@ async fn step(chance: &mut Chance, world: &mut World, left: &mut Vec<(TraceId, S
 
 /// Guarantee: every answer is what the oracle says. (Where spans are asked each on its own, `copies` count until they are merged.)
 async fn check(chance: &mut Chance, world: &World, traffic: &mut Traffic, copies: bool, context: &str) {
-    let known: Vec<Spans> = world.present.iter().map(|(id, spans)| Spans { id: *id, spans: spans.clone() }).collect();
+    let known: Vec<Spans> = world.present.iter().map(|(id, spans)| Spans { id: *id, spans: placed::placed(id, spans) }).collect();
     for _ in 0..setting("MESHLAKE_TRACEQL_QUERIES", QUERIES) {
         search::check(chance, world.engine(), &known, &traffic.search(), context).await;
         let series = traffic.series();
