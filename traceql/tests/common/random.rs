@@ -168,8 +168,10 @@ pub fn condition(depth: u32) -> BoxedStrategy<String> {
         1 => (number(1), equal()).prop_map(|(a, op)| format!("(({a}) + 1) {op} nil")),
         1 => (attribute(), equal(), one_of(&["true", "false"])).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         1 => attribute(),
-        1 => (node(), equal()).prop_map(|(a, op)| format!("{a} {op} nil")),
-        1 => one_of(&["span.meshlake.entry", "span.meshlake.entry = false"]),
+        1 => prop_oneof![
+            (node(), equal()).prop_map(|(a, op)| format!("{a} {op} nil")),
+            one_of(&["span.meshlake.entry", "span.meshlake.entry = false"]),
+        ],
         1 => one_of(&["true", "false", "nil = nil", "span:parentID != nil", "nestedSetParent < 0"]),
     ];
     if depth == 0 {

@@ -120,7 +120,7 @@ async fn counts(engine: &Engine, text: &str, label: &str) -> BTreeMap<String, u6
 /// nodes, with one those of the spans that it leaves.
 #[tokio::test]
 async fn entries_are_the_requests_of_the_graph() {
-    let rows = mesh_rows(&mut Chance(41), "a", 200);
+    let rows = mesh_rows(&mut Chance(41), "a", 400);
     let engine = scatter(&mut Chance(42), &rows).await.engine();
     let mut hidden = BTreeMap::<String, u64>::new();
     each_trace(&rows, |id, spans| {
