@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -353,6 +354,31 @@ async fn merges_wait_while_requests_are_refused() {
     assert!(!store.snapshot().unwrap().files.iter().any(lake));
     settled(&store, files.clone()).await;
     assert!(store.snapshot().unwrap().files.iter().all(lake));
+    assert_eq!(stored(&store).await, (0..20).collect::<Vec<_>>());
+    close(store).await;
+}
+
+/// Scenario: requests are refused for want of room while a merge runs, and then no more. Guarantee: the merge waits, and then goes
+/// on where it was: each number that was given to a merge stands in the name of a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_goes_on_after_requests_were_refused() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let mut slow = compacting(folder.path(), Duration::ZERO);
+    slow.compaction.io_limit = ByteSize::mib(1);
+    slow.compaction.settle = Duration::from_secs(1);
+    let store = open_in(&slow, &files).await;
+    append_blocks(&store, 0..20).await;
+    wait_until("a merge runs", || store.compaction().status().merging).await;
+    for _ in 0..10 {
+        store.note_refusal();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(store.compaction().status().merging);
+    settled(&store, files.clone()).await;
+    let merge = |path: &str| path.rsplit('-').nth(1).unwrap().parse::<usize>().unwrap();
+    let merges: BTreeSet<usize> = store.snapshot().unwrap().files.iter().map(|file| merge(&file.path)).collect();
+    assert_eq!(merges, (1..=merges.len()).collect());
     assert_eq!(stored(&store).await, (0..20).collect::<Vec<_>>());
     close(store).await;
 }

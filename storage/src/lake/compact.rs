@@ -32,7 +32,7 @@ use super::metered::Metered;
 use super::output::{Finished, Target};
 use super::plan::Plan;
 use super::rollup::Rollups;
-use super::share::{Memory, Share};
+use super::share::{Memory, Share, let_others_go_first};
 use super::state::{LakeFile, date};
 use crate::ingest::now;
 use crate::journal::Journal;
@@ -44,6 +44,8 @@ use crate::store::Status;
 
 /// How long no request must have been refused before merges go on.
 const QUIET: Duration = Duration::from_secs(5);
+/// How long a merge that has begun waits for that. Then it is given up: what it holds may be the memory that is wanted.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked for what a crash left behind.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -137,6 +139,7 @@ impl Compactor {
 
     /// Works until `stop` is disconnected.
     pub(crate) fn run(mut self, stop: &Receiver<()>) {
+        let_others_go_first();
         while matches!(stop.recv_timeout(self.settings.interval), Err(RecvTimeoutError::Timeout)) {
             match self.work_now() {
                 Ok(()) | Err(LakeError::Stopped) => {}
@@ -307,7 +310,8 @@ impl Compactor {
         let mut duplicates = 0;
         let mut followed = Instant::now();
         while let Some(slice) = merge.next().await? {
-            if self.share.is_revoked() || (self.is_pressed() && !plan.overdue) {
+            let is_quiet = self.share.wait_while(|| self.is_pressed() && !plan.overdue, PATIENCE).await;
+            if self.share.is_revoked() || !is_quiet {
                 return Err(LakeError::Stopped);
             }
             let mut rows = SortedRows::merged(&slice.batches)?;

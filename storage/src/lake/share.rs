@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use meshlake_config::Config;
 use parking_lot::Mutex;
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use tracing::warn;
 
 use super::compaction::Compaction;
 use crate::layout::{FRESH_ROWS, LAKE_ROWS};
@@ -14,6 +16,20 @@ use crate::store::Status;
 
 /// How often one that rests looks whether it is to stop.
 const TICK: Duration = Duration::from_millis(50);
+/// Of 99, where 50 is usual: on Linux a niceness of 9. While others want the processors, such a thread gets about an eighth of
+/// what one of them gets.
+const PRIORITY: u8 = 25;
+
+/// The calling thread lets others go first from now on: while a merge has the processor that the flush needs, memory fills, and
+/// spans are refused.
+pub(super) fn let_others_go_first() {
+    let set = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform).map(set_current_thread_priority);
+    match set {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "compaction can't let other threads go first"),
+        Err(error) => warn!(error, "compaction can't let other threads go first"),
+    }
+}
 
 /// The share of one compaction thread.
 #[derive(Debug)]
@@ -80,6 +96,19 @@ impl Share {
         };
         self.wait_until(paid).await;
         self.spent.lock().rested += began.elapsed();
+    }
+
+    /// Waits while something `holds`, which counts for nothing, but not longer than `most`. Whether it holds no more.
+    pub(super) async fn wait_while(&self, holds: impl Fn() -> bool, most: Duration) -> bool {
+        let began = Instant::now();
+        while holds() {
+            if self.is_revoked() || began.elapsed() > most {
+                return false;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        self.spent.lock().rested += began.elapsed();
+        true
     }
 
     async fn wait_until(&self, end: Instant) {
@@ -174,6 +203,19 @@ mod tests {
         let began = Instant::now();
         share.rest().await;
         assert!(began.elapsed() >= Duration::from_millis(80), "{:?}", began.elapsed());
+    }
+
+    /// Scenario: one waits for something that ends, and for something that does not. Guarantee: it waits no longer than it has to,
+    /// it tells one from the other, and to have waited is not work to rest for.
+    #[tokio::test]
+    async fn waiting_is_no_work() {
+        let share = share(|config| config.compaction.cpu_percent = 1);
+        share.begin();
+        let began = Instant::now();
+        assert!(share.wait_while(|| began.elapsed() < Duration::from_millis(200), Duration::from_mins(1)).await);
+        share.rest().await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(!share.wait_while(|| true, Duration::from_millis(100)).await);
     }
 
     /// Scenario: one rests for a long time, and is paused. Guarantee: it stops resting.
