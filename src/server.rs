@@ -1,6 +1,7 @@
 //! The roles of one process: collector, query, API.
 //!
-//! Two runtimes, so that queries never starve ingest (P7): one serves the OTLP connections, one the API and its queries.
+//! Two runtimes, so that queries never starve ingest (P7): one serves the OTLP connections, one, whose threads let the others go
+//! first, the API and its queries.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use meshlake_collector::{Decoder, Receiver, serve};
 use meshlake_config::Config;
 use meshlake_query::{Engine, HopRollups, SqlConditions};
-use meshlake_storage::{Disk, LocalDisk, Rollups, Store, open_object_store};
+use meshlake_storage::{Disk, LocalDisk, Priority, Rollups, Store, open_object_store};
 use meshlake_ui_api::{Api, Health, router};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
@@ -23,7 +24,13 @@ use crate::failure::Failure;
 use crate::signals::Signals;
 
 pub(crate) fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+    builder(name, threads).build()
+}
+
+fn builder(name: &str, threads: usize) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).enable_all();
+    builder
 }
 
 fn cores() -> usize {
@@ -47,7 +54,8 @@ struct Listeners {
 pub(crate) fn run(config: &Config, with_demo: bool) -> Result<(), Failure> {
     let query_threads = if config.query.threads == 0 { cores() } else { config.query.threads as usize };
     // Decoding, the journal and the flush have threads of their own; more I/O threads than this only wake each other.
-    let (ingest, queries) = (runtime("ingest", cores().div_ceil(2))?, runtime("query", query_threads)?);
+    let ingest = runtime("ingest", cores().div_ceil(2))?;
+    let queries = builder("query", query_threads).on_thread_start(|| Priority::Query.take()).build()?;
     let (stop, stopped) = watch::channel(false);
     // Before the opening, which may take long, and until the end: a second signal does not break the flush off.
     let mut signals = ingest.block_on(async { Signals::install() })?;

@@ -39,6 +39,7 @@ mod layout;
 mod live;
 mod metrics;
 mod object;
+mod priority;
 mod promoted;
 mod reader;
 mod records;
@@ -68,6 +69,7 @@ pub use lake::{
 };
 pub use metrics::Metrics;
 pub use object::{FolderStore, open_object_store};
+pub use priority::Priority;
 pub use promoted::{Promoted, PromotedColumns, Promotions, demote, lake_schema, promote, promoted_column, restored_map};
 pub use reader::FileReader;
 pub use repair::repair;

@@ -32,12 +32,13 @@ use super::metered::Metered;
 use super::output::{Finished, Target};
 use super::plan::Plan;
 use super::rollup::Rollups;
-use super::share::{Memory, Share, let_others_go_first};
+use super::share::{Memory, Share};
 use super::state::{LakeFile, date};
 use crate::ingest::now;
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::priority::Priority;
 use crate::promoted::{Promoted, Promotion};
 use crate::sorted::SortedRows;
 use crate::store::Status;
@@ -139,7 +140,7 @@ impl Compactor {
 
     /// Works until `stop` is disconnected.
     pub(crate) fn run(mut self, stop: &Receiver<()>) {
-        let_others_go_first();
+        Priority::Merge.take();
         while matches!(stop.recv_timeout(self.settings.interval), Err(RecvTimeoutError::Timeout)) {
             match self.work_now() {
                 Ok(()) | Err(LakeError::Stopped) => {}

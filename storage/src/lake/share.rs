@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use meshlake_config::Config;
 use parking_lot::Mutex;
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-use tracing::warn;
 
 use super::compaction::Compaction;
 use crate::layout::{FRESH_ROWS, LAKE_ROWS};
@@ -16,20 +14,6 @@ use crate::store::Status;
 
 /// How often one that rests looks whether it is to stop.
 const TICK: Duration = Duration::from_millis(50);
-/// Of 99, where 50 is usual: on Linux a niceness of 9. While others want the processors, such a thread gets about an eighth of
-/// what one of them gets.
-const PRIORITY: u8 = 25;
-
-/// The calling thread lets others go first from now on: while a merge has the processor that the flush needs, memory fills, and
-/// spans are refused.
-pub(super) fn let_others_go_first() {
-    let set = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform).map(set_current_thread_priority);
-    match set {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "compaction can't let other threads go first"),
-        Err(error) => warn!(error, "compaction can't let other threads go first"),
-    }
-}
 
 /// The share of one compaction thread.
 #[derive(Debug)]
