@@ -53,6 +53,8 @@ pub use attribute::{Attribute, Intrinsic, Named, Scope};
 pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, TracePredicate};
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
-pub use metrics::{Accumulator, Alike, ComparedSpans, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series};
+pub use metrics::{
+    Accumulator, Alike, ComparedCount, ComparedSpans, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series,
+};
 pub use trace::{Event, InGraph, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

@@ -6,6 +6,7 @@ mod common;
 
 use common::series::{SECOND, answer, instant, series};
 use common::{Spans, error, query, span, trace};
+use meshlake_traceql::limits::COMPARE_VALUES_MAX;
 use meshlake_traceql::*;
 
 /// Scenario: row 14, the intervals of a range. Guarantee: start down, end up, one more before; right-closed, stamped with their
@@ -215,10 +216,25 @@ fn values_are_compared_at_once() {
     let (mut one_by_one, mut at_once) = (new(), new());
     ["a", "b", "b"].into_iter().zip(1..).for_each(|(host, id)| one_by_one.add(&at(id, host)).unwrap());
     let spans = at_once.counted_with(&at(1, "a")).unwrap().unwrap();
-    at_once.add_values(spans, "span.host", [(Value::text("a"), 1), (Value::Nil, 7), (Value::text("b"), 2)]);
-    at_once.add_values(spans, "span.other", [(Value::Nil, 1)]);
+    let counts = |counts: &[u64]| -> Vec<ComparedCount> {
+        counts.iter().enumerate().map(|(value, count)| ComparedCount { value, spans, count: *count }).collect()
+    };
+    at_once.add_counts("span.host", &[Value::text("a"), Value::Nil, Value::text("b")], &counts(&[1, 7, 2]));
+    at_once.add_counts("span.other", &[Value::Nil], &counts(&[1]));
     assert_eq!(at_once.clone().finish().series.len(), 3);
     assert_eq!(hosts(at_once), hosts(one_by_one));
+    // More values than there is room for: the most frequent are kept, wherever they stand in the list.
+    let mut many = new();
+    let values: Vec<Value<'_>> = (0..=COMPARE_VALUES_MAX as i64).map(Value::Int).collect();
+    let last = values.len() - 1;
+    many.add_counts(
+        "span.host",
+        &values,
+        &counts(&(0..values.len()).map(|value| if value == last { 3 } else { 1 }).collect::<Vec<_>>()),
+    );
+    let hosts = hosts(many);
+    assert!(hosts.iter().any(|series| series.contains(&format!("Int({last})"))), "{hosts:?}");
+    assert!(hosts.iter().any(|series| series.contains("__too_many_values__")), "{hosts:?}");
 }
 
 /// Scenario: exemplars. Guarantee: spans that the series was made of, no more than asked for; of counts they carry the count; of

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::oracle::metrics::Range;
 use common::{Spans, evaluate, oracle, pipeline, query, random};
 use meshlake_traceql::*;
@@ -34,19 +36,28 @@ fn accumulate<'q>(query: &'q Query, traces: &[Spans]) -> Result<Accumulator<'q>,
     Ok(accumulator)
 }
 
-/// Takes in the first span of a trace as `compare()` does by columns.
-fn add_values(into: &mut Accumulator<'_>, trace: &Spans) {
-    let Some(spans) = into.counted_with(trace).unwrap() else { return };
-    let view = View::new(trace);
-    for intrinsic in ComparedSpans::INTRINSICS {
-        into.add_values(spans, intrinsic.name(), [(view.attribute(0, &Attribute::Intrinsic(intrinsic)), 1)]);
+/// Takes in the first spans of traces as `compare()` does by columns: all values of an attribute together.
+fn add_by_attribute(into: &mut Accumulator<'_>, traces: &[Spans]) {
+    let mut attributes = BTreeMap::<String, (Vec<Value<'static>>, Vec<ComparedCount>)>::new();
+    for trace in traces {
+        let Some(spans) = into.counted_with(trace).unwrap() else { continue };
+        let mut count = |attribute: String, value: Value<'_>| {
+            let (values, counts) = attributes.entry(attribute).or_default();
+            counts.push(ComparedCount { value: values.len(), spans, count: 1 });
+            values.push(value.into_owned());
+        };
+        let view = View::new(trace);
+        for intrinsic in ComparedSpans::INTRINSICS {
+            count(intrinsic.name().to_owned(), view.attribute(0, &Attribute::Intrinsic(intrinsic)));
+        }
+        for event in 0..trace.events(0) {
+            count(Intrinsic::EventName.name().to_owned(), Value::text(trace.event(0, event).name));
+        }
+        trace.each_attribute(0, &mut |scope, name, value| {
+            count(Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 }).to_string(), value);
+        });
     }
-    let events = (0..trace.events(0)).map(|event| (Value::text(trace.event(0, event).name), 1));
-    into.add_values(spans, Intrinsic::EventName.name(), events);
-    trace.each_attribute(0, &mut |scope, name, value| {
-        let attribute = Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 });
-        into.add_values(spans, &attribute.to_string(), [(value, 1)]);
-    });
+    attributes.iter().for_each(|(attribute, (values, counts))| into.add_counts(attribute, values, counts));
 }
 
 /// Whether numbers are the same, or as near as a histogram comes.
@@ -232,6 +243,7 @@ proptest! {
             return Ok(());
         }
         let mut apart = accumulate(&parsed, &[]).unwrap();
+        let mut compared = Vec::new();
         for trace in &traces {
             let roots = trace.spans.iter().filter(|span| span.parent == 0 && reach == Reach::Root);
             let root = roots.min_by_key(|span| (span.start, span.id));
@@ -239,12 +251,13 @@ proptest! {
                 let spans = std::iter::once(span).chain(root).cloned().collect();
                 let of_two = Spans { id: trace.id, spans };
                 if parsed.conditions().all_attributes {
-                    add_values(&mut apart, &of_two);
+                    compared.push(of_two);
                 } else {
                     apart.add_first(&of_two, 1).unwrap();
                 }
             }
         }
+        add_by_attribute(&mut apart, &compared);
         let (whole, apart) = (whole.finish(), apart.finish());
         prop_assert_eq!(whole.series.len(), apart.series.len());
         for (a, b) in whole.series.iter().zip(&apart.series) {

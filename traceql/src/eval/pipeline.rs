@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::structure::structural;
 use super::view::View;
 use super::{EvalError, compare};
-use crate::ast::{FieldExpr, Pipeline, ScalarFilter, SpansetExpr, SpansetOp, Stage};
+use crate::ast::{FieldExpr, Form, Pipeline, ScalarFilter, SpansetExpr, SpansetOp, Stage};
 use crate::trace::Trace;
 use crate::value::Value;
 
@@ -83,8 +83,12 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
                         if left.len() > 1 || right.len() > 1 {
                             return Err(EvalError::ManySpansets);
                         }
-                        let left = left.first().map_or(&[][..], |spanset| &spanset.spans);
-                        structural(*relation, *form, self.shape(), self.rank(), left, &first.spans)
+                        match left.first() {
+                            Some(left) => structural(*relation, *form, self.shape(), self.rank(), &left.spans, &first.spans),
+                            // No span stands to any of none, wherever it stands.
+                            None if *form == Form::Not => first.spans.clone(),
+                            None => Vec::new(),
+                        }
                     }
                 };
                 Ok(with_spans(input, spans))

@@ -1,5 +1,5 @@
 use super::alike::Alike;
-use super::compare::{Compared, ComparedSpans};
+use super::compare::{Compared, ComparedCount, ComparedSpans};
 use super::grid::Grid;
 use super::groups::Groups;
 use super::math;
@@ -120,7 +120,7 @@ impl<'q> Accumulator<'q> {
     }
 
     /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it
-    /// does not count. To take in the values of all their attributes with [`Accumulator::add_values`] is as
+    /// does not count. To take in the values of all their attributes with [`Accumulator::add_counts`] is as
     /// [`Accumulator::add_first`] of each span.
     ///
     /// # Errors
@@ -138,11 +138,11 @@ impl<'q> Accumulator<'q> {
         Ok(found)
     }
 
-    /// Takes in values that an attribute of spans has, which `compare()` counts together, and in how many of the spans each occurs.
-    /// The attribute is named as queries write it. What is missing does not count.
-    pub fn add_values<'v>(&mut self, spans: ComparedSpans, attribute: &str, values: impl IntoIterator<Item = (Value<'v>, u64)>) {
+    /// Takes in how often an attribute has the values of a list in spans that `compare()` counts together. The attribute is named as
+    /// queries write it. What is missing does not count.
+    pub fn add_counts(&mut self, attribute: &str, values: &[Value<'_>], counts: &[ComparedCount]) {
         if let [Part::Compared(compared)] = self.parts.as_mut_slice() {
-            compared.add_values(spans, attribute, values);
+            compared.add_counts(attribute, values, counts);
         }
     }
 

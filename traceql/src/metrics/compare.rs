@@ -43,8 +43,6 @@ pub(super) struct Compared<'q> {
     window: Option<(u64, u64)>,
     baseline: Side,
     selected: Side,
-    /// Of values and counts, about.
-    bytes: usize,
 }
 
 /// Which spans `compare()` counts together: those of one side in one interval.
@@ -61,6 +59,17 @@ impl ComparedSpans {
     pub const INTRINSICS: [Intrinsic; 8] = INTRINSICS;
 }
 
+/// In how many spans a value of a list occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComparedCount {
+    /// The place of the value in its list.
+    pub value: usize,
+    /// The spans, all of which are counted together.
+    pub spans: ComparedSpans,
+    /// How many of them have it.
+    pub count: u64,
+}
+
 type Side = BTreeMap<String, Values>;
 
 /// Of one attribute.
@@ -72,49 +81,59 @@ struct Values {
     totals: Counts,
     /// Whether some were not counted, because there are too many.
     more: bool,
+    /// What they take, about.
+    bytes: usize,
 }
 
 impl Values {
-    fn add_all<'v>(&mut self, values: impl Iterator<Item = (Value<'v>, u64)>, interval: u32) -> usize {
-        values.map(|(value, spans)| self.add(value, interval, spans)).sum()
+    /// Counts values of a list. Each is looked up once.
+    fn add_all<'c>(&mut self, values: &[Value<'_>], counts: impl Iterator<Item = &'c ComparedCount> + Clone) {
+        let mut spans = vec![0; values.len()];
+        counts.clone().for_each(|count| spans[count.value] += count.count);
+        let mut there: Vec<usize> = (0..values.len()).filter(|value| spans[*value] > 0).collect();
+        if self.counts.len() + there.len() > COMPARE_VALUES_MAX {
+            // There is room for the most frequent.
+            there.sort_unstable_by(|a, b| spans[*b].cmp(&spans[*a]).then_with(|| values[*a].cmp(&values[*b])));
+        }
+        let mut places = vec![None; values.len()];
+        there.into_iter().for_each(|value| places[value] = self.place_of(&values[value]));
+        counts.for_each(|count| self.add(places[count.value], count.spans.interval, count.count));
     }
 
-    /// Counts a value of so many spans; answers how many bytes that took.
-    fn add(&mut self, value: Value<'_>, interval: u32, spans: u64) -> usize {
+    /// Counts so many spans with the value at a place.
+    fn add(&mut self, place: Option<usize>, interval: u32, spans: u64) {
         *self.totals.entry(interval).or_default() += spans;
-        let of_value = value.bytes();
-        let Some(counts) = self.counts_of(value) else { return 0 };
-        let mut bytes = if counts.is_empty() { of_value } else { 0 };
-        let count = counts.entry(interval).or_default();
-        bytes += if *count == 0 { COUNT_BYTES } else { 0 };
+        let Some(place) = place else { return };
+        let count = self.counts[place].entry(interval).or_default();
+        self.bytes += if *count == 0 { COUNT_BYTES } else { 0 };
         *count += spans;
-        bytes
     }
 
     /// Where a value is counted; nowhere if there are too many others.
-    fn counts_of(&mut self, value: Value<'_>) -> Option<&mut Counts> {
-        let known = place(&self.places, &value);
-        if known.is_none() && self.counts.len() == COMPARE_VALUES_MAX {
+    fn place_of(&mut self, value: &Value<'_>) -> Option<usize> {
+        if let Some(known) = place(&self.places, value) {
+            return Some(known);
+        }
+        if self.counts.len() == COMPARE_VALUES_MAX {
             self.more = true;
             return None;
         }
-        let place = known.unwrap_or(self.counts.len());
-        if known.is_none() {
-            self.places.insert(value.into_owned(), place);
-            self.counts.push(Counts::new());
-        }
-        self.counts.get_mut(place)
+        self.bytes += value.bytes();
+        self.places.insert(value.clone().into_owned(), self.counts.len());
+        self.counts.push(Counts::new());
+        Some(self.counts.len() - 1)
     }
 
     fn merge(&mut self, mut other: Values) {
         self.more |= other.more;
+        self.bytes += other.bytes;
         merge(&mut self.totals, other.totals);
         let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
         // As they came: there may be room for some of them only.
         values.sort_unstable_by_key(|(_, place)| *place);
         for (value, place) in values {
-            if let Some(counts) = self.counts_of(value) {
-                merge(counts, std::mem::take(&mut other.counts[place]));
+            if let Some(own) = self.place_of(&value) {
+                merge(&mut self.counts[own], std::mem::take(&mut other.counts[place]));
             }
         }
     }
@@ -140,7 +159,7 @@ fn merge(counts: &mut Counts, others: Counts) {
 
 impl<'q> Compared<'q> {
     pub(super) fn new(selection: &'q FieldExpr, top: usize, window: Option<(u64, u64)>) -> Compared<'q> {
-        Compared { selection, top, window, baseline: Side::new(), selected: Side::new(), bytes: 0 }
+        Compared { selection, top, window, baseline: Side::new(), selected: Side::new() }
     }
 
     /// With which spans one of an interval is counted.
@@ -158,7 +177,14 @@ impl<'q> Compared<'q> {
     /// Takes in a span of an interval.
     pub(super) fn add<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) -> Result<(), EvalError> {
         let spans = self.counted_with(view, span, interval)?;
-        let mut count = |name: &str, value: Value<'_>| self.add_values(spans, name, [(value, 1)]);
+        let mut count = |name: &str, value: Value<'_>| {
+            if !value.is_nil() {
+                self.with_values(spans.selected, name, |values| {
+                    let place = values.place_of(&value);
+                    values.add(place, interval, 1);
+                });
+            }
+        };
         for intrinsic in INTRINSICS {
             count(intrinsic.name(), view.attribute(span, &Attribute::Intrinsic(intrinsic)));
         }
@@ -175,33 +201,37 @@ impl<'q> Compared<'q> {
         Ok(())
     }
 
-    /// Takes in values of an attribute, and in how many of the spans each occurs.
-    pub(super) fn add_values<'v>(
-        &mut self,
-        ComparedSpans { selected, interval }: ComparedSpans,
-        attribute: &str,
-        values: impl IntoIterator<Item = (Value<'v>, u64)>,
-    ) {
-        let mut values = values.into_iter().filter(|(value, _)| !value.is_nil()).peekable();
-        if values.peek().is_none() {
-            return;
+    /// Takes in how often an attribute has the values of a list.
+    pub(super) fn add_counts(&mut self, attribute: &str, values: &[Value<'_>], counts: &[ComparedCount]) {
+        for selected in [false, true] {
+            let is_of_side = |count: &&ComparedCount| count.spans.selected == selected && !values[count.value].is_nil();
+            let of_side = counts.iter().filter(is_of_side);
+            if of_side.clone().next().is_some() {
+                self.with_values(selected, attribute, |held| held.add_all(values, of_side));
+            }
         }
+    }
+
+    /// Gives `take` the values of an attribute in the spans of a side.
+    fn with_values(&mut self, selected: bool, attribute: &str, take: impl FnOnce(&mut Values)) {
         let side = if selected { &mut self.selected } else { &mut self.baseline };
-        self.bytes += match side.get_mut(attribute) {
-            Some(held) => held.add_all(values, interval),
-            None => attribute.len() + side.entry(attribute.to_owned()).or_default().add_all(values, interval),
-        };
+        match side.get_mut(attribute) {
+            Some(held) => take(held),
+            None => {
+                let new = Values { bytes: attribute.len(), ..Values::default() };
+                take(side.entry(attribute.to_owned()).or_insert(new));
+            }
+        }
     }
 
     /// How much memory it takes, and its answer will, about.
     pub(super) fn bytes(&self, grid: &Grid) -> usize {
         let sides = self.baseline.values().chain(self.selected.values());
-        let series: usize = sides.map(|values| values.counts.len().min(self.top) + 2).sum();
-        self.bytes + series * grid.len() * size_of::<f64>()
+        let of_series = |values: &Values| (values.counts.len().min(self.top) + 2) * grid.len() * size_of::<f64>();
+        sides.map(|values| values.bytes + of_series(values)).sum()
     }
 
     pub(super) fn merge(&mut self, other: Compared<'q>) {
-        self.bytes += other.bytes;
         for (side, others) in [(&mut self.baseline, other.baseline), (&mut self.selected, other.selected)] {
             for (name, values) in others {
                 side.entry(name).or_default().merge(values);
