@@ -369,7 +369,15 @@ impl Wanted {
     fn mask(&self, wanted: &IdSet, batch: &RecordBatch) -> Result<BooleanArray> {
         let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
         let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
-        let is_wanted = |row| ids.is_valid(row) && wanted.holds(ids.value(row));
+        // Rows of a trace stand together: each is asked about once. A null is all zeros, which no trace's id is.
+        let mut last = ([0; 16], false);
+        let is_wanted = |row| {
+            let id = ids.value(row).try_into().unwrap_or_default();
+            if id != last.0 {
+                last = (id, wanted.holds(&id));
+            }
+            last.1 && ids.is_valid(row)
+        };
         let mask = BooleanArray::from(BooleanBuffer::collect_bool(ids.len(), is_wanted));
         match batch.column_by_name(FENCE_COLUMNS[0]) {
             Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),

@@ -40,6 +40,7 @@ impl<'a> TextColumn<'a> {
     }
 
     /// The place of a row's text among those of the column; none where it has none.
+    #[inline]
     pub(crate) fn key(&self, row: usize) -> Option<usize> {
         if self.empty { None } else { self.rows.key(row).filter(|key| self.values.is_valid(*key)) }
     }

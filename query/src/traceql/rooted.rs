@@ -87,9 +87,13 @@ impl<'a> RootedSpans<'a> {
     pub(super) fn new(spans: &'a RecordBatch, roots: &'a Roots, attributes: &'a [Named]) -> Result<RootedSpans<'a>> {
         let mut rows = TraceRows::new([spans], attributes, false)?;
         rows.open(&roots.batch, attributes)?;
-        let pair = |place: &Place| match roots.first.get(&place.0) {
-            Some(root) => ([*place, (place.0, 1, *root)], 2),
-            None => ([*place; 2], 1),
+        // Rows of a trace stand together.
+        let mut last: Option<(TraceId, Option<usize>)> = None;
+        let pair = |place: &Place| {
+            let known = last.filter(|(id, _)| *id == place.0);
+            let (id, root) = known.unwrap_or_else(|| (place.0, roots.first.get(&place.0).copied()));
+            last = Some((id, root));
+            root.map_or(([*place; 2], 1), |root| ([*place, (id, 1, root)], 2))
         };
         Ok(RootedSpans { pairs: rows.places.iter().map(pair).collect(), rows })
     }

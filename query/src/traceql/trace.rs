@@ -22,6 +22,8 @@ pub(super) struct TraceRows<'a> {
     /// Only for what reads the service graph.
     graphs: Option<Graphs<'a>>,
     pub(super) places: Vec<Place>,
+    /// Of each place, once rows are by trace.
+    facts: Vec<SpanFacts>,
 }
 
 impl<'a> TraceRows<'a> {
@@ -31,7 +33,8 @@ impl<'a> TraceRows<'a> {
         attributes: &'a [Named],
         all_attributes: bool,
     ) -> Result<TraceRows<'a>> {
-        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places: Vec::new() };
+        let mut rows =
+            TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places: Vec::new(), facts: Vec::new() };
         for (number, batch) in batches.into_iter().enumerate() {
             rows.open(batch, attributes)?;
             let opened = &rows.batches[number];
@@ -61,24 +64,33 @@ impl<'a> TraceRows<'a> {
 
     /// The trace of rows that are of one.
     pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
-        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places }
+        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places, facts: &[] }
     }
 
     /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the
     /// one that began last: else every copy would be a relative of its own.
     pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        let TraceRows { batches, all, graphs, places } = self;
-        places.sort_by_cached_key(|(id, batch, row)| {
-            let SpanFacts { id: span, kind, start, duration, .. } = batches[*batch].facts(*row);
-            (*id, span, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
-        });
-        places.dedup_by_key(|(id, batch, row)| {
-            let facts = batches[*batch].facts(*row);
-            (*id, facts.id, facts.kind)
-        });
-        let (batches, all, graphs) = (&batches[..], &all[..], graphs.as_ref());
-        let trace = move |places| BatchTrace { batches, all, graphs, placed: OnceCell::new(), places };
-        places.chunk_by(|(a, ..), (b, ..)| a == b).map(trace)
+        // Batches are in this order already: their runs are merged.
+        self.places.sort_by_key(|(id, ..)| *id);
+        let mut spans: Vec<(Place, SpanFacts)> = Vec::with_capacity(self.places.len());
+        for of_trace in self.places.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let first = spans.len();
+            spans.extend(of_trace.iter().map(|place| (*place, self.batches[place.1].facts(place.2))));
+            spans[first..].sort_unstable_by_key(|((_, batch, row), facts)| {
+                let SpanFacts { id, kind, start, duration, .. } = *facts;
+                (id, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
+            });
+        }
+        spans.dedup_by_key(|((trace, ..), facts)| (*trace, facts.id, facts.kind));
+        (self.places, self.facts) = spans.into_iter().unzip();
+        let TraceRows { batches, all, graphs, places, facts } = &*self;
+        let graphs = graphs.as_ref();
+        let mut left = &facts[..];
+        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| {
+            let facts;
+            (facts, left) = left.split_at(places.len());
+            BatchTrace { batches, all, graphs, placed: OnceCell::new(), places, facts }
+        })
     }
 
     /// Each span as a trace of its own, in the order of the rows.
@@ -96,6 +108,8 @@ pub(super) struct BatchTrace<'r> {
     placed: OnceCell<Box<PlacedSpans>>,
     /// At least one.
     pub(super) places: &'r [Place],
+    /// Of each place, if they were read before.
+    facts: &'r [SpanFacts],
 }
 
 impl<'r> BatchTrace<'r> {
@@ -119,8 +133,11 @@ impl Trace for BatchTrace<'_> {
     }
 
     fn facts(&self, span: usize) -> SpanFacts {
-        let (rows, row) = self.at(span);
-        rows.facts(row)
+        let read = || {
+            let (rows, row) = self.at(span);
+            rows.facts(row)
+        };
+        self.facts.get(span).copied().unwrap_or_else(read)
     }
 
     fn name(&self, span: usize) -> &str {
