@@ -4,10 +4,11 @@
 //! that may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see
 //! [`crate::footers`]).
 
+mod wanted;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use arrow_select::dictionary::garbage_collect_any_dictionary;
@@ -17,7 +18,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_config::Tenant;
-use meshlake_storage::{FileReader, Promoted, Promotions, Scope, Snapshot, SpanFile, column_index, restored_map, spans_schema};
+use meshlake_storage::{FileReader, Promotions, Snapshot, SpanFile, column_index};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
@@ -29,6 +30,8 @@ use crate::footers;
 use crate::id_set::IdSet;
 use crate::spans::{holds_only, may_hold};
 use crate::trace_id::TraceId;
+pub(crate) use wanted::Needless;
+use wanted::Wanted;
 
 /// Files looked into at once: enough to hide an object store's latency.
 const FILES_AT_ONCE: usize = 16;
@@ -86,14 +89,6 @@ pub(crate) fn compact(batch: RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
-/// Which rows of which columns.
-struct Wanted {
-    tenant: Tenant,
-    ids: IdSet,
-    /// Positions in the schema, ascending.
-    columns: Vec<usize>,
-}
-
 impl Lookups {
     /// Gives `each` all rows of the tenant with one of `ids`, those of one id in a place together, in no particular order, with the
     /// columns named (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
@@ -103,18 +98,27 @@ impl Lookups {
         tenant: &Tenant,
         ids: Vec<TraceId>,
         columns: Option<&[&str]>,
+        each: impl FnMut(FoundRows) -> Result<()>,
+    ) -> Result<()> {
+        self.find_wanted(snapshot, Wanted::new(tenant, ids, columns), each).await
+    }
+
+    async fn find_wanted(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        wanted: Wanted,
         mut each: impl FnMut(FoundRows) -> Result<()>,
     ) -> Result<()> {
-        let wanted = Arc::new(Wanted::new(tenant, ids, columns));
+        let wanted = Arc::new(wanted);
         for live in &snapshot.live {
             let mut found = FoundRows::new(None, &self.runtime);
             found.add(wanted.of_live(&live.batch)?)?;
             each(found)?;
             tokio::task::yield_now().await;
         }
-        let keys: Vec<[u8; 16]> = wanted.ids.ids().iter().map(|id| id.0).collect();
+        let keys: Vec<[u8; 16]> = wanted.ids().iter().map(|id| id.0).collect();
         let mut files = snapshot.files.of_traces(&keys);
-        files.retain(|(file, _)| may_hold(file, tenant));
+        files.retain(|(file, _)| may_hold(file, wanted.tenant()));
         let most = TASKS.div_ceil(files.len().max(1));
         let parts = files.into_iter().flat_map(|(file, ids)| {
             let size = ids.len().div_ceil(most).max(IDS_MIN);
@@ -132,13 +136,14 @@ impl Lookups {
     }
 
     /// Gives `each` all rows of the traces together; see [`Lookups::find`]. Where those of all traces are too much for the memory
-    /// of queries, those of half of them, and then of the others.
+    /// of queries, those of half of them, and then of the others. Maps that are `needless` in a file are empty there.
     pub(crate) async fn find_together(
         self: &Arc<Self>,
         snapshot: &Snapshot,
         tenant: &Tenant,
         ids: &[TraceId],
         columns: &[&str],
+        needless: &Needless,
         mut each: impl FnMut(&[FoundRows]) -> Result<()>,
     ) -> Result<()> {
         let mut left = vec![ids];
@@ -148,7 +153,8 @@ impl Lookups {
                 parts.push(found);
                 Ok(())
             };
-            match self.find(snapshot, tenant, ids.to_vec(), Some(columns), add).await {
+            let wanted = Wanted::new(tenant, ids.to_vec(), Some(columns)).without(needless);
+            match self.find_wanted(snapshot, wanted, add).await {
                 Ok(()) => each(&parts)?,
                 Err(error) if ids.len() > 1 && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                     let (first, second) = ids.split_at(ids.len() / 2);
@@ -166,7 +172,7 @@ impl Lookups {
         let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
         let tenants = column_index(FENCE_COLUMNS[0]).unwrap_or_default();
         let of_batch = |batch: &RecordBatch| {
-            let rows = batch.project(&wanted.columns)?;
+            let rows = batch.project(wanted.columns())?;
             let all = holds_only(batch, tenant);
             Ok(if all { rows } else { filter_record_batch(&rows, &wanted.own(batch.column(tenants))?)? })
         };
@@ -175,12 +181,12 @@ impl Lookups {
 
     /// The rows of a file that are of the ids at these positions, which it may hold.
     async fn of_file(&self, wanted: &Wanted, ids: &[usize], file: &SpanFile, promotions: &Promotions) -> Result<FoundRows> {
-        let (promoted, columns) = wanted.columns_of(file, promotions);
+        let wanted_of = wanted.of_file(file, promotions);
         let mut reader = self.reader(file)?;
         let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
-        let ids = IdSet::new(ids.iter().map(|position| wanted.ids.ids()[*position]).collect());
+        let ids = IdSet::new(ids.iter().map(|position| wanted.ids()[*position]).collect());
         let rows = self.rows(wanted, &ids, file, &mut reader).await?;
-        self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
+        self.read(file, &mut reader, rows, &wanted_of.columns(), |batch| found.add(wanted_of.restored(&batch)?)).await?;
         Ok(found)
     }
 
@@ -194,10 +200,10 @@ impl Lookups {
         mut each: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
-        let (promoted, columns) = wanted.columns_of(file, promotions);
+        let wanted_of = wanted.of_file(file, promotions);
         let mut reader = self.reader(file)?;
         let rows = self.own_rows(&wanted, file, &mut reader).await?;
-        self.read(file, &mut reader, rows, &columns, |batch| each(wanted.restored(&batch, &promoted)?)).await
+        self.read(file, &mut reader, rows, &wanted_of.columns(), |batch| each(wanted_of.restored(&batch)?)).await
     }
 
     /// The first rows of the tenant in a file, at most so many, with the columns named.
@@ -210,11 +216,11 @@ impl Lookups {
         most: usize,
     ) -> Result<FoundRows> {
         let wanted = Wanted::new(tenant, Vec::new(), Some(columns));
-        let (promoted, columns) = wanted.columns_of(file, promotions);
+        let wanted_of = wanted.of_file(file, promotions);
         let mut reader = self.reader(file)?;
         let rows = first(&self.own_rows(&wanted, file, &mut reader).await?, most);
         let mut found = FoundRows::new(Some(file.path.clone()), &self.runtime);
-        self.read(file, &mut reader, rows, &columns, |batch| found.add(wanted.restored(&batch, &promoted)?)).await?;
+        self.read(file, &mut reader, rows, &wanted_of.columns(), |batch| found.add(wanted_of.restored(&batch)?)).await?;
         Ok(found)
     }
 
@@ -280,14 +286,6 @@ impl Lookups {
     }
 }
 
-/// Positions in the schema of these columns, or of all, ascending.
-fn positions(columns: Option<&[&str]>) -> Vec<usize> {
-    let Some(names) = columns else { return (0..spans_schema().fields().len()).collect() };
-    let mut positions: Vec<usize> = names.iter().filter_map(|name| column_index(name)).collect();
-    positions.sort_unstable();
-    positions
-}
-
 /// The first of the selected rows, at most so many.
 fn first(rows: &RowSelection, most: usize) -> RowSelection {
     let mut left = most;
@@ -314,82 +312,6 @@ fn open(
     let mask = ProjectionMask::roots(footer.parquet_schema(), columns.iter().copied());
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
     Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
-}
-
-impl Wanted {
-    fn new(tenant: &Tenant, ids: Vec<TraceId>, columns: Option<&[&str]>) -> Wanted {
-        Wanted { tenant: tenant.clone(), ids: IdSet::new(ids), columns: positions(columns) }
-    }
-
-    fn of_live(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let fence: Vec<usize> = FENCE_COLUMNS.into_iter().filter_map(column_index).collect();
-        let fence = batch.project(if holds_only(batch, &self.tenant) { &fence[1..] } else { &fence })?;
-        let mask = self.mask(&self.ids, &fence)?;
-        if mask.true_count() == 0 {
-            return Ok(batch.slice(0, 0));
-        }
-        let batch = batch.project(&self.columns)?;
-        Ok(filter_record_batch(&batch, &mask)?)
-    }
-
-    /// The promoted attributes of a file that belong to what is wanted, with their positions in the list; and the positions of all
-    /// columns of the file that are read.
-    fn columns_of<'a>(&self, file: &SpanFile, promotions: &'a Promotions) -> (Vec<(usize, &'a Promoted)>, Vec<usize>) {
-        let promoted = self.promoted(promotions.list.get(..file.promoted.count).unwrap_or_default());
-        let base = spans_schema().fields().len();
-        let columns = self.columns.iter().copied().chain(promoted.iter().map(|(position, _)| base + position)).collect();
-        (promoted, columns)
-    }
-
-    /// Of the promoted attributes of a file, those whose residual map is wanted, with their positions in the list.
-    fn promoted<'a>(&self, list: &'a [Promoted]) -> Vec<(usize, &'a Promoted)> {
-        let is_wanted = |scope: Scope| column_index(scope.residual_column()).is_some_and(|map| self.columns.contains(&map));
-        list.iter().enumerate().filter(|(_, attribute)| is_wanted(attribute.scope)).collect()
-    }
-
-    /// The wanted columns of rows that were read with the columns of promoted attributes behind them: their values are put back
-    /// into the maps.
-    fn restored(&self, batch: &RecordBatch, promoted: &[(usize, &Promoted)]) -> Result<RecordBatch> {
-        let (columns, values) = batch.columns().split_at(self.columns.len().min(batch.num_columns()));
-        let mut columns = columns.to_vec();
-        for scope in [Scope::Span, Scope::Resource] {
-            let of_scope = promoted.iter().map(|(_, attribute)| *attribute).zip(values);
-            let filled =
-                |(attribute, column): &(&Promoted, &ArrayRef)| attribute.scope == scope && column.null_count() < column.len();
-            let attributes: Vec<(&Promoted, &ArrayRef)> = of_scope.filter(filled).collect();
-            let map = column_index(scope.residual_column()).and_then(|map| self.columns.binary_search(&map).ok());
-            if let Some(map) = map.filter(|_| !attributes.is_empty()) {
-                columns[map] = restored_map(&columns[map], &attributes)?;
-            }
-        }
-        Ok(RecordBatch::try_new(Arc::new(spans_schema().project(&self.columns)?), columns)?)
-    }
-
-    /// The rows of a batch that are of these traces. A batch without the column `tenant` is all of the tenant's.
-    fn mask(&self, wanted: &IdSet, batch: &RecordBatch) -> Result<BooleanArray> {
-        let ids = batch.column_by_name(FENCE_COLUMNS[1]).and_then(|column| column.as_fixed_size_binary_opt());
-        let ids = ids.ok_or_else(|| DataFusionError::Internal("the column trace_id has another type".to_owned()))?;
-        // Rows of a trace stand together: each is asked about once. A null is all zeros, which no trace's id is.
-        let mut last = ([0; 16], false);
-        let is_wanted = |row| {
-            let id = ids.value(row).try_into().unwrap_or_default();
-            if id != last.0 {
-                last = (id, wanted.holds(&id));
-            }
-            last.1 && ids.is_valid(row)
-        };
-        let mask = BooleanArray::from(BooleanBuffer::collect_bool(ids.len(), is_wanted));
-        match batch.column_by_name(FENCE_COLUMNS[0]) {
-            Some(tenants) => Ok(arrow::compute::and(&mask, &self.own(tenants)?)?),
-            None => Ok(mask),
-        }
-    }
-
-    /// The rows that are the tenant's.
-    fn own(&self, tenants: &ArrayRef) -> Result<BooleanArray> {
-        let own = arrow::array::StringArray::new_scalar(self.tenant.as_str());
-        Ok(arrow::compute::kernels::cmp::eq(tenants, &own)?)
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use meshlake_hops::{Hop, Span, Summary, TraceHops};
 use meshlake_storage::Snapshot;
 
 use super::columns::{SPAN_COLUMNS, SpanColumns};
-use crate::lookup::{FoundRows, Lookups};
+use crate::lookup::{FoundRows, Lookups, Needless};
 use crate::trace_id::TraceId;
 
 /// Traces looked up at once: enough that the pages of a file are read once, or nearly, and few enough for the memory of a query and
@@ -88,7 +88,7 @@ impl Traces {
     /// of them and then the others.
     pub(crate) async fn each_spans(&self, ids: &[TraceId], mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>) -> Result<()> {
         let each = |parts: &[FoundRows]| spans_of(parts.iter().flat_map(|found| &found.batches), &mut each);
-        self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, each).await
+        self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, &Needless::default(), each).await
     }
 }
 

@@ -9,9 +9,10 @@ use meshlake_traceql::{Conditions, Query};
 
 use super::columns::{Columns, SHAPE, START};
 use super::matching::{Filtered, Matching};
+use super::needless::needless;
 use super::rooted::Roots;
 use super::trace::{BatchTrace, TraceRows};
-use crate::lookup::FoundRows;
+use crate::lookup::{FoundRows, Needless};
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::View;
@@ -72,13 +73,15 @@ impl Candidates<'_> {
         let (view, query) = (self.view, self.query);
         let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
         let columns: Vec<&str> = columns.into_iter().collect();
+        let needless =
+            if self.conditions.all_attributes { Needless::default() } else { needless(view, &query.attributes, self.range).await };
         let ids = view.traces_of(self.matching(Filtered::Finely).await?.rows(["trace_id"], None)?).await?;
         for chunk in ids.chunks() {
             let take = |parts: &[FoundRows]| {
                 let batches = parts.iter().flat_map(|found| &found.batches);
                 each(&mut TraceRows::whole(batches, query, self.conditions)?.traces())
             };
-            view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, take).await?;
+            view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, &needless, take).await?;
         }
         Ok(())
     }

@@ -67,8 +67,8 @@ impl Matching {
     }
 }
 
-/// Where attributes stand in the files of a part.
-type Stands = BTreeMap<(Scope, String), Stand>;
+/// Where attributes stand in a file, or in those of a part.
+pub(super) type Stands = BTreeMap<(Scope, String), Stand>;
 
 /// Parts of the snapshot: files in which the attributes that a predicate asks for stand alike, and all else.
 async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Stands, Snapshot)> {
@@ -77,16 +77,10 @@ async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Sta
     if asked.is_empty() {
         return vec![(asked, (*view.snapshot).clone())];
     }
-    let mut files: Vec<Arc<SpanFile>> = view.snapshot.files.between(range.start, range.end).cloned().collect();
-    files.sort_by_key(|file| std::cmp::Reverse(file.start_max));
-    let late = files.split_off(files.len().min(FILES_MAX));
-    let stands = futures::stream::iter(files).map(|file| {
-        let asked = &asked;
-        async move { (stands_in(view, &file, asked).await, file) }
-    });
+    let (told, others) = stands(view, &asked, range).await;
     let mut known = BTreeMap::<Stands, Vec<Arc<SpanFile>>>::new();
-    known.insert(asked.clone(), late);
-    for (stands, file) in stands.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await {
+    known.insert(asked.clone(), others);
+    for (stands, file) in told {
         let place = if known.len() < PARTS_MAX || known.contains_key(&stands) { stands } else { asked.clone() };
         known.entry(place).or_default().push(file);
     }
@@ -96,6 +90,15 @@ async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Sta
         (stands, Snapshot { live, files: Arc::new(files.into_iter().collect()), ..(*view.snapshot).clone() })
     };
     known.into_iter().map(part).collect()
+}
+
+/// Where attributes stand in each of the newest files with spans in a range; and the other files.
+pub(super) async fn stands(view: &View, asked: &Stands, range: TimeRange) -> (Vec<(Stands, Arc<SpanFile>)>, Vec<Arc<SpanFile>>) {
+    let mut files: Vec<Arc<SpanFile>> = view.snapshot.files.between(range.start, range.end).cloned().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.start_max));
+    let others = files.split_off(files.len().min(FILES_MAX));
+    let told = futures::stream::iter(files).map(|file| async move { (stands_in(view, &file, asked).await, file) });
+    (told.buffered(FILES_AT_ONCE).collect().await, others)
 }
 
 /// The attributes that a predicate asks for and that may have columns, as not known where.

@@ -10,7 +10,7 @@ use meshlake_traceql::Named;
 use super::columns::{ROOT, SHAPE};
 use super::rows::SpanRows;
 use super::trace::{BatchTrace, Place, TraceRows};
-use crate::lookup::{FoundRows, compact};
+use crate::lookup::{FoundRows, Needless, compact};
 use crate::trace_id::TraceId;
 use crate::values::open;
 use crate::view::View;
@@ -47,7 +47,7 @@ impl Roots {
                 }
                 Ok(())
             };
-            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
+            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, &Needless::default(), take).await?;
         }
         let batch = match batches.first() {
             Some(first) => concat_batches(&first.schema(), &batches)?,

@@ -3,7 +3,8 @@
 //! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that
 //! span, so rows are taken newest first, and the search ends as soon as enough traces that match start after the next row (see
 //! [`crate::find`]). Their traces are looked up in the same order, a few, and then more; as soon as the first were not enough,
-//! those that have not all the spans that the query asks for are left out before ([`Sieve`]).
+//! those that have not all the spans that the query asks for are left out before ([`Sieve`]). As long as none matched, less is read
+//! of them first ([`Glance`]).
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -14,14 +15,16 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use meshlake_traceql::{Conditions, Pipeline, Shown, Spanset, Trace, Value, View as TraceView};
 
 use super::columns::{SHAPE, of_query};
+use super::glance::Glance;
 use super::matching::{Filtered, Matching};
+use super::needless::needless;
 use super::sieve::Sieve;
 use super::trace::{BatchTrace, TraceRows};
 use super::value::any_value;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
 use crate::find::newest_rows;
 use crate::hops::TRACES_AT_ONCE;
-use crate::lookup::FoundRows;
+use crate::lookup::{FoundRows, Needless};
 use crate::search::TraceSummary;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
@@ -31,10 +34,11 @@ use crate::view::View;
 /// most rows of one.
 const ROWS_PER_TRACE: usize = 3;
 const ROWS_MIN: usize = 32;
-const ROUND_GROWTH: usize = 16;
+const ROUND_GROWTH: usize = 64;
 const ROUND_MAX: usize = 256 * 1024;
-/// By how much more traces of a round are looked up than before.
+/// By how much more traces of a round are looked up than before; and by how much while none matched.
 const STEP_GROWTH: usize = 4;
+const STEP_GROWTH_UNFOUND: usize = 16;
 /// What a row, or a trace that was seen, takes.
 const ROW_BYTES: usize = 40;
 
@@ -69,6 +73,9 @@ struct Finder<'a> {
     shown: Vec<Shown>,
     columns: Vec<&'static str>,
     sieve: Option<Sieve>,
+    glance: Option<Glance>,
+    /// What is not read of files, once these were asked.
+    needless: Option<Needless>,
     /// Traces that are looked up next.
     step: usize,
     seen: HashSet<TraceId>,
@@ -95,10 +102,12 @@ impl<'a> Finder<'a> {
             view,
             search,
             pipeline,
-            conditions,
             shown: pipeline.shown(),
             columns: columns.into_iter().collect(),
+            glance: Glance::new(&search.query, pipeline, &conditions),
+            conditions,
             sieve,
+            needless: None,
             // Each starts a little before its row.
             step: search.limit + search.limit / 2,
             seen: HashSet::new(),
@@ -120,19 +129,37 @@ impl<'a> Finder<'a> {
             let (taken, left) = rows.split_at(count);
             rows = left;
             // Where the first traces are enough, most match.
-            if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut().filter(|_| self.inspected_traces > 0), taken.last()) {
-                ids = sieve.sift(self.view, &self.search.query.attributes, ids, *oldest..=*newest).await?;
+            if self.inspected_traces > 0 {
+                let attributes = &self.search.query.attributes;
+                if self.needless.is_none() {
+                    self.needless = Some(needless(self.view, attributes, self.search.range).await);
+                }
+                if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut(), taken.last()) {
+                    ids = sieve.sift(self.view, attributes, ids, *oldest..=*newest).await?;
+                }
             }
             // Traces of near ids are near each other in files.
             ids.sort_unstable();
             for ids in ids.chunks(TRACES_AT_ONCE) {
-                let (view, columns) = (self.view, self.columns.clone());
-                let take = |parts: &[FoundRows]| self.take(parts);
-                view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, take).await?;
+                self.look_into(ids).await?;
             }
-            self.step = self.step.saturating_mul(STEP_GROWTH);
+            self.step = self.step.saturating_mul(if self.found.is_empty() { STEP_GROWTH_UNFOUND } else { STEP_GROWTH });
         }
         Ok(false)
+    }
+
+    /// Looks at traces, as many as fit in memory.
+    async fn look_into(&mut self, ids: &[TraceId]) -> Result<()> {
+        let (view, columns, needless) = (self.view, self.columns.clone(), self.needless.clone().unwrap_or_default());
+        let mut matching = ids.to_vec();
+        if let Some(glance) = self.glance.as_ref().filter(|_| self.inspected_traces > 0 && self.found.is_empty()) {
+            let glanced = glance.at(view, (self.pipeline, &self.search.query.attributes), ids, &needless).await?;
+            self.inspected_bytes += glanced.bytes as u64;
+            matching = glanced.ids;
+        }
+        self.inspected_traces += ids.len() as u64;
+        let take = |parts: &[FoundRows]| self.take(parts);
+        view.lookups.find_together(&view.snapshot, &view.tenant, &matching, &columns, &needless, take).await
     }
 
     /// The traces of the first rows that were not seen yet, as many as are looked up next, and how many rows that are.
@@ -162,7 +189,6 @@ impl<'a> Finder<'a> {
         let columns = batches.iter().map(|batch| SummaryColumns::new(batch)).collect::<Result<Vec<_>, _>>()?;
         let mut rows = TraceRows::whole(batches.into_iter(), &self.search.query, &self.conditions)?;
         for trace in rows.traces() {
-            self.inspected_traces += 1;
             if let Some(found) = self.found_in(&trace, &columns)? {
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;

@@ -14,7 +14,7 @@ use meshlake_traceql::{Conditions, Named, Predicate, TracePredicate};
 use super::matching::{Filtered, Matching};
 use super::passes::of_the_span;
 use crate::hops::TraceIds;
-use crate::lookup::FoundRows;
+use crate::lookup::{FoundRows, Needless};
 use crate::trace_id::{TraceId, trace_ids};
 use crate::types::TimeRange;
 use crate::view::View;
@@ -169,7 +169,7 @@ async fn beyond(view: &View, range: TimeRange, ids: Vec<TraceId>) -> Result<Vec<
         }
         Ok(())
     };
-    view.lookups.find_together(&live, &view.tenant, &ids, &["trace_id"], take).await?;
+    view.lookups.find_together(&live, &view.tenant, &ids, &["trace_id"], &Needless::default(), take).await?;
     Ok(found.into_iter().collect())
 }
 

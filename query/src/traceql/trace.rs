@@ -24,6 +24,8 @@ pub(super) struct TraceRows<'a> {
     pub(super) places: Vec<Place>,
     /// Of each place, once rows are by trace.
     facts: Vec<SpanFacts>,
+    /// Traces of which there were copies of spans, in their order.
+    copied: Vec<TraceId>,
 }
 
 impl<'a> TraceRows<'a> {
@@ -33,8 +35,8 @@ impl<'a> TraceRows<'a> {
         attributes: &'a [Named],
         all_attributes: bool,
     ) -> Result<TraceRows<'a>> {
-        let mut rows =
-            TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places: Vec::new(), facts: Vec::new() };
+        let (places, facts, copied) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places, facts, copied };
         for (number, batch) in batches.into_iter().enumerate() {
             rows.open(batch, attributes)?;
             let opened = &rows.batches[number];
@@ -64,7 +66,7 @@ impl<'a> TraceRows<'a> {
 
     /// The trace of rows that are of one.
     pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
-        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places, facts: &[] }
+        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places, facts: &[], copied: false }
     }
 
     /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the
@@ -81,15 +83,20 @@ impl<'a> TraceRows<'a> {
                 (id, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
             });
         }
-        spans.dedup_by_key(|((trace, ..), facts)| (*trace, facts.id, facts.kind));
+        spans.dedup_by(|((trace, ..), facts), ((of, ..), known)| {
+            let copy = (*trace, facts.id, facts.kind) == (*of, known.id, known.kind);
+            self.copied.extend(copy.then_some(*trace));
+            copy
+        });
         (self.places, self.facts) = spans.into_iter().unzip();
-        let TraceRows { batches, all, graphs, places, facts } = &*self;
+        let TraceRows { batches, all, graphs, places, facts, copied } = &*self;
         let graphs = graphs.as_ref();
         let mut left = &facts[..];
         places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| {
             let facts;
             (facts, left) = left.split_at(places.len());
-            BatchTrace { batches, all, graphs, placed: OnceCell::new(), places, facts }
+            let copied = copied.binary_search(&places[0].0).is_ok();
+            BatchTrace { batches, all, graphs, placed: OnceCell::new(), places, facts, copied }
         })
     }
 
@@ -110,6 +117,8 @@ pub(super) struct BatchTrace<'r> {
     pub(super) places: &'r [Place],
     /// Of each place, if they were read before.
     facts: &'r [SpanFacts],
+    /// Whether there were copies of its spans.
+    pub(super) copied: bool,
 }
 
 impl<'r> BatchTrace<'r> {

@@ -28,7 +28,7 @@ pub(super) fn query(text: &str) -> Query {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn pipeline(query: &Query) -> &Pipeline {
+pub(super) fn pipeline(query: &Query) -> &Pipeline {
     let Body::Search(pipeline) = &query.body else { panic!("{query} is no search") };
     pipeline
 }
