@@ -1,9 +1,11 @@
 //! Where attributes stand in lake files, as the files' own counts tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshlake_storage::{AttributeCounts, Promotions, Scope, SpanFile, ValueType, places};
+use meshlake_storage::{
+    ATTRIBUTE_COLUMNS, AttributeColumn, AttributeCounts, Form, Promotions, Scope, Source, SpanFile, ValueType, places,
+};
 use object_store::ObjectStore;
 
 use crate::file_summaries::Beside;
@@ -43,6 +45,15 @@ impl FileAttributes {
             values.residual |= count.residual > 0;
         }
         FileAttributes { complete: counts.complete, attributes }
+    }
+
+    /// The columns of attributes in which nothing stands, as no span has any of theirs; nothing if that is not known.
+    pub(crate) fn empty_columns(&self) -> Option<BTreeSet<&'static str>> {
+        let is_absent = |column: &AttributeColumn, source: &Source| {
+            source.form != Form::Derived && !self.attributes.contains_key(&(column.scope, source.key.to_owned()))
+        };
+        let empty = ATTRIBUTE_COLUMNS.iter().filter(|column| column.sources.iter().all(|source| is_absent(column, source)));
+        self.complete.then(|| empty.map(|column| column.name).collect())
     }
 
     /// Where an attribute stands in `file`, which these are the attributes of.

@@ -5,7 +5,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
-use meshlake_traceql::{Conditions, Query};
+use meshlake_traceql::{Conditions, Intrinsic, Query};
 
 use super::columns::{Columns, SHAPE, START};
 use super::matching::{Filtered, Matching};
@@ -17,6 +17,8 @@ use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::View;
 
+/// What says of which trace a span is, and when it began.
+const OF_TRACE: [&str; 3] = ["trace_id", "start_time", "start_nanos"];
 /// Traces of which the roots are held at once, a few dozen megabytes.
 const ROOTS_AT_ONCE: usize = 256 * 1024;
 
@@ -49,9 +51,17 @@ impl Candidates<'_> {
 
     /// Gives `each` the rows of a batch and the first roots of their traces, from two scans and lookups of the roots.
     pub(super) async fn spans_with_roots(&self, mut each: impl FnMut(&RecordBatch, &Roots) -> Result<()>) -> Result<()> {
-        // Whether it is a root itself, a span must say, too.
-        let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
-        let matching = self.matching(Filtered::Finely).await?;
+        let intrinsics = &self.conditions.intrinsics;
+        let asks = intrinsics.iter().any(|intrinsic| intrinsic.is_of_trace() || *intrinsic == Intrinsic::ParentId);
+        // Where the query asks for roots itself, a span must say, too, whether it is one.
+        let shape: &[&str] = if asks { &SHAPE } else { &OF_TRACE };
+        let columns: Columns = self.columns.iter().copied().chain(shape.iter().copied()).collect();
+        let Candidates { view, query, conditions, range, .. } = self;
+        let matching = if conditions.all_attributes {
+            Matching::sparing(view, &query.attributes, &conditions.answer, *range, Filtered::Finely).await?
+        } else {
+            self.matching(Filtered::Finely).await?
+        };
         let traces = self.view.traces_of(matching.rows(["trace_id"], None)?).await?;
         for chunk in traces.ids.chunks(ROOTS_AT_ONCE) {
             let roots = Roots::of(self.view, chunk).await?;

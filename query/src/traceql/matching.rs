@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, col};
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
-use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
+use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile, spans_schema};
 use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
 
+use super::columns::Columns;
 use super::filter::Filter;
-use crate::file_attributes::Stand;
+use crate::file_attributes::{FileAttributes, Stand};
 use crate::types::TimeRange;
 use crate::view::{View, starts_in};
 
@@ -31,7 +33,14 @@ pub(super) enum Filtered {
 }
 
 /// The rows of a range that may pass a predicate, file by file as their attributes stand there.
-pub(super) struct Matching(Vec<DataFrame>);
+pub(super) struct Matching(Vec<Part>);
+
+/// Some of them.
+struct Part {
+    rows: DataFrame,
+    /// Columns that need not be read, for they are empty.
+    empty: Columns,
+}
 
 impl Matching {
     /// `attributes` are those of the query, by slot.
@@ -42,24 +51,53 @@ impl Matching {
         range: TimeRange,
         filtered: Filtered,
     ) -> Result<Matching> {
+        let parts = parts(view, predicate, range).await.into_iter();
+        let parts = parts.map(|(stands, part)| (stands, part, Columns::new())).collect();
+        Matching::of(parts, view, attributes, predicate, (range, filtered))
+    }
+
+    /// The same, where all columns are read, by a scan more: files of which nobody has an attribute are not searched for it.
+    pub(super) async fn sparing(
+        view: &View,
+        attributes: &[Named],
+        predicate: &Predicate,
+        range: TimeRange,
+        filtered: Filtered,
+    ) -> Result<Matching> {
+        let mut all = Vec::new();
+        for (stands, part) in parts(view, predicate, range).await {
+            all.extend(by_emptiness(view, part, range).await.into_iter().map(|(part, empty)| (stands.clone(), part, empty)));
+        }
+        Matching::of(all, view, attributes, predicate, (range, filtered))
+    }
+
+    fn of(
+        parts: Vec<(Stands, Snapshot, Columns)>,
+        view: &View,
+        attributes: &[Named],
+        predicate: &Predicate,
+        (range, filtered): (TimeRange, Filtered),
+    ) -> Result<Matching> {
         let promoted: Vec<&Promoted> = view.snapshot.promotions.of(view.tenant.as_str()).collect();
-        let frame = |(stands, part): (Stands, Snapshot)| {
+        let part = |(stands, part, empty): (Stands, Snapshot, Columns)| {
             let filter = Filter { attributes, promoted: &promoted, stands: &stands };
             let passes = match filtered {
                 Filtered::Coarsely => filter.coarse(predicate),
                 Filtered::Finely => filter.fine(predicate),
             };
-            view.spans_of(part)?.filter(passes.into_iter().fold(starts_in(range), Expr::and))
+            let rows = view.spans_of(part)?.filter(passes.into_iter().fold(starts_in(range), Expr::and))?;
+            Ok(Part { rows, empty })
         };
-        Ok(Matching(parts(view, predicate, range).await.into_iter().map(frame).collect::<Result<_>>()?))
+        Ok(Matching(parts.into_iter().map(part).collect::<Result<_>>()?))
     }
 
     /// The rows with these columns; only those of which `also` holds.
     pub(super) fn rows(&self, columns: impl IntoIterator<Item = &'static str>, also: Option<&Expr>) -> Result<DataFrame> {
-        let columns: Vec<Expr> = columns.into_iter().map(col).collect();
-        let part = |frame: &DataFrame| {
-            let frame = also.cloned().into_iter().try_fold(frame.clone(), DataFrame::filter)?;
-            frame.select(columns.clone())
+        let columns: Vec<&'static str> = columns.into_iter().collect();
+        let part = |Part { rows, empty }: &Part| {
+            let rows = also.cloned().into_iter().try_fold(rows.clone(), DataFrame::filter)?;
+            let read = |name: &&'static str| if empty.contains(name) { null(name) } else { Ok(col(*name)) };
+            rows.select(columns.iter().map(read).collect::<Result<Vec<_>>>()?)
         };
         let mut parts = self.0.iter().map(part);
         let first = parts.next().unwrap_or_else(|| datafusion::common::internal_err!("a snapshot has no part"))?;
@@ -92,11 +130,46 @@ async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Sta
     known.into_iter().map(part).collect()
 }
 
-/// Where attributes stand in each of the newest files with spans in a range; and the other files.
-pub(super) async fn stands(view: &View, asked: &Stands, range: TimeRange) -> (Vec<(Stands, Arc<SpanFile>)>, Vec<Arc<SpanFile>>) {
-    let mut files: Vec<Arc<SpanFile>> = view.snapshot.files.between(range.start, range.end).cloned().collect();
+/// A column of spans in which nothing stands.
+fn null(name: &str) -> Result<Expr> {
+    let nothing = ScalarValue::try_new_null(spans_schema().field_with_name(name)?.data_type())?;
+    Ok(lit(nothing).alias(name))
+}
+
+/// The files of a part with spans in a range that tell of their attributes, with the columns that are empty in all of them; and
+/// all else.
+async fn by_emptiness(view: &View, part: Snapshot, range: TimeRange) -> Vec<(Snapshot, Columns)> {
+    let (files, mut others) = newest(&part, range);
+    let told = futures::stream::iter(files).map(|file| async move {
+        let attributes = attributes_of(view, &file).await;
+        (attributes.and_then(|attributes| attributes.empty_columns()), file)
+    });
+    let (mut telling, mut empty) = (Vec::new(), None::<Columns>);
+    for (columns, file) in told.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await {
+        match columns {
+            Some(columns) => {
+                empty = Some(empty.map_or_else(|| columns.clone(), |empty| &empty & &columns));
+                telling.push(file);
+            }
+            None => others.push(file),
+        }
+    }
+    let Some(empty) = empty.filter(|empty| !empty.is_empty()) else { return vec![(part, Columns::new())] };
+    let of = |files: Vec<Arc<SpanFile>>, live| Snapshot { live, files: Arc::new(files.into_iter().collect()), ..part.clone() };
+    vec![(of(telling, Vec::new()), empty), (of(others, part.live.clone()), Columns::new())]
+}
+
+/// The newest files with spans in a range; and the others of them.
+fn newest(snapshot: &Snapshot, range: TimeRange) -> (Vec<Arc<SpanFile>>, Vec<Arc<SpanFile>>) {
+    let mut files: Vec<Arc<SpanFile>> = snapshot.files.between(range.start, range.end).cloned().collect();
     files.sort_by_key(|file| std::cmp::Reverse(file.start_max));
     let others = files.split_off(files.len().min(FILES_MAX));
+    (files, others)
+}
+
+/// Where attributes stand in each of the newest files with spans in a range; and the other files.
+pub(super) async fn stands(view: &View, asked: &Stands, range: TimeRange) -> (Vec<(Stands, Arc<SpanFile>)>, Vec<Arc<SpanFile>>) {
+    let (files, others) = newest(&view.snapshot, range);
     let told = futures::stream::iter(files).map(|file| async move { (stands_in(view, &file, asked).await, file) });
     (told.buffered(FILES_AT_ONCE).collect().await, others)
 }
@@ -119,10 +192,15 @@ fn note(predicate: &Predicate, asked: &mut Stands) {
     }
 }
 
-/// Where attributes stand in a file, if it tells: lake files of the tenant do.
-async fn stands_in(view: &View, file: &SpanFile, asked: &Stands) -> Stands {
+/// The attributes of a file, if it tells: lake files of the tenant do.
+async fn attributes_of(view: &View, file: &SpanFile) -> Option<Arc<FileAttributes>> {
     let tells = file.is_in_lake() && file.tenants == [view.tenant.as_str()];
-    let Some(attributes) = (if tells { view.file_attributes.get(file).await } else { None }) else { return asked.clone() };
+    if tells { view.file_attributes.get(file).await } else { None }
+}
+
+/// Where attributes stand in a file, if it tells.
+async fn stands_in(view: &View, file: &SpanFile, asked: &Stands) -> Stands {
+    let Some(attributes) = attributes_of(view, file).await else { return asked.clone() };
     let stand = |(scope, key): &(Scope, String)| attributes.stand(file, &view.snapshot.promotions, *scope, key);
     asked.keys().map(|key| (key.clone(), stand(key))).collect()
 }
