@@ -67,11 +67,15 @@ mod tests {
         ] {
             let attributes = query(text).attributes;
             let ask = async move |view: View| {
-                let told = view.snapshot.files.iter().min_by_key(|file| file.path.clone()).map(|file| file.path.clone());
-                Ok((needless(&view, &attributes, ALL).await, told))
+                let mut paths: Vec<String> = view.snapshot.files.iter().map(|file| file.path.clone()).collect();
+                paths.sort_unstable();
+                let asked = attributes.iter().flat_map(|named| scopes(named.scope)).copied().collect::<Vec<_>>();
+                Ok((needless(&view, &attributes, ALL).await, paths, asked))
             };
-            let (needless, told) = engine.run(&tenant("a"), ask).await.unwrap();
-            assert_eq!(needless.maps(&told.unwrap()), maps.as_deref(), "{text}");
+            let (needless, paths, asked) = engine.run(&tenant("a"), ask).await.unwrap();
+            assert_eq!(needless.maps(&paths[0]), maps.as_deref(), "{text}");
+            let untold = needless.maps(&paths[1]).unwrap_or_default();
+            assert!(asked.iter().all(|scope| !untold.contains(scope)), "{text}");
         }
     }
 }

@@ -153,8 +153,8 @@ fn first<'a>(map: &ResidualMap<'a>, item: usize, key: &str) -> Value<'a> {
 
 /// An id; zero for null.
 fn id<const N: usize>(column: Option<&FixedSizeBinaryArray>, row: usize) -> [u8; N] {
-    let value = column.filter(|column| column.is_valid(row)).map(|column| column.value(row));
-    value.and_then(|value| value.try_into().ok()).unwrap_or([0; N])
+    let column = column.filter(|column| column.is_valid(row) && column.value_length() == N as i32);
+    column.and_then(|column| column.value_data().as_chunks().0.get(row)).copied().unwrap_or([0; N])
 }
 
 impl<'a> Sources<'a> {

@@ -158,6 +158,9 @@ impl<'a> Finder<'a> {
             matching = glanced.ids;
         }
         self.inspected_traces += ids.len() as u64;
+        if matching.is_empty() {
+            return Ok(());
+        }
         let take = |parts: &[FoundRows]| self.take(parts);
         view.lookups.find_together(&view.snapshot, &view.tenant, &matching, &columns, &needless, take).await
     }

@@ -169,8 +169,11 @@ impl<'q> Compared<'q> {
         span: usize,
         interval: u32,
     ) -> Result<ComparedSpans, EvalError> {
-        let start = view.trace.facts(span).start;
-        let in_window = self.window.is_none_or(|(after, until)| after < start && start <= until);
+        let starts_in = |(after, until)| {
+            let start = view.trace.facts(span).start;
+            after < start && start <= until
+        };
+        let in_window = self.window.is_none_or(starts_in);
         Ok(ComparedSpans { selected: in_window && view.holds(self.selection, span)?, interval })
     }
 

@@ -10,7 +10,7 @@ use super::super::value::any_value;
 use super::super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlSearch};
 use super::{ALL, SECOND, START_MICROS, asked, holds, pipeline, store};
 use crate::Engine;
-use crate::testing::{batch, tenant};
+use crate::testing::{START, SpanRow, TestSource, batch, tenant};
 use crate::types::TimeRange;
 
 /// A trace and its spansets, as text.
@@ -184,5 +184,43 @@ async fn traces_are_as_long_as_asked_for() {
         let id = u128::from_be_bytes(trace.summary.trace_id.0);
         assert_eq!(trace.summary.spans, own.iter().filter(|row| row.trace == id).count() as u64);
         assert!((least.as_nanos()..=most.as_nanos()).contains(&(trace.summary.duration as u128)));
+    }
+}
+
+/// Scenario: many newer traces have spans of the right side only; of two older ones, one matches by the copy of a span that counts, the one
+/// that ends last, the other by a copy that does not. Guarantee: the first is found, although the first traces looked at say nothing, and
+/// wherever its spans are; with its summary.
+#[tokio::test]
+async fn the_copy_that_counts_decides() {
+    let span = |trace: u128, span: u64, parent: Option<u64>, status: &'static str| SpanRow {
+        tenant: "a".to_owned(),
+        trace,
+        span,
+        parent,
+        start: START + 1_000_000 * trace as u64 + span,
+        duration: 10,
+        name: if parent.is_some() { "below" } else { "root" }.to_owned(),
+        kind: Some("server"),
+        status: Some(status),
+        ..SpanRow::default()
+    };
+    let later = |row: SpanRow| SpanRow { duration: 20, ..row };
+    let mut source = TestSource::new();
+    let newer: Vec<SpanRow> = (10..200).map(|trace| span(trace, 1, None, "error")).collect();
+    source.add_lake_file(&newer, true).await;
+    let below = |trace: u128, status: &'static str| span(trace, 2, Some(1), status);
+    source.add_file(&[span(2, 1, None, "ok"), below(2, "ok"), span(3, 1, None, "ok"), below(3, "error")]).await;
+    source.add_live(&[later(below(2, "error")), later(below(3, "ok"))]);
+    let engine = source.engine();
+    for (text, expected) in [
+        ("{ name = \"root\" } >> { status = error }", vec![2]),
+        ("{ name = \"root\" } >> { status = error && span.far = 1 }", vec![]),
+        ("{ name = \"root\" } && { name = \"below\" && status = ok }", vec![3]),
+    ] {
+        let answer = engine.traceql_search(&tenant("a"), &asked(text, ALL, 2)).await.unwrap();
+        let found: Vec<u128> = answer.traces.iter().map(|trace| u128::from_be_bytes(trace.summary.trace_id.0)).collect();
+        assert_eq!(found, expected, "{text}");
+        let roots = answer.traces.iter().map(|trace| trace.summary.root_operation.as_deref());
+        assert!(roots.into_iter().all(|root| root == Some("root")), "{text}");
     }
 }
