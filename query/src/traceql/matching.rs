@@ -56,7 +56,7 @@ impl Matching {
         Matching::of(parts, view, attributes, predicate, (range, filtered))
     }
 
-    /// The same, where all columns are read, by a scan more: files of which nobody has an attribute are not searched for it.
+    /// The same for who reads all columns: those of attributes that no lake file has, of those that tell, are not read there.
     pub(super) async fn sparing(
         view: &View,
         attributes: &[Named],
