@@ -122,7 +122,7 @@ fn newest_page(mut candidates: Vec<Candidate>, limit: usize, oldest: i64) -> Sea
 }
 
 /// Whether a trace comes after the cursor's.
-fn is_after(cursor: Option<Cursor>, key: i64, trace_id: TraceId) -> bool {
+pub(crate) fn is_after(cursor: Option<Cursor>, key: i64, trace_id: TraceId) -> bool {
     cursor.is_none_or(|cursor| key < cursor.key || (key == cursor.key && trace_id > cursor.trace_id))
 }
 

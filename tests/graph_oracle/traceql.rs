@@ -83,6 +83,7 @@ async fn search(engine: &Engine, told: &[&(TraceId, Hop<'static>)], of: &Hop<'st
         spans_per_spanset: 0,
         min_duration: None,
         max_duration: None,
+        cursor: None,
     };
     let mut expected = BTreeMap::<TraceId, usize>::new();
     for (trace, _) in told.iter().filter(|(_, hop)| ends(hop) == ends(of)) {

@@ -44,7 +44,7 @@ fn question(chance: &mut Chance, query: Query) -> TraceQlSearch {
         _ => TimeRange { start: minutes(first), end: minutes(first + 1 + chance.below(60)) },
     };
     let (limit, spans_per_spanset) = (chance.pick(&[1, 3, 10, 1_000]), chance.pick(&[0, 1, 3]));
-    TraceQlSearch { query, range, limit, spans_per_spanset, min_duration: None, max_duration: None }
+    TraceQlSearch { query, range, limit, spans_per_spanset, min_duration: None, max_duration: None, cursor: None }
 }
 
 /// Matched spans, attributes, and the spans that are shown.

@@ -10,6 +10,7 @@
 //! | `GET /api/mesh/v1/services` | services with span and error counts |
 //! | `GET /api/mesh/v1/services/{service}/operations` | operations of a service |
 //! | `GET /api/mesh/v1/traces` | summaries of the traces found, by pages |
+//! | `GET /api/mesh/v1/traceql` | traces and spans that a search in TraceQL finds, by pages |
 //! | `GET /api/mesh/v1/traces/{trace_id}` | one trace as OTLP, JSON or protobuf (P5) |
 //! | `GET /api/mesh/v1/graph` | who calls whom, as JSON, DOT or for Grafana's Node Graph panel |
 //! | `GET /api/mesh/v1/latency` | requests, errors and latencies, step by step |
@@ -68,6 +69,7 @@ mod sql;
 mod tempo;
 mod time;
 mod timestamps;
+mod traceql;
 mod traces;
 
 pub use api::{Api, Health, HealthProbe};

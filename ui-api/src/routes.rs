@@ -11,7 +11,7 @@ use crate::observe::observe;
 use crate::problem::{Kind, Problem};
 use crate::{
     attributes, compaction, critical_path, deletions, graph, heatmap, latency, operational, propagation, services, sql, tempo,
-    traces,
+    traceql, traces,
 };
 
 /// Every path of our own with what answers there; `openapi.json` describes each of them, and a test compares the two.
@@ -29,6 +29,7 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/api/mesh/v1/traces", get(traces::search)),
         ("/api/mesh/v1/traces/{trace_id}", get(traces::trace).delete(deletions::trace)),
         ("/api/mesh/v1/traces/{trace_id}/critical-path", get(critical_path::of_trace)),
+        ("/api/mesh/v1/traceql", get(traceql::search)),
         ("/api/mesh/v1/critical-path", get(critical_path::of_range)),
         ("/api/mesh/v1/propagation", get(propagation::propagation)),
         ("/api/mesh/v1/graph", get(graph::graph)),

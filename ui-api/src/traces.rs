@@ -52,8 +52,9 @@ pub(crate) struct Page {
     next_cursor: Option<String>,
 }
 
+/// A trace as a whole.
 #[derive(Serialize)]
-struct Trace {
+pub(crate) struct Trace {
     trace_id: String,
     root_service: Option<String>,
     root_operation: Option<String>,

@@ -1,13 +1,15 @@
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use prost::Message;
 
-use crate::search::TraceSummary;
+use crate::search::{Cursor, TraceSummary};
 
 /// What a search in TraceQL has found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceQlFound {
-    /// The newest first: by the start of the whole trace, among equals by trace id. The newest `limit` of all that match.
+    /// The newest first: by the start of the whole trace, among equals by trace id. The newest `limit` of all that match, behind the cursor.
     pub traces: Vec<FoundTrace>,
+    /// For those that come after; none if no other matches.
+    pub next: Option<Cursor>,
     /// Traces that the query was evaluated on.
     pub inspected_traces: u64,
     /// Bytes of the columns that were read for that, decoded.

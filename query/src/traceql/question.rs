@@ -3,6 +3,7 @@ use std::time::Duration;
 use meshlake_traceql::{Body, Grid, MetricsLimits, Pipeline, Query, SeriesExpr};
 
 use crate::error::QueryError;
+use crate::search::{Cursor, Order};
 use crate::types::TimeRange;
 
 const TRACES_MAX: usize = 10_000;
@@ -26,6 +27,8 @@ pub struct TraceQlSearch {
     pub min_duration: Option<Duration>,
     /// Longest duration of the whole trace, included.
     pub max_duration: Option<Duration>,
+    /// Where the page before ended; of an answer to the same search.
+    pub cursor: Option<Cursor>,
 }
 
 impl TraceQlSearch {
@@ -35,6 +38,9 @@ impl TraceQlSearch {
             return Err(QueryError::invalid(format!("limit is {}; it is from 1 to {TRACES_MAX}", self.limit)));
         }
         self.range.check()?;
+        if self.cursor.is_some_and(|cursor| cursor.order != Order::Start) {
+            return Err(QueryError::invalid("the cursor is of a search in another order"));
+        }
         match &self.query.body {
             Body::Search(pipeline) => Ok(pipeline),
             Body::Metrics(_) => Err(QueryError::invalid("the query asks for metrics, where traces are searched for")),

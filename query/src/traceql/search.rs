@@ -7,7 +7,8 @@
 //! of them first ([`Glance`]).
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
@@ -22,10 +23,10 @@ use super::sieve::Sieve;
 use super::trace::{BatchTrace, TraceRows};
 use super::value::any_value;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
-use crate::find::newest_rows;
+use crate::find::{is_after, newest_rows};
 use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::{FoundRows, Needless};
-use crate::search::TraceSummary;
+use crate::search::{Cursor, Order, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
@@ -40,21 +41,25 @@ const ROUND_MAX: usize = 256 * 1024;
 const STEP_GROWTH: usize = 4;
 const STEP_GROWTH_UNFOUND: usize = 16;
 /// What a row, or a trace that was seen, takes.
-const ROW_BYTES: usize = 40;
+const ROW_BYTES: usize = 48;
 
 /// The newest traces that match.
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
     let mut finder = Finder::new(view, search)?;
     let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
     let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
-    let mut upper = search.range.end - 1;
+    let mut upper = search.cursor.map_or(i64::MAX, |cursor| cursor.newest).min(search.range.end - 1);
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(ROWS_MIN);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
         let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
-        if finder.look_up(&rows).await? || exhausted || finder.is_enough(oldest) {
+        if finder.look_up(&rows).await? || exhausted {
+            return finder.finish();
+        }
+        if finder.is_enough(oldest) {
+            finder.leave(oldest);
             return finder.finish();
         }
         // Of spans of one microsecond all have to be taken at once.
@@ -78,7 +83,10 @@ struct Finder<'a> {
     needless: Option<Needless>,
     /// Traces that are looked up next.
     step: usize,
-    seen: HashSet<TraceId>,
+    /// Those that were looked at, and the newest row of each.
+    seen: HashMap<TraceId, i64>,
+    /// Start of the newest row of a trace that may come on a later page, if there is any; microseconds.
+    left: Option<i64>,
     /// The newest, at most as many as are asked for, and what they take.
     found: Vec<(FoundTrace, usize)>,
     inspected_traces: u64,
@@ -110,7 +118,8 @@ impl<'a> Finder<'a> {
             needless: None,
             // Each starts a little before its row.
             step: search.limit + search.limit / 2,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
+            left: None,
             found: Vec::new(),
             inspected_traces: 0,
             inspected_bytes: 0,
@@ -123,6 +132,7 @@ impl<'a> Finder<'a> {
     async fn look_up(&mut self, mut rows: &[(TraceId, i64)]) -> Result<bool> {
         while let Some((_, newest)) = rows.first() {
             if self.is_enough(*newest) {
+                self.leave(*newest);
                 return Ok(true);
             }
             let (mut ids, count) = self.unseen(rows);
@@ -168,11 +178,12 @@ impl<'a> Finder<'a> {
     /// The traces of the first rows that were not seen yet, as many as are looked up next, and how many rows that are.
     fn unseen(&mut self, rows: &[(TraceId, i64)]) -> (Vec<TraceId>, usize) {
         let mut ids = Vec::new();
-        for (place, (id, _)) in rows.iter().enumerate() {
+        for (place, (id, start)) in rows.iter().enumerate() {
             if ids.len() == self.step {
                 return (ids, place);
             }
-            if self.seen.insert(*id) {
+            if let Entry::Vacant(unseen) = self.seen.entry(*id) {
+                unseen.insert(*start);
                 ids.push(*id);
             }
         }
@@ -183,6 +194,11 @@ impl<'a> Finder<'a> {
     fn is_enough(&self, than: i64) -> bool {
         let later = self.found.iter().filter(|(found, _)| found.summary.start.div_euclid(1000) > than);
         later.count() >= self.search.limit
+    }
+
+    /// Rows that start then, or before, are for later pages.
+    fn leave(&mut self, newest: i64) {
+        self.left = self.left.max(Some(newest));
     }
 
     /// Looks at whole traces, and keeps the newest that match.
@@ -199,7 +215,9 @@ impl<'a> Finder<'a> {
             }
         }
         self.found.sort_by_key(|(found, _)| (Reverse(found.summary.start), found.summary.trace_id));
-        self.found.truncate(self.search.limit);
+        for (left, _) in self.found.split_off(self.search.limit.min(self.found.len())) {
+            self.left = self.left.max(self.seen.get(&left.summary.trace_id).copied());
+        }
         self.memory.try_resize(self.found.iter().map(|(_, bytes)| bytes).sum())
     }
 
@@ -224,7 +242,8 @@ impl<'a> Finder<'a> {
         if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
             return Ok(None);
         }
-        let Some(summary) = summary_of(trace, columns) else { return Ok(None) };
+        let is_behind = |summary: &TraceSummary| is_after(self.search.cursor, summary.start, summary.trace_id);
+        let Some(summary) = summary_of(trace, columns).filter(is_behind) else { return Ok(None) };
         let spansets = spansets.iter().map(|spanset| self.spanset(trace, &view, spanset)).collect();
         Ok(Some(FoundTrace { summary, spansets }))
     }
@@ -266,7 +285,15 @@ impl<'a> Finder<'a> {
         let spans = traces.iter().flat_map(|trace| &trace.spansets).map(|spanset| spanset.spans.len());
         self.view.check_rows(spans.sum())?;
         let (inspected_traces, inspected_bytes) = (self.inspected_traces, self.inspected_bytes);
-        Ok(TraceQlFound { traces, inspected_traces, inspected_bytes })
+        let full = traces.last().filter(|_| traces.len() == self.search.limit);
+        let cursor = |(newest, FoundTrace { summary, .. }): (i64, &FoundTrace)| Cursor {
+            order: Order::Start,
+            key: summary.start,
+            trace_id: summary.trace_id,
+            newest,
+        };
+        let next = self.left.zip(full).map(cursor);
+        Ok(TraceQlFound { traces, next, inspected_traces, inspected_bytes })
     }
 }
 

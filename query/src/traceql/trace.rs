@@ -66,7 +66,15 @@ impl<'a> TraceRows<'a> {
 
     /// The trace of rows that are of one.
     pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
-        BatchTrace { batches: &self.batches, all: &self.all, graphs: None, placed: OnceCell::new(), places, facts: &[], copied: false }
+        BatchTrace {
+            batches: &self.batches,
+            all: &self.all,
+            graphs: None,
+            placed: OnceCell::new(),
+            places,
+            facts: &[],
+            copied: false,
+        }
     }
 
     /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the

@@ -64,6 +64,7 @@ fn filled(path: &str) -> String {
         "attributes",
         "values",
         "traces",
+        "traceql",
         "graph",
         "diff",
         "latency",

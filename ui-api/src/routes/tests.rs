@@ -117,6 +117,28 @@ async fn search_answers_summaries_by_pages() {
 }
 
 #[tokio::test]
+async fn traceql_is_answered_by_pages() {
+    let search = format!("{V1}/traceql?{RANGE}&limit=1&q=%7B%20kind%20%3D%20server%20%7D%20%7C%20select(status)");
+    let first = get(&search, &[]).await.json();
+    assert_eq!(first["traces"][0]["trace"]["trace_id"], "000000000000000000000000000000a2");
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = get(&format!("{search}&spans=2&cursor={cursor}"), &[]).await.json();
+    let found = &second["traces"][0];
+    assert_eq!((&found["trace"]["trace_id"], &found["trace"]["spans"]), (&json!(TRACE), &json!(3)));
+    let spanset = &found["spansets"][0];
+    assert_eq!((&spanset["matched"], spanset["spans"].as_array().unwrap().len()), (&json!(3), 2));
+    let span = &spanset["spans"][0];
+    assert_eq!((&span["span_id"], &span["duration_ns"]), (&json!("0000000000000001"), &json!(10_000_000)));
+    assert_eq!(span["attributes"][1], json!({"key": "status", "value": {"stringValue": "unset"}}), "{span}");
+    assert_eq!(second["next_cursor"], Value::Null);
+
+    let wrong = get(&format!("{V1}/traceql?{RANGE}&q=%7B%20status%20%3E%205%20%7D"), &[]).await;
+    assert!(wrong.problem(400).contains("line 1, col 3"));
+    assert_eq!(wrong.json()["parameter"], "q");
+    assert!(get(&format!("{V1}/traceql?q=%7B%7D%20%7C%20rate()"), &[]).await.problem(400).contains("metrics"));
+}
+
+#[tokio::test]
 async fn each_wrong_parameter_is_named() {
     let page = get(&format!("{V1}/traces?{RANGE}&limit=1"), &[]).await.json();
     let of_start = format!("{RANGE}&order_by=duration&cursor={}", page["next_cursor"].as_str().unwrap());

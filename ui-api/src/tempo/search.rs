@@ -11,7 +11,6 @@ use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
 use meshlake_query::meshlake_traceql::Query;
 use meshlake_query::{FoundSpan, FoundSpanset, FoundTrace, TimeRange, TraceId, TraceQlFound, TraceQlSearch};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 use super::caller::Caller;
 use super::failure::Failure;
@@ -21,6 +20,7 @@ use super::reply::reply;
 use super::{columns, legacy, params};
 use crate::api::Api;
 use crate::params::Params;
+use crate::traceql::key_value;
 
 const TRACES_DEFAULT: u32 = 20;
 const TRACES_MAX: u32 = 10_000;
@@ -90,6 +90,7 @@ fn question(request: &SearchRequest) -> Result<TraceQlSearch, Failure> {
         spans_per_spanset: spans as usize,
         min_duration: duration(min),
         max_duration: duration(max),
+        cursor: None,
     })
 }
 
@@ -138,7 +139,7 @@ impl Progress {
         let Some(range) = self.parts.next() else { return Ok(None) };
         let search = TraceQlSearch { range, ..self.search.clone() };
         let found = self.api.engine()?.traceql_search(&self.tenant, &search).await?;
-        let TraceQlFound { mut traces, inspected_traces, inspected_bytes } = found;
+        let TraceQlFound { mut traces, inspected_traces, inspected_bytes, .. } = found;
         columns::align(&mut traces);
         let room = self.search.limit - self.sent.len();
         let fresh: Vec<_> = traces.into_iter().filter(|trace| !self.sent.contains(&trace.summary.trace_id)).take(room).collect();
@@ -196,10 +197,6 @@ fn span(found: FoundSpan) -> Span {
         duration_nanos: found.duration.max(0).cast_unsigned(),
         attributes: found.attributes.into_iter().map(key_value).collect(),
     }
-}
-
-fn key_value((key, value): (String, AnyValue)) -> KeyValue {
-    KeyValue { key, value: Some(value), key_strindex: 0 }
 }
 
 fn saturated(number: u64) -> u32 {

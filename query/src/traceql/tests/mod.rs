@@ -142,7 +142,7 @@ pub(super) async fn store(seed: u64) -> (Vec<SpanRow>, Engine) {
 }
 
 fn asked(text: &str, range: TimeRange, limit: usize) -> TraceQlSearch {
-    TraceQlSearch { query: query(text), range, limit, spans_per_spanset: 2, min_duration: None, max_duration: None }
+    TraceQlSearch { query: query(text), range, limit, spans_per_spanset: 2, min_duration: None, max_duration: None, cursor: None }
 }
 
 fn holds(range: TimeRange, trace: &BatchTrace<'_>, span: usize) -> bool {

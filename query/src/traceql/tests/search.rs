@@ -168,6 +168,30 @@ async fn searches_find_what_the_traces_say() {
     assert!(hits > 1_000, "{hits}");
 }
 
+/// Scenario: searches that find many traces, page by page. Guarantee: the pages are what one search finds, in its order, and the last
+/// says that it is.
+#[tokio::test]
+async fn pages_are_one_search() {
+    let (_, engine) = store(29).await;
+    for (text, limit) in
+        [("{}", 7), ("{ status = error }", 2), ("{ status = error } >> { kind = client }", 1), ("{ duration > 1s }", 3)]
+    {
+        let whole = found(&engine, &asked(text, ALL, 1_000)).await;
+        assert!(whole.len() > 3 * limit, "{text}: {}", whole.len());
+        let (mut pages, mut search) = (Vec::new(), asked(text, ALL, limit));
+        loop {
+            let page = engine.traceql_search(&tenant("a"), &search).await.unwrap();
+            pages.extend(page.traces.iter().map(|trace| u128::from_be_bytes(trace.summary.trace_id.0)));
+            search.cursor = page.next;
+            if page.next.is_none() || pages.len() > whole.len() {
+                break;
+            }
+            assert_eq!(page.traces.len(), limit, "{text}");
+        }
+        assert_eq!(pages, whole.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), "{text} {limit}");
+    }
+}
+
 /// Scenario: traces of some length. Guarantee: the whole trace is as long as asked for, and its summary is of all its spans.
 #[tokio::test]
 async fn traces_are_as_long_as_asked_for() {
