@@ -1,6 +1,21 @@
 //! Unsigned LEB128.
 
-pub(crate) fn write(bytes: &mut Vec<u8>, mut value: u128) {
+pub(crate) fn write(bytes: &mut Vec<u8>, value: u128) {
+    match u64::try_from(value) {
+        Ok(value) => write_small(bytes, value),
+        Err(_) => write_large(bytes, value),
+    }
+}
+
+fn write_small(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn write_large(bytes: &mut Vec<u8>, mut value: u128) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fact::{HopFact, Sign, Told, Weighed};
+use super::fact::{HopFact, Sign, Told, Weighed, What};
 use super::gathered::{Gathered, Place};
 use super::keys::{KeyNumbers, RollupKey};
 use super::measures::{MeasureSums, Measures};
@@ -108,7 +108,7 @@ impl RollupBuilder {
         for hop in gone {
             let place = self.place(hop);
             if !there.contains(&place) {
-                self.parts[part].facts.add(place, HopFact::Gone(trace_id));
+                self.parts[part].facts.add(HopFact { place, what: What::Gone(trace_id) });
             }
         }
     }
@@ -120,7 +120,7 @@ impl RollupBuilder {
     fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: Sign) {
         for hop in hops {
             let place = self.place(hop);
-            self.parts[part].facts.add(place, HopFact::Hop(Told::of(trace_id, hop), sign));
+            self.parts[part].facts.add(HopFact { place, what: What::Hop(Told::of(trace_id, hop), sign) });
         }
         self.add_weights(part, hops, sign);
         let left_out = LeftOut { unnamed: summary.unnamed as i64, spans: summary.left_out as i64 };
@@ -144,7 +144,7 @@ impl RollupBuilder {
             let Some((_, first)) = of_edge.first() else { continue };
             let mut weights: Vec<Option<u64>> = of_edge.iter().map(|(_, place)| hops[*place].weight).collect();
             let place = self.place(&hops[*first]);
-            self.parts[part].facts.add(place, HopFact::Weights(Weighed::of(&mut weights), sign));
+            self.parts[part].facts.add(HopFact { place, what: What::Weights(Weighed::of(&mut weights), sign) });
         }
         marks.clear();
         self.marks = marks;

@@ -13,6 +13,9 @@ pub(crate) trait Fact: Copy {
     /// What it is counted in.
     type Sum: Sum;
 
+    /// Gives `each` the facts and their places, by place. What order `facts` are left in does not matter.
+    fn in_order(facts: &mut [Self], each: impl FnMut(Place, &Self));
+
     /// Counts it.
     fn add_to(&self, sum: &mut Self::Sum);
 }
@@ -30,7 +33,7 @@ pub(crate) type Place = (u32, u64);
 /// Sums in the making.
 #[derive(Clone, Debug)]
 pub(crate) struct Gathered<F> {
-    facts: Vec<(Place, F)>,
+    facts: Vec<F>,
     runs: Vec<Run>,
 }
 
@@ -55,9 +58,9 @@ impl<F> Default for Gathered<F> {
 
 impl<F: Fact> Gathered<F> {
     /// Facts of a run.
-    const RUN: usize = RUN_BYTES / size_of::<(Place, F)>();
+    const RUN: usize = RUN_BYTES / size_of::<F>();
 
-    pub(crate) fn add(&mut self, place: Place, fact: F) {
+    pub(crate) fn add(&mut self, fact: F) {
         if self.facts.len() == Self::RUN {
             self.sum();
         }
@@ -66,30 +69,27 @@ impl<F: Fact> Gathered<F> {
             let more = self.facts.len().max(64).min(Self::RUN - self.facts.len());
             self.facts.reserve_exact(more);
         }
-        self.facts.push((place, fact));
+        self.facts.push(fact);
     }
 
     /// Bytes of memory, about.
     pub(crate) fn bytes(&self) -> usize {
         // And as they are read in the end.
         let of_run = |run: &Run| run.rows.len() + run.keys.len() * size_of::<(u32, usize)>() + run.count * size_of::<Row<F::Sum>>();
-        self.runs.iter().map(of_run).sum::<usize>() + self.facts.capacity() * size_of::<(Place, F)>()
+        self.runs.iter().map(of_run).sum::<usize>() + self.facts.capacity() * size_of::<F>()
     }
 
     /// Makes a run of the facts.
     fn sum(&mut self) {
-        // Key, step and number in one integer, which is quicker to compare.
-        let in_order =
-            |(((key, step), _), number): (&(Place, F), u32)| u128::from(*key) << 96 | u128::from(*step) << 32 | u128::from(number);
-        let mut order: Vec<u128> = self.facts.iter().zip(0..).map(in_order).collect();
-        order.sort_unstable();
-        let (mut run, mut sum) = (Run::default(), F::Sum::default());
-        for of_row in order.chunk_by(|a, b| a >> 32 == b >> 32) {
-            let Some(first) = of_row.first() else { continue };
-            sum.clear();
-            of_row.iter().for_each(|fact| self.facts[*fact as u32 as usize].1.add_to(&mut sum));
-            run.push(((first >> 96) as u32, (first >> 32) as u64), &sum);
-        }
+        let (mut run, mut sum, mut last) = (Run::default(), F::Sum::default(), None);
+        F::in_order(&mut self.facts, |place, fact| {
+            if let Some(before) = last.replace(place).filter(|before| *before != place) {
+                run.push(before, &sum);
+                sum.clear();
+            }
+            fact.add_to(&mut sum);
+        });
+        last.into_iter().for_each(|place| run.push(place, &sum));
         self.facts.clear();
         self.keep(run);
         if self.runs.len() > RUNS_MAX {
@@ -104,12 +104,20 @@ impl<F: Fact> Gathered<F> {
 
     /// Makes one run of all.
     fn merge_runs(&mut self) {
-        let mut run = Run::default();
-        each_key::<F::Sum>(self.runs.iter().flat_map(Run::keys).collect(), |rows| {
+        let (mut run, mut rows) = (Run::default(), Vec::<Row<F::Sum>>::new());
+        for of_key in self.keys(|key| key).chunk_by(|a, b| a.0 == b.0) {
+            read(of_key, &mut rows);
             rows.drain(..).for_each(|(place, sum)| run.push(place, &sum));
-        });
+        }
         self.runs.clear();
         self.keep(run);
+    }
+
+    /// The keys of all runs and their rows, by the numbers that `number` gives the keys.
+    fn keys(&self, number: impl Fn(u32) -> u32) -> Vec<(u32, &[u8])> {
+        let mut keys: Vec<_> = self.runs.iter().flat_map(Run::keys).map(|(key, rows)| (number(key), rows)).collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        keys
     }
 
     /// Gives `each` the rows that are not zero, those of a group of keys at a time, sorted. `numbers` are those that the keys have
@@ -117,33 +125,13 @@ impl<F: Fact> Gathered<F> {
     pub(crate) fn rows(&mut self, numbers: &[u32], group: impl Fn(u32) -> u32, mut each: impl FnMut(&[Row<F::Sum>])) {
         self.sum();
         self.facts = Vec::new();
-        let keys = self.runs.iter().flat_map(Run::keys).map(|(key, rows)| (numbers[key as usize], rows)).collect();
-        let (mut of_group, mut last) = (Vec::new(), None);
-        each_key(keys, |rows| {
-            let now = rows.first().map(|((key, _), _)| group(*key));
-            if now != last && !of_group.is_empty() {
-                each(&of_group);
-                of_group.clear();
+        let mut rows = Vec::new();
+        for of_group in self.keys(|key| numbers[key as usize]).chunk_by(|a, b| group(a.0) == group(b.0)) {
+            rows.clear();
+            of_group.chunk_by(|a, b| a.0 == b.0).for_each(|of_key| read(of_key, &mut rows));
+            if !rows.is_empty() {
+                each(&rows);
             }
-            last = now;
-            of_group.append(rows);
-        });
-        if !of_group.is_empty() {
-            each(&of_group);
-        }
-    }
-}
-
-/// Gives `each` the rows of each key that are not zero, in order. `keys` are those of runs and their rows.
-fn each_key<S: Sum>(mut keys: Vec<(u32, &[u8])>, mut each: impl FnMut(&mut Vec<Row<S>>)) {
-    keys.sort_unstable_by_key(|(key, _)| *key);
-    let mut rows = Vec::new();
-    for runs in keys.chunk_by(|a, b| a.0 == b.0) {
-        rows.clear();
-        runs.iter().for_each(|(key, bytes)| read(*key, bytes, &mut rows));
-        merge(&mut rows);
-        if !rows.is_empty() {
-            each(&mut rows);
         }
     }
 }
@@ -174,29 +162,43 @@ impl Run {
     }
 }
 
-fn read<S: Sum>(key: u32, bytes: &[u8], rows: &mut Vec<Row<S>>) {
-    let (mut reader, mut step) = (Reader::new(bytes), 0);
-    while let Some(distance) = reader.small() {
-        let mut sum = S::default();
+/// The rows of a key in one run, of which the first is read.
+struct Rows<'b> {
+    reader: Reader<'b>,
+    /// The step of the first; none if there are no more.
+    step: Option<u64>,
+}
+
+impl Rows<'_> {
+    fn new(bytes: &[u8]) -> Rows<'_> {
+        let mut reader = Reader::new(bytes);
+        Rows { step: reader.small(), reader }
+    }
+
+    /// Reads the sum of the first, and goes on to the next.
+    fn take(&mut self, sum: &mut impl Sum) {
         // It was written by this program, and has not left it.
-        let read = sum.decode(&mut reader.bytes);
+        let read = sum.decode(&mut self.reader.bytes);
         debug_assert!(read.is_some(), "what was encoded is decoded");
-        step += distance;
-        rows.push(((key, step), sum));
+        self.step = self.step.zip(self.reader.small()).map(|(step, distance)| step + distance);
     }
 }
 
-/// Makes one row of those of one step.
-fn merge<S: Sum>(rows: &mut Vec<Row<S>>) {
-    rows.sort_unstable_by_key(|(place, _)| *place);
-    rows.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1.join(&next.1);
+/// Appends the rows of a key that are not zero, by step: one of those of each step. `of_key` is what each run has of it.
+fn read<S: Sum>(of_key: &[(u32, &[u8])], rows: &mut Vec<Row<S>>) {
+    let mut runs: Vec<Rows<'_>> = of_key.iter().map(|(_, bytes)| Rows::new(bytes)).collect();
+    let (Some((key, _)), mut other) = (of_key.first(), S::default()) else { return };
+    while let Some(step) = runs.iter().filter_map(|run| run.step).min() {
+        let (mut sum, mut of_step) = (S::default(), runs.iter_mut().filter(|run| run.step == Some(step)));
+        of_step.by_ref().take(1).for_each(|run| run.take(&mut sum));
+        for run in of_step {
+            run.take(&mut other);
+            sum.join(&other);
         }
-        same
-    });
-    rows.retain(|(_, sum)| !sum.is_zero());
+        if !sum.is_zero() {
+            rows.push(((*key, step), sum));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -205,13 +207,18 @@ mod tests {
     use crate::rollup::Latencies;
 
     #[derive(Clone, Copy)]
-    struct Took(u64, i64);
+    struct Took(Place, u64, i64);
 
     impl Fact for Took {
         type Sum = Latencies;
 
+        fn in_order(facts: &mut [Took], mut each: impl FnMut(Place, &Took)) {
+            facts.sort_unstable_by_key(|fact| fact.0);
+            facts.iter().for_each(|fact| each(fact.0, fact));
+        }
+
         fn add_to(&self, sum: &mut Latencies) {
-            sum.record(self.0, self.1);
+            sum.record(self.1, self.2);
         }
     }
 
@@ -228,10 +235,10 @@ mod tests {
                 gathered.rows(&numbers, |key| key, |_| ());
                 assert!(gathered.runs.len() <= RUNS_MAX);
             }
-            gathered.add(((number % 7) as u32, number % 3), Took(number % 1000, 1));
+            gathered.add(Took(((number % 7) as u32, number % 3), number % 1000, 1));
         }
-        gathered.add((7, 1), Took(5, 1));
-        gathered.add((7, 1), Took(5, -1));
+        gathered.add(Took((7, 1), 5, 1));
+        gathered.add(Took((7, 1), 5, -1));
         for _ in 0..2 {
             let (mut places, mut count, mut groups) = (Vec::new(), 0, 0);
             gathered.rows(

@@ -20,6 +20,10 @@ impl Latencies {
     pub(crate) fn record(&mut self, value: u64, sign: i64) {
         self.sum = self.sum.wrapping_add(i128::from(value) * i128::from(sign));
         let number = number(value);
+        if self.buckets.last().is_none_or(|last| last.0 < number) {
+            self.buckets.push((number, sign));
+            return;
+        }
         match self.buckets.binary_search_by_key(&number, |bucket| bucket.0) {
             Ok(index) => {
                 self.buckets[index].1 += sign;
@@ -102,6 +106,8 @@ impl Sum for Latencies {
         let buckets = reader.small()?;
         self.sum = varint::unzigzag(reader.large()?);
         let mut number = 0u64;
+        // Each takes two bytes at least.
+        self.buckets.reserve_exact(buckets.min(reader.bytes.len() as u64 / 2) as usize);
         for _ in 0..buckets {
             number = number.checked_add(reader.small()?)?;
             self.buckets.push((u16::try_from(number).ok()?, reader.signed()?));

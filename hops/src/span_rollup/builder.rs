@@ -5,19 +5,32 @@ use std::sync::Arc;
 use super::counts::CountWriter;
 use super::keys::{KeyNumbers, SpanKey, SpanKeys};
 use super::outline::{SECTIONS_BEFORE, SpanOutline};
-use crate::rollup::gathered::{Fact, Gathered};
+use crate::rollup::gathered::{Fact, Gathered, Place};
 use crate::rollup::rows::RowWriter;
 use crate::rollup::{Latencies, minute};
 
-/// How long a span took, nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Took(u64);
+/// A span: key, minute and nanoseconds that it took in one integer, the first of them highest. So there is nothing to look for when
+/// they are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Took(u128);
+
+impl Took {
+    fn new(key: u32, start: u64, nanoseconds: u64) -> Took {
+        // The minutes of all times are below 2^29.
+        Took(u128::from(key) << 96 | u128::from(minute(start)) << 64 | u128::from(nanoseconds))
+    }
+}
 
 impl Fact for Took {
     type Sum = Latencies;
 
+    fn in_order(facts: &mut [Took], mut each: impl FnMut(Place, &Took)) {
+        facts.sort_unstable();
+        facts.iter().for_each(|fact| each(((fact.0 >> 96) as u32, u64::from((fact.0 >> 64) as u32)), fact));
+    }
+
     fn add_to(&self, sum: &mut Latencies) {
-        sum.record(self.0, 1);
+        sum.record(self.0 as u64, 1);
     }
 }
 
@@ -52,7 +65,7 @@ impl SpanRollupBuilder {
     /// Adds a span by the number of its key; nanoseconds since the epoch, and nanoseconds: one that ends before it starts took
     /// none.
     pub fn add(&mut self, key: u32, start: u64, duration: i64) {
-        self.facts.add((key, minute(start)), Took(u64::try_from(duration).unwrap_or(0)));
+        self.facts.add(Took::new(key, start, u64::try_from(duration).unwrap_or(0)));
     }
 
     /// Bytes of memory, about.
