@@ -46,10 +46,16 @@ pub(crate) fn name(host: &str) -> &str {
 
 /// Service and namespace of a Kubernetes host (`reviews.bookinfo.svc.cluster.local`).
 pub(crate) fn in_mesh(host: &str) -> Option<(&str, &str)> {
-    let mut dots = host.bytes().enumerate().filter(|(_, byte)| *byte == b'.').map(|(at, _)| at);
-    let (first, second) = (dots.next()?, dots.next()?);
-    let third = &host[second + 1..dots.next().unwrap_or(host.len())];
-    (third == "svc").then(|| (&host[..first], &host[first + 1..second]))
+    let (service, rest) = at_dot(host)?;
+    let (namespace, rest) = at_dot(rest)?;
+    let third = rest.strip_prefix("svc")?;
+    (third.is_empty() || third.starts_with('.')).then_some((service, namespace))
+}
+
+/// What stands before and behind the first dot. Labels are short, so looking at each byte is quickest.
+fn at_dot(host: &str) -> Option<(&str, &str)> {
+    let dot = host.bytes().position(|byte| byte == b'.')?;
+    Some((&host[..dot], &host[dot + 1..]))
 }
 
 /// Where the host's name means something.

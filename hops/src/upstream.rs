@@ -25,7 +25,7 @@ impl<'a> Upstream<'a> {
     /// Parses `direction|port|subset|host`, the form of SNI (`outbound_.9080_.v1_.host`), or a name with a meaning.
     pub(crate) fn parse(cluster: &'a str) -> Upstream<'a> {
         // Names for observability end in `;` and more.
-        let cluster = cluster.bytes().position(|byte| byte == b';').map_or(cluster, |end| &cluster[..end]);
+        let cluster = cluster.split_once(';').map_or(cluster, |(name, _)| name);
         if let Some(host) = host(cluster) {
             return Upstream { host, flags: Flags::NONE };
         }

@@ -7,12 +7,22 @@ pub(crate) fn write(bytes: &mut Vec<u8>, value: u128) {
     }
 }
 
-fn write_small(bytes: &mut Vec<u8>, mut value: u64) {
+/// The same of at most 64 bits, faster.
+#[inline]
+pub(crate) fn write_small(bytes: &mut Vec<u8>, value: u64) {
+    // As most are.
+    if value < 0x80 { bytes.push(value as u8) } else { write_long(bytes, value) }
+}
+
+fn write_long(bytes: &mut Vec<u8>, mut value: u64) {
+    let (mut written, mut length) = ([0; 10], 0);
     while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
+        written[length] = value as u8 | 0x80;
         value >>= 7;
+        length += 1;
     }
-    bytes.push(value as u8);
+    written[length] = value as u8;
+    bytes.extend_from_slice(&written[..=length]);
 }
 
 fn write_large(bytes: &mut Vec<u8>, mut value: u128) {
@@ -63,6 +73,11 @@ pub(crate) fn zigzag(value: i128) -> u128 {
     ((value << 1) ^ (value >> 127)) as u128
 }
 
+/// The same of 64 bits.
+pub(crate) fn zigzag_small(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
 pub(crate) fn unzigzag(value: u128) -> i128 {
     (value >> 1) as i128 ^ -((value & 1) as i128)
 }
@@ -86,6 +101,9 @@ mod tests {
             write(&mut bytes, value.into());
             assert_eq!(read_small(&mut &bytes[..]), Some(value));
             assert_eq!(read_small(&mut &bytes[..bytes.len() - 1]), None);
+        }
+        for value in [0, -1, 1, 64, -65, i64::MAX, i64::MIN] {
+            assert_eq!(u128::from(zigzag_small(value)), zigzag(value.into()));
         }
         let mut large = Vec::new();
         write(&mut large, u128::from(u64::MAX) + 1);

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err};
@@ -26,7 +27,10 @@ pub(crate) fn open<'a, T>(
 /// A text column, opened.
 #[derive(Clone, Copy)]
 pub(crate) struct TextColumn<'a> {
-    rows: &'a DictionaryArray<Int32Type>,
+    /// The place of each row's text.
+    keys: &'a [i32],
+    /// None if no row is null.
+    nulls: Option<&'a NullBuffer>,
     values: &'a StringArray,
     /// Whether no row has a text, as in most columns of most batches.
     empty: bool,
@@ -36,13 +40,19 @@ impl<'a> TextColumn<'a> {
     /// None where the array is no text column.
     pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
         let rows = array.as_dictionary_opt::<Int32Type>()?;
-        Some(TextColumn { rows, values: rows.values().as_string_opt()?, empty: rows.null_count() == rows.len() })
+        let nulls = rows.nulls().filter(|nulls| nulls.null_count() > 0);
+        let (keys, values) = (rows.keys().values(), rows.values().as_string_opt()?);
+        Some(TextColumn { keys, nulls, values, empty: rows.null_count() == rows.len() })
     }
 
     /// The place of a row's text among those of the column; none where it has none.
     #[inline]
     pub(crate) fn key(&self, row: usize) -> Option<usize> {
-        if self.empty { None } else { self.rows.key(row).filter(|key| self.values.is_valid(*key)) }
+        if self.empty || self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            return None;
+        }
+        let key = self.keys[row] as usize;
+        self.values.is_valid(key).then_some(key)
     }
 
     /// The text at a place.

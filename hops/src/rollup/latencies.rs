@@ -90,12 +90,12 @@ impl Sum for Latencies {
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {
-        varint::write(bytes, self.buckets.len() as u128);
+        varint::write_small(bytes, self.buckets.len() as u64);
         varint::write(bytes, varint::zigzag(self.sum));
         let mut before = 0;
         for &(number, count) in &self.buckets {
-            varint::write(bytes, u128::from(number - before));
-            varint::write(bytes, varint::zigzag(count.into()));
+            varint::write_small(bytes, u64::from(number - before));
+            varint::write_small(bytes, varint::zigzag_small(count));
             before = number;
         }
     }

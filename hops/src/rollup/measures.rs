@@ -46,6 +46,8 @@ pub enum Count {
 
 const COUNTS: usize = Count::PlainText as usize + 1;
 const CLASSES: usize = ErrorClass::Status as usize;
+/// Numbers of which most are zero together.
+const NUMBERS: usize = COUNTS + 2 * CLASSES + 2;
 /// The most variance that one trace gives, so that sums of some 2^26 traces fit.
 const VARIANCE_MAX: u128 = 1 << 100;
 
@@ -243,6 +245,19 @@ impl Measures {
         measures
     }
 
+    /// Counts, errors and reports, as they are encoded.
+    fn numbers(&self) -> [i64; NUMBERS] {
+        let mut numbers = [0; NUMBERS];
+        let (counts, rest) = numbers.split_at_mut(COUNTS);
+        let (of_caller, rest) = rest.split_at_mut(CLASSES);
+        let (of_callee, reports) = rest.split_at_mut(CLASSES);
+        counts.copy_from_slice(&self.counts);
+        of_caller.copy_from_slice(&self.caller.errors);
+        of_callee.copy_from_slice(&self.callee.errors);
+        reports.copy_from_slice(&[self.caller.reports, self.callee.reports]);
+        numbers
+    }
+
     /// The weights, of something that is whole.
     pub fn tally(&self) -> Tally {
         Tally {
@@ -311,11 +326,11 @@ impl Sum for Measures {
 
     fn encode(&self, bytes: &mut Vec<u8>) {
         // The numbers that are mostly zero together stand behind one bit each.
-        let numbers = self.counts.iter().chain(&self.caller.errors).chain(&self.callee.errors);
-        let numbers = numbers.chain([&self.caller.reports, &self.callee.reports]);
-        let mask = numbers.clone().enumerate().fold(0u128, |mask, (bit, number)| mask | u128::from(*number != 0) << bit);
-        varint::write(bytes, mask);
-        numbers.filter(|number| **number != 0).for_each(|number| varint::write(bytes, varint::zigzag((*number).into())));
+        let numbers = self.numbers();
+        let mask = numbers.iter().enumerate().fold(0u64, |mask, (bit, number)| mask | u64::from(*number != 0) << bit);
+        varint::write_small(bytes, mask);
+        let numbers = numbers.into_iter().filter(|number| *number != 0);
+        numbers.for_each(|number| varint::write_small(bytes, varint::zigzag_small(number)));
         let latencies = [&self.caller.latency, &self.callee.latency, &self.network];
         let flags = latencies.iter().enumerate().fold(0u8, |flags, (bit, latency)| flags | u8::from(!latency.is_zero()) << bit)
             | u8::from((self.weight, self.variance) != (0, 0)) << 3

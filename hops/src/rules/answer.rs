@@ -160,10 +160,12 @@ fn is_of_proxies(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> bool {
     if span.is_application() {
         return false;
     }
-    let named = !client.is_application() && !span.name.is_empty() && client.name == span.name;
+    if !client.is_application() && !span.name.is_empty() && client.name == span.name {
+        return true;
+    }
     let address = host::without_port(span.peer_address);
     let proxy = settled.identities[parent as usize].proxy;
-    named || (!address.is_empty() && proxy.is_some_and(|proxy| settled.trace.at(proxy).node_address() == address))
+    !address.is_empty() && proxy.is_some_and(|proxy| settled.trace.at(proxy).node_address() == address)
 }
 
 /// Whether the hosts say that the application below a proxy is not who the proxy sent the request to: of both a host is known,

@@ -116,7 +116,8 @@ pub(crate) fn queue<'a>(name: &'a str, node: &Node<'a>) -> Node<'a> {
 
 /// What a call's own span says of its way; `target` is whom it asks.
 pub(crate) fn flags(span: &Span<'_>, target: &Target<'_>) -> Flags {
-    let no_route = span.response_flags.split(',').any(|flag| flag == "NR");
+    // Most have none, which is `-`.
+    let no_route = span.response_flags.len() > 1 && span.response_flags.split(',').any(|flag| flag == "NR");
     target.cluster
         | Flags::NO_ROUTE.when(no_route)
         | Flags::MIRROR.when(span.is_mirror())

@@ -18,9 +18,12 @@ pub(crate) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(crate) fn read(map: &ResidualMap<'a>, row: usize) -> Attributes<'a> {
+    /// Those of a row; none where it has nothing that is read, as most have.
+    pub(crate) fn read(map: &ResidualMap<'a>, row: usize) -> Option<Attributes<'a>> {
+        let mut entries = map.entries_of(row, may_be_read).peekable();
+        entries.peek()?;
         let mut attributes = Attributes::default();
-        for (key, value) in map.entries_of(row, may_be_read) {
+        for (key, value) in entries {
             match (key, value) {
                 ("retry.count", Some(Found::Int(count))) => attributes.note_retry(Some(count)),
                 ("retry.count", Some(Found::Text(count))) => attributes.note_retry(count.parse().ok()),
@@ -28,7 +31,7 @@ impl<'a> Attributes<'a> {
                 _ => {}
             }
         }
-        attributes
+        Some(attributes)
     }
 
     fn note_retry(&mut self, count: Option<i64>) {

@@ -190,7 +190,7 @@ impl<'a> SpanColumns<'a> {
         span
     }
 
-    /// Reads the spans of rows, as many as there are. Column by column: most columns of a batch are empty, and the others are
+    /// Reads the spans of rows into as many that say nothing yet. Column by column: most columns of a batch are empty, and the others are
     /// quicker read one after the other than all of them for each span.
     pub(crate) fn read<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
         self.read_identity(rows, spans);
@@ -207,14 +207,15 @@ impl<'a> SpanColumns<'a> {
             span.links = self.links.of(row);
             span.role = Role::of(text(&self.proxy, row), text(&self.component, row));
             span.tagged = self.mesh_id.get(row).is_some();
-            let attributes = Attributes::read(&self.span_attributes, row);
-            span.source = attributes.source;
-            span.destination = attributes.destination;
-            span.retry_count = attributes.retry_count;
-            span.db_namespace = attributes.db_namespace();
-            span.messaging_system = attributes.messaging_system;
-            span.messaging_operation = attributes.messaging_operation();
-            span.source_principal = attributes.source_principal;
+            if let Some(attributes) = Attributes::read(&self.span_attributes, row) {
+                span.source = attributes.source;
+                span.destination = attributes.destination;
+                span.retry_count = attributes.retry_count;
+                span.db_namespace = attributes.db_namespace();
+                span.messaging_system = attributes.messaging_system;
+                span.messaging_operation = attributes.messaging_operation();
+                span.source_principal = attributes.source_principal;
+            }
         }
     }
 

@@ -76,12 +76,8 @@ impl Traces {
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
-        let hops_of = |id: TraceId, spans: &[Span<'_>]| {
-            let mut hops = Vec::with_capacity(spans.len());
-            let summary = worker.append(&id.0, spans, &mut hops);
-            each(id, &hops, summary)
-        };
-        self.each_spans(ids, hops_of).await
+        let each = |parts: &[FoundRows]| hops_of(parts.iter().flat_map(|found| &found.batches), worker, &mut each);
+        self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, &Needless::default(), each).await
     }
 
     /// Gives `each` the spans of each of the traces, by their ids. Where all at once are too much for the memory of queries, half
@@ -98,11 +94,17 @@ pub(crate) fn hops_of<'b>(
     worker: &mut TraceHops,
     mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
 ) -> Result<()> {
-    spans_of(batches, |id, spans| {
-        let mut hops = Vec::with_capacity(spans.len());
-        let summary = worker.append(&id.0, spans, &mut hops);
-        each(id, &hops, summary)
-    })
+    let rows = TraceRows::new(batches)?;
+    // Those of one trace after the other, in the same memory.
+    let (mut spans, mut hops) = (Vec::new(), Vec::new());
+    for (id, trace) in rows.traces() {
+        spans.clear();
+        hops.clear();
+        rows.read(trace, &mut spans);
+        let summary = worker.append(&id.0, &spans, &mut hops);
+        each(id, &hops, summary)?;
+    }
+    Ok(())
 }
 
 /// The spans of whole traces whose rows stand anywhere in the batches.

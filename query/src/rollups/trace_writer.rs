@@ -12,12 +12,14 @@ use crate::values::TextColumn;
 pub(super) fn add(builder: &mut TraceSummaryBuilder, rows: &RecordBatch) -> Result<()> {
     let columns = SummaryColumns::new(rows)?;
     let (mut services, mut names) = (Numbers::new(columns.services), Numbers::new(columns.names));
+    let orphans = columns.parents.nulls();
     for row in 0..rows.num_rows() {
         let (trace_id, span_id) = (columns.trace_ids.value(row), columns.span_ids.value(row));
         let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else { continue };
         let service = services.number(row, builder);
         // A span without a name has an empty one.
-        let root = columns.parents.is_null(row).then(|| names.number(row, builder).unwrap_or_else(|| builder.text("")));
+        let is_root = orphans.is_some_and(|orphans| orphans.is_null(row));
+        let root = is_root.then(|| names.number(row, builder).unwrap_or_else(|| builder.text("")));
         builder.add(&TraceSpan {
             trace_id,
             span_id,
