@@ -9,6 +9,9 @@ use crate::otlp::any_value;
 use crate::store::{Chance, TraceId};
 use crate::traffic::{MINUTE, START};
 
+/// Pages that a search is read in, about.
+const PAGES_MAX: usize = 8;
+
 /// A trace that is found, and its spansets as text.
 type Found = (TraceId, Vec<String>);
 
@@ -34,6 +37,25 @@ pub async fn check(chance: &mut Chance, engine: &Engine, known: &[Spans], text: 
         })
         .collect();
     assert_eq!(got, expected, "{text}: {search:?}; {context}");
+    pages(chance, engine, search, context).await;
+}
+
+/// Guarantee: page by page a search finds what it finds at once.
+async fn pages(chance: &mut Chance, engine: &Engine, mut search: TraceQlSearch, context: &str) {
+    let find = async |search: &TraceQlSearch| engine.traceql_search(&Tenant::default(), search).await.unwrap();
+    search.limit = 10_000;
+    let whole = find(&search).await.traces;
+    search.limit = chance.pick(&[1, 3, 10]).max(whole.len() / PAGES_MAX + 1);
+    let mut pages = Vec::new();
+    loop {
+        let page = find(&search).await;
+        pages.extend(page.traces);
+        search.cursor = page.next;
+        if search.cursor.is_none() || pages.len() > whole.len() {
+            break;
+        }
+    }
+    assert_eq!(pages, whole, "{search:?}; {context}");
 }
 
 fn question(chance: &mut Chance, query: Query) -> TraceQlSearch {

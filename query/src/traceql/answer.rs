@@ -8,7 +8,7 @@ use crate::search::{Cursor, TraceSummary};
 pub struct TraceQlFound {
     /// The newest first: by the start of the whole trace, among equals by trace id. The newest `limit` of all that match, behind the cursor.
     pub traces: Vec<FoundTrace>,
-    /// For those that come after; none if no other matches.
+    /// For those that come after; none if it is known that no other matches.
     pub next: Option<Cursor>,
     /// Traces that the query was evaluated on.
     pub inspected_traces: u64,

@@ -12,7 +12,7 @@ use super::matching::{Filtered, Matching};
 use super::needless::needless;
 use super::rooted::Roots;
 use super::trace::{BatchTrace, TraceRows};
-use crate::lookup::{FoundRows, Needless};
+use crate::lookup::FoundRows;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::View;
@@ -83,8 +83,7 @@ impl Candidates<'_> {
         let (view, query) = (self.view, self.query);
         let columns: Columns = self.columns.iter().copied().chain(SHAPE).collect();
         let columns: Vec<&str> = columns.into_iter().collect();
-        let needless =
-            if self.conditions.all_attributes { Needless::default() } else { needless(view, &query.attributes, self.range).await };
+        let needless = needless(view, &query.attributes, self.conditions, self.range).await;
         let ids = view.traces_of(self.matching(Filtered::Finely).await?.rows(["trace_id"], None)?).await?;
         for chunk in ids.chunks() {
             let take = |parts: &[FoundRows]| {

@@ -1,5 +1,5 @@
 use meshlake_storage::{Scope, places};
-use meshlake_traceql::Named;
+use meshlake_traceql::{Conditions, Named};
 
 use super::columns::scopes;
 use super::matching::{Stands, stands};
@@ -8,8 +8,12 @@ use crate::lookup::Needless;
 use crate::types::TimeRange;
 use crate::view::View;
 
-/// The residual maps in which no attribute of a query stands, of files with spans in a range, as far as these tell.
-pub(super) async fn needless(view: &View, attributes: &[Named], range: TimeRange) -> Needless {
+/// The residual maps in which no attribute of a query stands, of files with spans in a range, as far as these tell. `conditions` are
+/// the query's: what reads all attributes, or those of the service graph, needs every map.
+pub(super) async fn needless(view: &View, attributes: &[Named], conditions: &Conditions, range: TimeRange) -> Needless {
+    if conditions.all_attributes || conditions.reads_graph() {
+        return Needless::default();
+    }
     let keys = |named: &Named| scopes(named.scope).iter().map(|scope| (*scope, named.name.clone())).collect::<Vec<_>>();
     let asked: Stands = attributes.iter().flat_map(keys).map(|key| (key, Stand::Anywhere)).collect();
     if asked.is_empty() {
@@ -64,13 +68,15 @@ mod tests {
             ("{ span.far = \"x\" }", Some(vec![OfResource, Instrumentation])),
             ("{ .far = \"x\" }", Some(vec![OfResource, Instrumentation])),
             ("{ status = error }", None),
+            ("{ resource.service.name = \"shop\" && span.meshlake.entry }", None),
         ] {
-            let attributes = query(text).attributes;
+            let query = query(text);
+            let (attributes, conditions) = (query.attributes.clone(), query.conditions());
             let ask = async move |view: View| {
                 let mut paths: Vec<String> = view.snapshot.files.iter().map(|file| file.path.clone()).collect();
                 paths.sort_unstable();
                 let asked = attributes.iter().flat_map(|named| scopes(named.scope)).copied().collect::<Vec<_>>();
-                Ok((needless(&view, &attributes, ALL).await, paths, asked))
+                Ok((needless(&view, &attributes, &conditions, ALL).await, paths, asked))
             };
             let (needless, paths, asked) = engine.run(&tenant("a"), ask).await.unwrap();
             assert_eq!(needless.maps(&paths[0]), maps.as_deref(), "{text}");

@@ -85,6 +85,8 @@ struct Finder<'a> {
     step: usize,
     /// Those that were looked at, and the newest row of each.
     seen: HashMap<TraceId, i64>,
+    /// Whether any trace matched, on this page or one before.
+    has_matched: bool,
     /// Start of the newest row of a trace that may come on a later page, if there is any; microseconds.
     left: Option<i64>,
     /// The newest, at most as many as are asked for, and what they take.
@@ -119,6 +121,7 @@ impl<'a> Finder<'a> {
             // Each starts a little before its row.
             step: search.limit + search.limit / 2,
             seen: HashMap::new(),
+            has_matched: search.cursor.is_some(),
             left: None,
             found: Vec::new(),
             inspected_traces: 0,
@@ -142,7 +145,7 @@ impl<'a> Finder<'a> {
             if self.inspected_traces > 0 {
                 let attributes = &self.search.query.attributes;
                 if self.needless.is_none() {
-                    self.needless = Some(needless(self.view, attributes, self.search.range).await);
+                    self.needless = Some(needless(self.view, attributes, &self.conditions, self.search.range).await);
                 }
                 if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut(), taken.last()) {
                     ids = sieve.sift(self.view, attributes, ids, *oldest..=*newest).await?;
@@ -153,7 +156,7 @@ impl<'a> Finder<'a> {
             for ids in ids.chunks(TRACES_AT_ONCE) {
                 self.look_into(ids).await?;
             }
-            self.step = self.step.saturating_mul(if self.found.is_empty() { STEP_GROWTH_UNFOUND } else { STEP_GROWTH });
+            self.step = self.step.saturating_mul(if self.has_matched { STEP_GROWTH } else { STEP_GROWTH_UNFOUND });
         }
         Ok(false)
     }
@@ -162,7 +165,7 @@ impl<'a> Finder<'a> {
     async fn look_into(&mut self, ids: &[TraceId]) -> Result<()> {
         let (view, columns, needless) = (self.view, self.columns.clone(), self.needless.clone().unwrap_or_default());
         let mut matching = ids.to_vec();
-        if let Some(glance) = self.glance.as_ref().filter(|_| self.inspected_traces > 0 && self.found.is_empty()) {
+        if let Some(glance) = self.glance.as_ref().filter(|_| self.inspected_traces > 0 && !self.has_matched) {
             let glanced = glance.at(view, (self.pipeline, &self.search.query.attributes), ids, &needless).await?;
             self.inspected_bytes += glanced.bytes as u64;
             matching = glanced.ids;
@@ -209,6 +212,7 @@ impl<'a> Finder<'a> {
         let mut rows = TraceRows::whole(batches.into_iter(), &self.search.query, &self.conditions)?;
         for trace in rows.traces() {
             if let Some(found) = self.found_in(&trace, &columns)? {
+                self.has_matched = true;
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));

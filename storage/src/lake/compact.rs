@@ -45,7 +45,7 @@ use crate::store::Status;
 
 /// How long no request must have been refused before merges go on.
 const QUIET: Duration = Duration::from_secs(5);
-/// How long a merge that has begun waits for that. Then it is given up: what it holds may be the memory that is wanted.
+/// How long a merge that has begun waits for that at a stretch. Then it is given up: what it holds may be the memory that is wanted.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked for what a crash left behind.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
@@ -311,26 +311,44 @@ impl Compactor {
         let mut duplicates = 0;
         let mut followed = Instant::now();
         while let Some(slice) = merge.next().await? {
-            let is_quiet = self.share.wait_while(|| self.is_pressed() && !plan.overdue, PATIENCE).await;
-            if self.share.is_revoked() || !is_quiet {
-                return Err(LakeError::Stopped);
-            }
+            self.wait_for_quiet(plan, change, &mut followed).await?;
             let mut rows = SortedRows::merged(&slice.batches)?;
             duplicates += rows.drop_duplicates()?;
             outputs.write(rows, &slice.rewrites).await?;
             self.share.rest().await;
-            // A merge may take longer than files that nobody should read any more are kept for.
-            if followed.elapsed() > self.settings.interval {
-                self.follow().await?;
-                if !self.shared.lake.read(|state| change.applies(state)) {
-                    return Err(LakeError::Conflict);
-                }
-                followed = Instant::now();
-            }
+            self.keep_up(change, &mut followed).await?;
         }
         outputs.finish().await?;
         self.share.rest().await;
         Ok((duplicates, merge.dropped()))
+    }
+
+    /// Waits while requests are refused, but no longer than [`PATIENCE`].
+    async fn wait_for_quiet(&mut self, plan: &Plan, change: &Change, followed: &mut Instant) -> Result<(), LakeError> {
+        let began = Instant::now();
+        loop {
+            if self.share.is_revoked() || began.elapsed() > PATIENCE {
+                return Err(LakeError::Stopped);
+            }
+            if plan.overdue || !self.is_pressed() {
+                return Ok(());
+            }
+            self.share.idle().await;
+            self.keep_up(change, followed).await?;
+        }
+    }
+
+    /// Follows once an interval, as a merge may take longer than files that nobody should read any more are kept for; fails if a change
+    /// applies no more.
+    async fn keep_up(&mut self, change: &Change, followed: &mut Instant) -> Result<(), LakeError> {
+        if followed.elapsed() > self.settings.interval {
+            self.follow().await?;
+            if !self.shared.lake.read(|state| change.applies(state)) {
+                return Err(LakeError::Conflict);
+            }
+            *followed = Instant::now();
+        }
+        Ok(())
     }
 
     /// What a plan changes, besides the files that it adds.

@@ -126,7 +126,8 @@ impl Values {
 
     fn merge(&mut self, mut other: Values) {
         self.more |= other.more;
-        self.bytes += other.bytes;
+        // Those of the values are added with their places.
+        self.bytes += other.bytes - other.places.keys().map(Value::bytes).sum::<usize>();
         merge(&mut self.totals, other.totals);
         let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
         // As they came: there may be room for some of them only.

@@ -154,3 +154,25 @@ async fn entries_are_the_requests_of_the_graph() {
     assert_eq!(values(None).await, of_mesh.map(|node| (node.id.clone(), node.requests)).collect());
     assert_eq!(values(Some("{ span.meshlake.entry }")).await, entries);
 }
+
+/// Scenario: spans in a lake file that tells where attributes stand, in another file, and live; of queries that name an attribute
+/// besides, which has a column. Guarantee: the rules of the graph read theirs all the same.
+#[tokio::test]
+async fn attributes_that_are_named_take_none_from_the_graph() {
+    let rows = mesh_rows(&mut Chance(43), "a", 200);
+    let mut source = TestSource::new();
+    for (index, part) in rows.chunks(rows.len().div_ceil(3)).enumerate() {
+        match index {
+            0 => source.add_lake_file(part, true).await,
+            1 => source.add_file(part).await,
+            _ => source.add_live(part),
+        }
+    }
+    let engine = source.engine();
+    for label in ["span.meshlake.node", "span.meshlake.caller", "span.meshlake.callee"] {
+        let alone = counts(&engine, &format!("{{ {label} != nil }}"), label).await;
+        let named = format!("{{ {label} != nil && (resource.service.name != nil || resource.service.name = nil) }}");
+        assert_eq!(counts(&engine, &named, label).await, alone, "{label}");
+        assert!(alone.len() > 2, "{alone:?}");
+    }
+}
