@@ -171,7 +171,7 @@ async fn attributes_that_are_named_take_none_from_the_graph() {
     let engine = source.engine();
     for label in ["span.meshlake.node", "span.meshlake.caller", "span.meshlake.callee"] {
         let alone = counts(&engine, &format!("{{ {label} != nil }}"), label).await;
-        let named = format!("{{ {label} != nil && (resource.service.name != nil || resource.service.name = nil) }}");
+        let named = format!("{{ {label} != nil && (span.http.status_code != nil || span.http.status_code = nil) }}");
         assert_eq!(counts(&engine, &named, label).await, alone, "{label}");
         assert!(alone.len() > 2, "{alone:?}");
     }
