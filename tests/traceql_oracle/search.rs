@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 
 use meshlake_config::Tenant;
-use meshlake_query::{Engine, FoundSpanset, QueryError, TimeRange, TraceQlSearch};
+use meshlake_query::{Engine, FoundSpanset, FoundTrace, QueryError, TimeRange, TraceQlSearch};
 use meshlake_traceql::{Query, View};
 
 use crate::common::{Spans, oracle, pipeline, query, wide};
@@ -46,13 +46,15 @@ pub async fn check(chance: &mut Chance, engine: &Engine, known: &[Spans], text: 
 /// Guarantee: page by page a search finds what it finds at once.
 async fn pages(chance: &mut Chance, engine: &Engine, mut search: TraceQlSearch, context: &str) {
     let find = async |search: &TraceQlSearch| engine.traceql_search(&Tenant::default(), search).await.unwrap();
+    // As text: not every number equals itself.
+    let texts = |traces: &[FoundTrace]| traces.iter().map(|trace| format!("{trace:?}")).collect::<Vec<_>>();
     search.limit = 10_000;
-    let whole = find(&search).await.traces;
+    let whole = texts(&find(&search).await.traces);
     search.limit = chance.pick(&[1, 3, 10]).max(whole.len() / PAGES_MAX + 1);
     let mut pages = Vec::new();
     loop {
         let page = find(&search).await;
-        pages.extend(page.traces);
+        pages.extend(texts(&page.traces));
         search.cursor = page.next;
         if search.cursor.is_none() || pages.len() > whole.len() {
             break;
