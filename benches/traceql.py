@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Asks a server TraceQL through Tempo's API, and prints how long that took and what it cost.
 
-    python3 benches/traceql.py [HOST:PORT [PID]]
+    python3 benches/traceql.py [HOST:PORT [PID [UNTIL]]]
 
 Each question is asked three times to warm up, then REPETITIONS times. CPU is that of the process PID, for each question.
+Ranges end at the full hour before UNTIL, unix seconds; without it, before the newest span.
 """
 import http.client
 import json
@@ -68,7 +69,8 @@ def questions(end, service):
 def main():
     api = Api(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:3200")
     pid = sys.argv[2] if len(sys.argv) > 2 else None
-    end = int(api.sql("select cast(max(start_time) as bigint) / 1000000 from spans")[0][0]) // HOUR * HOUR
+    newest = sys.argv[3] if len(sys.argv) > 3 else api.sql("select cast(max(start_time) as bigint) / 1000000 from spans")[0][0]
+    end = int(newest) // HOUR * HOUR
     busy = f"select service_name from spans_1h where time = to_timestamp({end}) group by 1 order by sum(spans) desc"
     services = [row[0] for row in api.sql(busy)]
     service = services[len(services) // 2]
