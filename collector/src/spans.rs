@@ -236,24 +236,41 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
 
     #[inline]
     fn attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
+        // Nearly all. Apart, so that what is known to be text is in registers: an enum that is written to the stack in parts and
+        // read whole waits for its parts.
+        if let Some((key, text)) = KeyValue::short_text(message) {
+            self.room.take(ITEM_BYTES)?;
+            self.place(position, key, Value::Text(text), Some(text), span);
+            return Ok(());
+        }
+        self.long_attribute(position, message, span)
+    }
+
+    #[inline(never)]
+    fn long_attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
         let attribute = KeyValue::parse(message, &mut self.room)?;
-        let value = attribute.value()?;
-        if let Some(slot) = self.slots.find(position, attribute.key)
+        self.place(position, attribute.key, attribute.value()?, attribute.borrowed_text()?, span);
+        Ok(())
+    }
+
+    /// Puts an attribute of the span where it belongs. `text` is its value if that is text which lives as long as the request.
+    #[inline(always)]
+    fn place(&mut self, position: usize, key: &'a [u8], value: Value<'_>, text: Option<&'a [u8]>, span: &mut SpanFields<'a>) {
+        if let Some(slot) = self.slots.find(position, key)
             && let Some(fit) = slot.fit(value)
         {
             if slot.column < TAGS {
-                if let (None, Some(tag)) = (span.tags[slot.column], attribute.borrowed_text()?) {
+                if let (None, Some(tag)) = (span.tags[slot.column], text) {
                     span.tags[slot.column] = Some(tag);
-                    return Ok(());
+                    return;
                 }
             } else if let Some(source) = self.column(slot.column, fit) {
                 span.origins |= ATTRIBUTE_COLUMNS[slot.column].origin_bits(source);
-                return Ok(());
+                return;
             }
         }
-        note(span, attribute.key, value, attribute.borrowed_text()?);
-        self.rows.span_attributes.push(self.rows.rows(), attribute.key, value);
-        Ok(())
+        note(span, key, value, text);
+        self.rows.span_attributes.push(self.rows.rows(), key, value);
     }
 
     /// Sets a column of the row that is being built, unless it is taken, and tells by which source.

@@ -42,18 +42,18 @@ impl<'a> KeyValue<'a> {
     pub(crate) fn parse(message: &'a [u8], room: &mut Room) -> Result<KeyValue<'a>, WireError> {
         room.take(ITEM_BYTES)?;
         match KeyValue::short_text(message) {
-            Some(attribute) => Ok(attribute),
+            Some((key, text)) => Ok(KeyValue { key, value: Encoded::Text(text) }),
             None => KeyValue::parse_any(message, room),
         }
     }
 
     /// A key and a text, each short, in this order, and nothing else: no loop over fields.
     #[inline]
-    fn short_text(message: &'a [u8]) -> Option<KeyValue<'a>> {
+    pub(crate) fn short_text(message: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let (key, rest) = short_field(message, FIRST)?;
         let (value, rest) = short_field(rest, SECOND)?;
         let (text, more) = short_field(value, FIRST)?;
-        (rest.is_empty() && more.is_empty()).then_some(KeyValue { key, value: Encoded::Text(text) })
+        (rest.is_empty() && more.is_empty()).then_some((key, text))
     }
 
     fn parse_any(message: &'a [u8], room: &mut Room) -> Result<KeyValue<'a>, WireError> {

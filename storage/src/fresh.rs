@@ -5,12 +5,11 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::compute_leaves;
 use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::commit::{Commit, CommitError};
+use crate::encode::Encoder;
 use crate::lake::{TraceFilter, key};
 use crate::layout;
 use crate::live::Generation;
@@ -35,20 +34,16 @@ pub enum FlushError {
     Commit(#[from] CommitError),
 }
 
-/// The file of a window.
+/// The file of a window. A column after the other, because its source then stays in the processor's caches.
 fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError> {
-    let schema = spans_schema();
-    let (mut file, columns) = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(layout::fresh()))?.into_serialized_writer()?;
-    for (group, from) in window.rows.clone().step_by(layout::FRESH_ROWS).enumerate() {
+    let (mut file, encoder) = Encoder::begin(Vec::new(), spans_schema(), layout::fresh())?;
+    for from in window.rows.clone().step_by(layout::FRESH_ROWS) {
         let places = rows.places(from..(from + layout::FRESH_ROWS).min(window.rows.end));
-        let mut writers = columns.create_column_writers(group)?.into_iter();
+        let columns = encoder.columns(&file)?;
         let mut row_group = file.next_row_group()?;
-        for (index, field) in schema.fields().iter().enumerate() {
-            let array = rows.column(index, &places)?;
-            for (leaf, mut writer) in compute_leaves(field, &array)?.iter().zip(writers.by_ref()) {
-                writer.write(leaf)?;
-                writer.close()?.append_to_row_group(&mut row_group)?;
-            }
+        for (index, mut column) in columns.into_iter().enumerate() {
+            column.write(&rows.column(index, &places)?)?;
+            column.append_to(&mut row_group)?;
         }
         row_group.close()?;
     }

@@ -28,6 +28,7 @@ mod commit;
 mod counter;
 mod dedupe;
 mod disk;
+mod encode;
 mod files;
 mod frame;
 mod frequent;

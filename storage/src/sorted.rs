@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -315,6 +315,7 @@ impl<'a> SortedRows<'a> {
         }
         match self.texts.get(&index) {
             Some(unified) => self.text_column(index, unified, places),
+            None if matches!(arrays[0].data_type(), DataType::FixedSizeBinary(_)) => fixed_column(&arrays, places),
             None => interleave(&arrays, &places.0),
         }
     }
@@ -347,6 +348,20 @@ impl<'a> SortedRows<'a> {
         };
         Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
     }
+}
+
+/// A column of ids. `interleave` appends each row by a call of its own.
+fn fixed_column(arrays: &[&dyn Array], places: &Places) -> Result<ArrayRef, ArrowError> {
+    let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
+    let length = arrays.first().map_or(0, |array| array.value_length());
+    let mut ids = MutableBuffer::with_capacity(places.0.len() * length as usize);
+    for &(batch, row) in &places.0 {
+        ids.extend_from_slice(arrays[batch].value(row));
+    }
+    let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
+    let is_valid = |place: usize| arrays[places.0[place].0].is_valid(places.0[place].1);
+    let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(places.0.len(), is_valid)));
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(length, ids.into(), nulls)?))
 }
 
 /// Leaves at most [`WINDOWS_MAX`] windows: the rest share one.

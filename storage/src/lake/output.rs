@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::arrow::AsyncArrowWriter;
 use parquet::file::properties::WriterProperties;
 use tracing::warn;
 
@@ -18,6 +17,7 @@ use super::state::{LakeFile, date};
 use super::summary::Summarizer;
 use super::{LakeError, delta};
 use crate::counter::{AttributeCounter, AttributeCounts, Counted};
+use crate::encode::FileWriter;
 use crate::layout;
 use crate::promoted::{Promoted, PromotedColumns, lake_schema, promote};
 use crate::schema::spans_schema;
@@ -68,7 +68,7 @@ pub(crate) struct Finished {
 
 /// A file that is being written.
 struct OpenFile {
-    writer: AsyncArrowWriter<BufWriter>,
+    writer: FileWriter,
     tenant: String,
     file: SpanFile,
     /// How often its spans were written before, at most.
@@ -85,7 +85,7 @@ struct OpenFile {
 impl OpenFile {
     fn new(target: &Target<'_>, layout: WriterProperties, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
         let parts = BufWriter::with_capacity(target.store.clone(), path.clone(), target.part).with_max_concurrency(1);
-        let writer = AsyncArrowWriter::try_new(parts, lake_schema(&target.promoted), Some(layout))?;
+        let writer = FileWriter::new(parts, lake_schema(&target.promoted), layout)?;
         let file = SpanFile {
             path: path.to_string(),
             tenants: vec![tenant.to_owned()],
@@ -111,7 +111,7 @@ impl OpenFile {
     }
 
     fn is_full(&self, file_size: usize) -> bool {
-        self.writer.bytes_written() + self.writer.in_progress_size() >= file_size
+        self.writer.size() >= file_size
     }
 
     async fn write(&mut self, rows: &SortedRows<'_>, range: Range<usize>, rewrites: &[u32]) -> Result<(), LakeError> {
@@ -192,8 +192,7 @@ impl<'a> Output<'a> {
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let store = self.target.store.as_ref();
-        open.writer.finish().await?;
-        open.file.size = open.writer.bytes_written() as u64;
+        open.file.size = open.writer.finish().await?;
         if let Some(filter) = TraceFilter::new(open.traces.clone()) {
             put_filter(store, &open.file.path, &filter).await?;
             open.file.traces = Some(Arc::new(filter));
@@ -235,7 +234,7 @@ impl<'a> Output<'a> {
     /// Gives the open file up.
     pub(crate) async fn abort(&mut self) {
         if let Some(open) = self.open.take()
-            && let Err(error) = open.writer.into_inner().abort().await
+            && let Err(error) = open.writer.into_store().abort().await
         {
             warn!(path = open.file.path, %error, "can't give up a file: its parts stay until the object store clears them");
         }

@@ -1,0 +1,105 @@
+//! Files of random texts, read back by Parquet's own reader.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef};
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+use proptest::prelude::*;
+
+use super::FileWriter;
+use crate::schema::text_type;
+
+/// Rows of a page, rows of a row group, bytes of a dictionary, bytes of a page.
+const LIMITS: (usize, usize, usize, usize) = (50, 170, 400, 300);
+
+fn layout(compression: Compression) -> WriterProperties {
+    let (page, group, dictionary, bytes) = LIMITS;
+    WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_compression(compression)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_data_page_row_count_limit(page)
+        .set_data_page_size_limit(bytes)
+        .set_dictionary_page_size_limit(dictionary)
+        .set_max_row_group_row_count(Some(group))
+        .set_column_dictionary_enabled(ColumnPath::from("plain"), false)
+        .build()
+}
+
+fn schema() -> SchemaRef {
+    let field = |name: &str, nullable| Field::new(name, text_type(), nullable);
+    Arc::new(Schema::new(vec![field("some", true), field("all", false), field("none", true), field("plain", true)]))
+}
+
+/// Rows whose texts are numbers below `distinct`, over a dictionary that has values which no row has, and null where told.
+fn batch(rows: &[(u32, bool)], distinct: u32) -> RecordBatch {
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..distinct.max(1)).map(|number| format!("text {number}"))));
+    let keys = |null: &dyn Fn(bool) -> bool| {
+        rows.iter().map(|(number, is_null)| (!null(*is_null)).then_some((number % distinct.max(1)) as i32)).collect::<Int32Array>()
+    };
+    let column = |null: &dyn Fn(bool) -> bool| Arc::new(DictionaryArray::new(keys(null), values.clone())) as ArrayRef;
+    let columns = vec![column(&|null| null), column(&|_| false), column(&|_| true), column(&|null| null)];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+fn texts(array: &ArrayRef) -> Vec<Option<String>> {
+    let array = array.as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+    array.into_iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+async fn file(batches: &[RecordBatch], compression: Compression) -> Bytes {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let path = Path::from("file");
+    let mut writer = FileWriter::new(BufWriter::new(store.clone(), path.clone()), schema(), layout(compression)).unwrap();
+    for batch in batches {
+        writer.write(batch).await.unwrap();
+    }
+    let size = writer.finish().await.unwrap();
+    let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+    assert_eq!(size, bytes.len() as u64);
+    bytes
+}
+
+proptest! {
+    /// Scenario: batches of texts over dictionaries of few and many values, nulls among them, with limits that they pass.
+    /// Guarantee: they read back, whole and by page; no page and no row group has more rows than it may.
+    #[test]
+    fn reads_back(
+        batches in proptest::collection::vec((proptest::collection::vec((any::<u32>(), any::<bool>()), 1..200), 1..120u32), 0..6),
+        codec in 0..3usize,
+    ) {
+        let zstd = Compression::ZSTD(ZstdLevel::try_new(1).unwrap());
+        let batches: Vec<_> = batches.iter().map(|(rows, distinct)| batch(rows, *distinct)).collect();
+        let compression = [Compression::UNCOMPRESSED, Compression::LZ4_RAW, zstd][codec];
+        let bytes = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(file(&batches, compression));
+
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = ArrowReaderMetadata::load(&bytes, options).unwrap();
+        let groups = metadata.metadata().row_groups();
+        prop_assert!(groups.iter().all(|group| group.num_rows() <= LIMITS.1 as i64));
+        for (group, pages) in groups.iter().zip(metadata.metadata().offset_index().into_iter().flatten()) {
+            for pages in pages {
+                let firsts = pages.page_locations.iter().map(|page| page.first_row_index).chain([group.num_rows()]);
+                let firsts: Vec<i64> = firsts.collect();
+                prop_assert!(firsts.windows(2).all(|rows| rows[1] - rows[0] <= LIMITS.0 as i64));
+            }
+        }
+
+        let read = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata).build().unwrap();
+        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
+        for column in 0..schema().fields().len() {
+            let of = |batches: &[RecordBatch]| batches.iter().flat_map(|batch| texts(batch.column(column))).collect::<Vec<_>>();
+            prop_assert_eq!(of(&read), of(&batches));
+        }
+    }
+}
