@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, PrimitiveArray, RecordBatch,
+    StringArray, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer};
 use arrow::compute::interleave;
@@ -55,9 +56,9 @@ pub(crate) struct SortedRows<'a> {
     texts: Arc<HashMap<usize, Unified>>,
 }
 
-/// Where some rows are: batch and row, in the order of the file.
+/// Where some rows are: batch and row, in the order of the file. Narrow, for a column is gathered by a walk over them.
 #[derive(Debug)]
-pub(crate) struct Places(Vec<(usize, usize)>);
+pub(crate) struct Places(Vec<(u32, u32)>);
 
 /// Some rows of a flush that go to one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +86,15 @@ fn text(array: &ArrayRef) -> Result<(&DictionaryArray<Int32Type>, &StringArray),
     Ok((dictionary, values))
 }
 
-/// For each value of a dictionary whether a row has it: a few rows of a file have its whole dictionary.
+/// For each value of a dictionary whether a row has it: a few rows of a file have its whole dictionary. Of few values all are
+/// taken, which costs less than a look at each row.
 fn used(dictionary: &DictionaryArray<Int32Type>) -> Vec<bool> {
-    let mut used = vec![false; dictionary.values().len()];
-    for key in dictionary.keys_iter().flatten() {
-        used[key] = true;
+    let values = dictionary.values().len();
+    let mut used = vec![values <= dictionary.len() / 16; values];
+    if dictionary.null_count() == dictionary.len() {
+        used.fill(false);
+    } else if values > dictionary.len() / 16 {
+        dictionary.keys_iter().flatten().for_each(|key| used[key] = true);
     }
     used
 }
@@ -304,7 +309,7 @@ impl<'a> SortedRows<'a> {
 
     /// Where the rows of a range of the order are.
     pub(crate) fn places(&self, range: Range<usize>) -> Places {
-        Places(self.order[range].iter().map(|position| (position.batch as usize, position.row as usize)).collect())
+        Places(self.order[range].iter().map(|position| (position.batch, position.row)).collect())
     }
 
     /// A column of rows, in order. A column at a time, because its source then stays in the processor's caches.
@@ -313,10 +318,12 @@ impl<'a> SortedRows<'a> {
         if arrays.iter().all(|array| array.null_count() == array.len()) {
             return Ok(new_null_array(spans_schema().field(index).data_type(), places.0.len()));
         }
-        match self.texts.get(&index) {
-            Some(unified) => self.text_column(index, unified, places),
-            None if matches!(arrays[0].data_type(), DataType::FixedSizeBinary(_)) => fixed_column(&arrays, places),
-            None => interleave(&arrays, &places.0),
+        match (self.texts.get(&index), arrays[0].data_type()) {
+            (Some(unified), _) => self.text_column(index, unified, places),
+            (None, DataType::FixedSizeBinary(length)) => places.ids(&arrays, *length),
+            (None, DataType::Int16) => Ok(places.numbers::<Int16Type>(&arrays)),
+            (None, DataType::Int64) => Ok(places.numbers::<Int64Type>(&arrays)),
+            _ => interleave(&arrays, &places.each().collect::<Vec<_>>()),
         }
     }
 
@@ -329,39 +336,51 @@ impl<'a> SortedRows<'a> {
         } else if no_nulls {
             let sources: Vec<(&[i32], &[i32])> =
                 arrays.iter().zip(&unified.remaps).map(|(keys, remap)| (&**keys.values(), &**remap)).collect();
-            let key = |&(batch, row): &(usize, usize)| {
+            let key = |(batch, row): (usize, usize)| {
                 let (keys, remap) = sources[batch];
                 remap[keys[row] as usize]
             };
-            places.0.iter().map(key).collect::<Vec<i32>>().into()
+            places.each().map(key).collect::<Vec<i32>>().into()
         } else {
             // What the key of a null is, is not said.
-            let key = |&(batch, row): &(usize, usize)| {
+            let key = |(batch, row): (usize, usize)| {
                 unified.remaps[batch].get(arrays[batch].value(row) as usize).copied().unwrap_or_default()
             };
-            let valid = BooleanBuffer::collect_bool(places.0.len(), |place| {
-                let (batch, row) = places.0[place];
-                arrays[batch].is_valid(row)
-            });
-            let keys: Vec<i32> = places.0.iter().map(key).collect();
-            Int32Array::new(keys.into(), Some(NullBuffer::new(valid)))
+            let valid = places.valid(|batch, row| arrays[batch].is_valid(row));
+            let keys: Vec<i32> = places.each().map(key).collect();
+            Int32Array::new(keys.into(), Some(valid))
         };
         Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
     }
 }
 
-/// A column of ids. `interleave` appends each row by a call of its own.
-fn fixed_column(arrays: &[&dyn Array], places: &Places) -> Result<ArrayRef, ArrowError> {
-    let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
-    let length = arrays.first().map_or(0, |array| array.value_length());
-    let mut ids = MutableBuffer::with_capacity(places.0.len() * length as usize);
-    for &(batch, row) in &places.0 {
-        ids.extend_from_slice(arrays[batch].value(row));
+impl Places {
+    fn each(&self) -> impl ExactSizeIterator<Item = (usize, usize)> {
+        self.0.iter().map(|&(batch, row)| (batch as usize, row as usize))
     }
-    let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
-    let is_valid = |place: usize| arrays[places.0[place].0].is_valid(places.0[place].1);
-    let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(places.0.len(), is_valid)));
-    Ok(Arc::new(FixedSizeBinaryArray::try_new(length, ids.into(), nulls)?))
+
+    fn valid(&self, is_valid: impl Fn(usize, usize) -> bool) -> NullBuffer {
+        let at = |place: usize| is_valid(self.0[place].0 as usize, self.0[place].1 as usize);
+        NullBuffer::new(BooleanBuffer::collect_bool(self.0.len(), at))
+    }
+
+    /// A column of ids. `interleave` appends each row by a call of its own.
+    fn ids(&self, arrays: &[&dyn Array], length: i32) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
+        let mut ids = MutableBuffer::with_capacity(self.0.len() * length as usize);
+        self.each().for_each(|(batch, row)| ids.extend_from_slice(arrays[batch].value(row)));
+        let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
+        let nulls = has_nulls.then(|| self.valid(|batch, row| arrays[batch].is_valid(row)));
+        Ok(Arc::new(FixedSizeBinaryArray::try_new(length, ids.into(), nulls)?))
+    }
+
+    fn numbers<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> ArrayRef {
+        let arrays: Vec<&PrimitiveArray<T>> = arrays.iter().map(|array| array.as_primitive()).collect();
+        let numbers: Vec<T::Native> = self.each().map(|(batch, row)| arrays[batch].values()[row]).collect();
+        let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
+        let nulls = has_nulls.then(|| self.valid(|batch, row| arrays[batch].is_valid(row)));
+        Arc::new(PrimitiveArray::<T>::new(numbers.into(), nulls))
+    }
 }
 
 /// Leaves at most [`WINDOWS_MAX`] windows: the rest share one.

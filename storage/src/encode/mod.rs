@@ -3,6 +3,7 @@
 //! Parquet's own writer encodes the columns, but for texts without statistics, which are most of a span: see [`text`].
 
 mod hybrid;
+mod nulls;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ mod text;
 
 use std::io::Write;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
@@ -21,6 +22,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
+pub(crate) use nulls::columns_with_values;
 use text::TextChunk;
 
 /// Encodes row groups.
@@ -32,8 +34,15 @@ pub(crate) struct Encoder {
 /// A column of a row group.
 pub(crate) enum Column {
     Text(Box<TextChunk>),
-    /// A writer for each leaf.
-    Other(FieldRef, Vec<ArrowColumnWriter>),
+    Other(Leaves),
+}
+
+/// A column of Parquet's own writer.
+pub(crate) struct Leaves {
+    field: FieldRef,
+    writers: Vec<ArrowColumnWriter>,
+    /// Whether no row has a value.
+    is_null: bool,
 }
 
 impl Encoder {
@@ -60,7 +69,7 @@ impl Encoder {
             if is_text && properties.statistics_enabled(first.path()) == EnabledStatistics::None {
                 Ok(Column::Text(Box::new(TextChunk::new(first.clone(), properties)?)))
             } else {
-                Ok(Column::Other(field.clone(), writers))
+                Ok(Column::Other(Leaves { field: field.clone(), writers, is_null: true }))
             }
         };
         self.schema.fields().iter().map(column).collect()
@@ -81,9 +90,7 @@ impl Column {
     pub(crate) fn write(&mut self, rows: &ArrayRef) -> Result<(), ParquetError> {
         match self {
             Column::Text(text) => text.write(rows),
-            Column::Other(field, writers) => {
-                compute_leaves(field, rows)?.iter().zip(writers).try_for_each(|(leaf, writer)| writer.write(leaf))
-            }
+            Column::Other(leaves) => leaves.write(rows),
         }
     }
 
@@ -91,7 +98,7 @@ impl Column {
     fn size(&self) -> usize {
         match self {
             Column::Text(text) => text.size(),
-            Column::Other(_, writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            Column::Other(leaves) => leaves.writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         }
     }
 
@@ -102,8 +109,29 @@ impl Column {
                 let chunk = text.close()?;
                 group.append_column(&chunk.bytes, chunk.close)
             }
-            Column::Other(_, writers) => writers.into_iter().try_for_each(|writer| writer.close()?.append_to_row_group(group)),
+            Column::Other(leaves) => leaves.append_to(group),
         }
+    }
+}
+
+impl Leaves {
+    fn write(&mut self, rows: &ArrayRef) -> Result<(), ParquetError> {
+        self.is_null &= rows.null_count() == rows.len();
+        let leaves = compute_leaves(&self.field, rows)?;
+        leaves.iter().zip(&mut self.writers).try_for_each(|(leaf, writer)| writer.write(leaf))
+    }
+
+    fn append_to<W: Write + Send>(self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
+        for writer in self.writers {
+            let mut chunk = writer.close()?;
+            let metadata = &mut chunk.close_mut().metadata;
+            if self.is_null && metadata.statistics().is_none() {
+                let nulls = nulls::statistics(metadata.column_type(), metadata.num_values() as u64);
+                *metadata = metadata.clone().into_builder().set_statistics(nulls).build()?;
+            }
+            chunk.append_to_row_group(group)?;
+        }
+        Ok(())
     }
 }
 

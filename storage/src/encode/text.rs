@@ -10,8 +10,8 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use hashbrown::HashMap;
-use parquet::basic::{Compression, Encoding, PageType};
-use parquet::column::page::{CompressedPage, PageWriter};
+use parquet::basic::{Compression, Encoding, PageType, Type};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
@@ -19,13 +19,13 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::hybrid;
 use super::page::{Compressor, Values};
+use super::{hybrid, nulls};
 
 /// The number of a value that has none yet.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Rows of a text column, encoded as one column chunk. Without statistics.
+/// Rows of a text column, encoded as one column chunk. Its statistics tell the nulls.
 pub(crate) struct TextChunk {
     column: ColumnDescPtr,
     compression: Compression,
@@ -109,9 +109,9 @@ impl TextChunk {
 
     /// Appends rows to the page, and tells how many: up to one whose value the dictionary has no room for.
     fn write_numbers(&mut self, rows: &DictionaryArray<Int32Type>, values: &StringArray) -> Result<usize, ParquetError> {
-        let keys = rows.keys().values();
         let nulls = rows.nulls().filter(|nulls| nulls.null_count() > 0);
-        for (row, key) in keys.iter().enumerate() {
+        let has_values = rows.null_count() < rows.len();
+        for (row, key) in rows.keys().values().iter().enumerate().take_while(|_| has_values) {
             if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                 continue;
             }
@@ -129,8 +129,8 @@ impl TextChunk {
             }
             self.open.numbers.push(number);
         }
-        self.open.push_rows(keys.len(), nulls);
-        Ok(keys.len())
+        self.open.push_rows(rows.len(), nulls);
+        Ok(rows.len())
     }
 
     /// Appends rows to the page, and tells how many: until it has its bytes.
@@ -242,7 +242,7 @@ impl Dictionary {
 struct OpenPage {
     rows: usize,
     nulls: usize,
-    /// For each row 1 if it has a value, else 0; empty as long as all have.
+    /// For each row 1 if it has a value, else 0; empty as long as all have or none has.
     valid: Vec<u32>,
     /// Numbers of the values, while there is a dictionary.
     numbers: Vec<u32>,
@@ -257,19 +257,20 @@ impl OpenPage {
 
     /// Notes which of `count` rows have a value.
     fn push_rows(&mut self, count: usize, nulls: Option<&NullBuffer>) {
-        let nulls = nulls.map(|nulls| nulls.slice(0, count)).filter(|nulls| nulls.null_count() > 0);
-        if nulls.is_some() || !self.valid.is_empty() {
-            self.valid.resize(self.rows, 1);
-        }
-        match nulls {
-            Some(nulls) => {
-                self.valid.extend(nulls.iter().map(u32::from));
-                self.nulls += nulls.null_count();
+        let nulls = nulls.map(|nulls| nulls.slice(0, count));
+        let added = nulls.as_ref().map_or(0, NullBuffer::null_count);
+        let is_alike = (self.nulls, added) == (0, 0) || (self.nulls, added) == (self.rows, count);
+        if !is_alike || !self.valid.is_empty() {
+            if self.valid.is_empty() {
+                self.valid.resize(self.rows, u32::from(self.nulls == 0));
             }
-            None if !self.valid.is_empty() => self.valid.resize(self.rows + count, 1),
-            None => {}
+            match nulls {
+                Some(nulls) => self.valid.extend(nulls.iter().map(u32::from)),
+                None => self.valid.resize(self.rows + count, 1),
+            }
         }
         self.rows += count;
+        self.nulls += added;
     }
 
     /// Definition levels of a column that may be null: a bit a row.
@@ -295,6 +296,7 @@ struct Laid {
     stats: Vec<PageEncodingStats>,
     offsets: OffsetIndexBuilder,
     rows: u64,
+    nulls: u64,
     uncompressed: usize,
     dictionary: Option<i64>,
     data: Option<i64>,
@@ -307,6 +309,7 @@ impl Laid {
             stats: Vec::new(),
             offsets: OffsetIndexBuilder::new(),
             rows: 0,
+            nulls: 0,
             uncompressed: 0,
             dictionary: None,
             data: None,
@@ -315,6 +318,9 @@ impl Laid {
 
     fn put(&mut self, page: CompressedPage) -> Result<(), ParquetError> {
         let (page_type, encoding) = (page.page_type(), page.encoding());
+        if let Page::DataPageV2 { num_nulls, .. } = page.compressed_page() {
+            self.nulls += u64::from(*num_nulls);
+        }
         let laid = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
         self.uncompressed += laid.uncompressed_size;
         match self.stats.last_mut() {
@@ -344,6 +350,7 @@ impl Laid {
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(self.uncompressed as i64)
             .set_num_values(self.rows as i64)
+            .set_statistics(nulls::statistics(Type::BYTE_ARRAY, self.nulls))
             .set_data_page_offset(self.data.unwrap_or_default())
             .set_dictionary_page_offset(self.dictionary)
             .build()?;

@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::{FieldRef, Int32Type, SchemaRef, TimestampMicrosecondType};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use super::LakeError;
 use super::deletion::Doomed;
+use crate::encode::columns_with_values;
 use crate::promoted::{Promoted, demote, lake_schema};
 use crate::reader::FileReader;
 use crate::schema::{column_index, spans_schema};
@@ -48,6 +49,9 @@ pub(crate) struct Input {
 struct Run {
     input: Input,
     stream: ParquetRecordBatchStream<FileReader>,
+    /// The columns of the file, and which of them are read: the others have no value.
+    schema: SchemaRef,
+    valued: Vec<bool>,
     /// The promoted attributes that the file has columns for.
     promoted: Vec<Promoted>,
     /// Read and not merged; none of them is empty.
@@ -138,8 +142,30 @@ impl Run {
         if builder.schema().fields() != lake_schema(promoted).fields() {
             return Err(defect(&format!("{} has other columns", file.path)));
         }
-        let promoted = promoted.to_vec();
-        Ok(Run { stream: builder.build()?, promoted, input, rows: VecDeque::new(), ended: false, dropped: BTreeMap::new() })
+        let valued = columns_with_values(builder.metadata());
+        let columns = valued.iter().enumerate().filter(|(_, valued)| **valued).map(|(column, _)| column);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+        Ok(Run {
+            schema: lake_schema(promoted),
+            stream: builder.with_projection(mask).build()?,
+            valued,
+            promoted: promoted.to_vec(),
+            input,
+            rows: VecDeque::new(),
+            ended: false,
+            dropped: BTreeMap::new(),
+        })
+    }
+
+    /// Rows as they were read, with the columns that were not.
+    fn whole(&self, read: &RecordBatch) -> Result<RecordBatch, LakeError> {
+        let mut columns = read.columns().iter().cloned();
+        let column = |(field, valued): (&FieldRef, &bool)| match valued {
+            true => columns.next(),
+            false => Some(new_null_array(field.data_type(), read.num_rows())),
+        };
+        let columns = self.schema.fields().iter().zip(&self.valued).filter_map(column).collect();
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
     /// Reads on.
@@ -147,7 +173,7 @@ impl Run {
         match self.stream.next().await.transpose()? {
             None => self.ended = true,
             Some(batch) => {
-                let batch = self.without_doomed(demote(&batch, &self.promoted)?)?;
+                let batch = self.without_doomed(demote(&self.whole(&batch)?, &self.promoted)?)?;
                 match self.rows.back_mut() {
                     // Of which a deletion left little.
                     Some(last) if last.num_rows() + batch.num_rows() <= BATCH_ROWS => {
