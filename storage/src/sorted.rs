@@ -31,7 +31,8 @@ pub const CLOCK_FLAG: &str = "clock";
 struct Position {
     window: i64,
     tenant: u32,
-    trace: [u8; 16],
+    /// Big-endian: a sort compares it most.
+    trace: u128,
     start: i64,
     batch: u32,
     row: u32,
@@ -134,7 +135,8 @@ impl<'a> SortedRows<'a> {
     pub(crate) fn merged(batches: &'a [RecordBatch]) -> Result<SortedRows<'a>, ArrowError> {
         let mut rows = SortedRows::unsorted(batches, i64::MAX)?;
         rows.order.iter_mut().for_each(|position| position.window = NO_WINDOW);
-        rows.order.sort_unstable();
+        // Finds the runs that are sorted already: each batch.
+        rows.order.sort();
         Ok(rows)
     }
 
@@ -205,13 +207,13 @@ impl<'a> SortedRows<'a> {
 
     /// The trace id of a row.
     pub(crate) fn trace(&self, row: usize) -> [u8; 16] {
-        self.order[row].trace
+        self.order[row].trace.to_be_bytes()
     }
 
     /// The traces of a range of the order, each once for each tenant.
     pub(crate) fn traces(&self, rows: Range<usize>) -> impl Iterator<Item = [u8; 16]> {
         let same = |one: &Position, other: &Position| (one.tenant, one.trace) == (other.tenant, other.trace);
-        self.order[rows].chunk_by(same).filter_map(|rows| Some(rows.first()?.trace))
+        self.order[rows].chunk_by(same).filter_map(|rows| Some(rows.first()?.trace.to_be_bytes()))
     }
 
     /// The ranges of the order that are one trace each.
@@ -253,7 +255,7 @@ impl<'a> SortedRows<'a> {
                 order.push(Position {
                     window: if placed { start.value(row).div_euclid(self.window) } else { NO_WINDOW },
                     tenant: tenants[batch_index][tenant.key(row).unwrap_or_default()],
-                    trace: trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?,
+                    trace: u128::from_be_bytes(trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?),
                     start: start.value(row),
                     batch: batch_index as u32,
                     row: row as u32,
