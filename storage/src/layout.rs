@@ -22,6 +22,8 @@ const PAGE_ROWS: usize = 4_096;
 /// Bytes of a page of values that differ from row to row, which are looked at when it holds a multiple of 1,024 rows: a lookup
 /// decompresses a page for the few rows of a trace.
 const BULK_PAGE: usize = 16 << 10;
+/// Bytes of the dictionary of such a column, which a lookup decompresses whole. Past it, values stand in the pages.
+const BULK_DICTIONARY: usize = 128 << 10;
 /// Columns with statistics for each page: those that the file is sorted by. Of the others every page holds the same values.
 const SORTED_BY: [&str; 2] = ["tenant", "trace_id"];
 /// Columns with statistics for each row group. Text has none: a comparison a value, for bounds that are the same everywhere.
@@ -77,7 +79,10 @@ fn lake_of(row_group: usize) -> Result<WriterProperties, ParquetError> {
     let properties = properties.set_column_compression(ColumnPath::from("span_id"), Compression::UNCOMPRESSED);
     let column = |name: &str| ColumnPath::new(name.split('.').map(str::to_owned).collect());
     let bulk = |properties: WriterPropertiesBuilder, name: &&str| {
-        properties.set_column_compression(column(name), zstd).set_column_data_page_size_limit(column(name), BULK_PAGE)
+        properties
+            .set_column_compression(column(name), zstd)
+            .set_column_data_page_size_limit(column(name), BULK_PAGE)
+            .set_column_dictionary_page_size_limit(column(name), BULK_DICTIONARY)
     };
     Ok(BULK.iter().fold(properties, bulk).build())
 }
