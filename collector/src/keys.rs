@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use hashbrown::HashMap;
-use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Scope, Value};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Scope, Value, same_text};
 
 /// The columns of mesh identity stand first; the tags that may stand in them are kept until the identity is known.
 pub(crate) const TAGS: usize = 5;
@@ -95,7 +95,7 @@ impl<'a> Slots<'a> {
     #[inline]
     pub(crate) fn find(&mut self, position: usize, key: &'a [u8]) -> Option<Slot> {
         let Some(before) = self.before.get_mut(position) else { return self.table.get(key).copied() };
-        if before.0 != key {
+        if !same_text(before.0, key) {
             *before = (key, self.table.get(key).copied());
         }
         before.1

@@ -17,6 +17,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 use arrow::error::ArrowError;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::same::same_text;
 use crate::schema::{attribute_entry_fields, attribute_map_type, attribute_value_fields};
 
 /// Bytes as text: what is no UTF-8 is replaced by U+FFFD, for one bad character in one header is no reason to lose a request.
@@ -103,11 +104,11 @@ impl TextColumn {
     /// The key of `value`, which enters the dictionary if it is new.
     pub fn intern(&mut self, value: &[u8]) -> TextKey {
         // Neighbouring spans mostly say the same: one comparison instead of a hash.
-        if self.ends.rows() > 0 && self.value(self.last) == value {
+        if self.ends.rows() > 0 && same_text(self.value(self.last), value) {
             return TextKey(self.last);
         }
         let hash = self.hasher.hash_one(value);
-        let found = self.table.find(hash, |&key| &self.bytes[self.ends.range(key as usize)] == value).copied();
+        let found = self.table.find(hash, |&key| same_text(&self.bytes[self.ends.range(key as usize)], value)).copied();
         self.last = match found {
             Some(key) => key,
             None => self.insert(hash, value),

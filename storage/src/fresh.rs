@@ -34,9 +34,12 @@ pub enum FlushError {
     Commit(#[from] CommitError),
 }
 
+/// Room for a row of a fresh file.
+const ROW_BYTES: usize = 48;
+
 /// The file of a window. A column after the other, because its source then stays in the processor's caches.
 fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError> {
-    let (mut file, encoder) = Encoder::begin(Vec::new(), spans_schema(), layout::fresh())?;
+    let (mut file, encoder) = Encoder::begin(Vec::with_capacity(window.rows.len() * ROW_BYTES), spans_schema(), layout::fresh())?;
     for from in window.rows.clone().step_by(layout::FRESH_ROWS) {
         let places = rows.places(from..(from + layout::FRESH_ROWS).min(window.rows.end));
         let columns = encoder.columns(&file)?;

@@ -46,6 +46,7 @@ mod reader;
 mod records;
 mod repair;
 mod residual;
+mod same;
 mod schema;
 mod snapshot;
 mod sorted;
@@ -75,6 +76,7 @@ pub use promoted::{Promoted, PromotedColumns, Promotions, demote, lake_schema, p
 pub use reader::FileReader;
 pub use repair::repair;
 pub use residual::{Found, ResidualMap, ValueType};
+pub use same::same_text;
 pub use schema::{
     Scope, attribute_entry_fields, attribute_map_type, attribute_value_fields, column_index, event_fields, link_fields, list_item,
     spans_schema, text_type, time_type,

@@ -42,14 +42,24 @@ struct Position {
 #[derive(Debug)]
 struct Unified {
     values: ArrayRef,
-    /// For each batch, the key in `values` of each key of the batch.
-    remaps: Vec<Vec<i32>>,
+    numbers: Numbers,
+}
+
+/// For each row of all batches, one after the other, the number of its text, from 1, and 0 for null. As narrow as they may be: rows
+/// are gathered from all over them, and what is gathered from stays in the processor's caches.
+#[derive(Debug)]
+enum Numbers {
+    Bytes(Vec<u8>),
+    Shorts(Vec<u16>),
+    Words(Vec<u32>),
 }
 
 /// The rows of a flush, sorted.
 #[derive(Debug)]
 pub(crate) struct SortedRows<'a> {
     batches: &'a [RecordBatch],
+    /// Rows before each batch.
+    before: Arc<Vec<u32>>,
     order: Vec<Position>,
     /// Length of a window, microseconds.
     window: i64,
@@ -102,24 +112,65 @@ fn used(dictionary: &DictionaryArray<Int32Type>) -> Vec<bool> {
 
 impl Unified {
     fn new(arrays: &[&ArrayRef]) -> Result<Unified, ArrowError> {
-        let mut known = HashMap::<&str, i32>::new();
+        let mut known = HashMap::<&str, u32>::new();
         let mut distinct = Vec::new();
-        let mut remaps = Vec::with_capacity(arrays.len());
+        let mut columns = Vec::with_capacity(arrays.len());
         for array in arrays {
             let (keys, values) = text(array)?;
             let used = used(keys);
-            let remap = values.iter().zip(used).map(|(value, used)| {
+            let number = values.iter().zip(used).map(|(value, used)| {
                 let value = value.filter(|_| used)?;
-                let next = distinct.len() as i32;
                 Some(*known.entry(value).or_insert_with(|| {
                     distinct.push(value);
-                    next
+                    distinct.len() as u32
                 }))
             });
-            remaps.push(remap.map(Option::unwrap_or_default).collect());
+            let numbers: Vec<u32> = number.map(Option::unwrap_or_default).collect();
+            columns.push((keys.keys(), numbers));
         }
-        Ok(Unified { values: Arc::new(StringArray::from_iter_values(distinct)), remaps })
+        let numbers = match distinct.len() {
+            ..=0xFF => Numbers::Bytes(flat(&columns, |number| number as u8)),
+            0x100..=0xFFFF => Numbers::Shorts(flat(&columns, |number| number as u16)),
+            _ => Numbers::Words(flat(&columns, |number| number)),
+        };
+        Ok(Unified { values: Arc::new(StringArray::from_iter_values(distinct)), numbers })
     }
+
+    /// The keys of rows in `values`.
+    fn keys(&self, rows: impl Iterator<Item = usize>) -> Int32Array {
+        let keys = match &self.numbers {
+            Numbers::Bytes(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect::<Vec<i32>>(),
+            Numbers::Shorts(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
+            Numbers::Words(numbers) => rows.map(|row| numbers[row] as i32 - 1).collect(),
+        };
+        let nulls = keys.iter().any(|key| *key < 0).then(|| keys.iter().map(|key| *key >= 0).collect());
+        // A key of a null is a key all the same.
+        let keys = if nulls.is_some() { keys.into_iter().map(|key| key.max(0)).collect() } else { keys };
+        Int32Array::new(keys.into(), nulls)
+    }
+
+    /// The number of the text of a row, from 1, and 0 for null.
+    fn number(&self, row: usize) -> usize {
+        match &self.numbers {
+            Numbers::Bytes(numbers) => numbers[row].into(),
+            Numbers::Shorts(numbers) => numbers[row].into(),
+            Numbers::Words(numbers) => numbers[row] as usize,
+        }
+    }
+}
+
+/// The numbers of the rows of all columns, each of which comes with its keys and the number of each key.
+fn flat<T: Copy + Default>(columns: &[(&Int32Array, Vec<u32>)], narrow: impl Fn(u32) -> T) -> Vec<T> {
+    let mut rows = Vec::with_capacity(columns.iter().map(|(keys, _)| keys.len()).sum());
+    for (keys, numbers) in columns {
+        let numbers: Vec<T> = numbers.iter().map(|number| narrow(*number)).collect();
+        match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => rows.extend(keys.values().iter().map(|key| numbers[*key as usize])),
+            Some(nulls) if nulls.null_count() == keys.len() => rows.resize(rows.len() + keys.len(), T::default()),
+            Some(_) => rows.extend(keys.iter().map(|key| key.map_or_else(T::default, |key| numbers[key as usize]))),
+        }
+    }
+    rows
 }
 
 impl<'a> SortedRows<'a> {
@@ -145,10 +196,18 @@ impl<'a> SortedRows<'a> {
         for (index, field) in spans_schema().fields().iter().enumerate() {
             if matches!(field.data_type(), DataType::Dictionary(_, _)) {
                 let arrays: Vec<_> = batches.iter().map(|batch| batch.column(index)).collect();
-                texts.insert(index, Unified::new(&arrays)?);
+                // What has no value is gathered from nowhere.
+                if arrays.iter().any(|array| array.null_count() < array.len()) {
+                    texts.insert(index, Unified::new(&arrays)?);
+                }
             }
         }
-        let mut rows = SortedRows { batches, order: Vec::new(), window, texts: Arc::new(texts) };
+        let before = batches.iter().scan(0, |rows, batch| {
+            *rows += batch.num_rows() as u32;
+            Some(*rows - batch.num_rows() as u32)
+        });
+        let mut rows =
+            SortedRows { batches, before: Arc::new(before.collect()), order: Vec::new(), window, texts: Arc::new(texts) };
         rows.order = rows.positions()?;
         Ok(rows)
     }
@@ -234,6 +293,7 @@ impl<'a> SortedRows<'a> {
     pub(crate) fn split(self, apart: &[bool]) -> (SortedRows<'a>, SortedRows<'a>) {
         let of = |side: bool| SortedRows {
             batches: self.batches,
+            before: self.before.clone(),
             order: self.order.iter().zip(apart).filter(|(_, apart)| **apart == side).map(|(position, _)| *position).collect(),
             window: self.window,
             texts: self.texts.clone(),
@@ -243,9 +303,11 @@ impl<'a> SortedRows<'a> {
 
     fn positions(&self) -> Result<Vec<Position>, ArrowError> {
         let mut order = Vec::with_capacity(self.batches.iter().map(RecordBatch::num_rows).sum());
-        let tenants = self.tenant_ranks()?;
+        let index = column_index("tenant").ok_or_else(|| schema_error("tenant"))?;
+        let Some(tenants) = self.texts.get(&index) else { return Ok(order) };
+        let ranks = SortedRows::tenant_ranks(tenants);
         for (batch_index, batch) in self.batches.iter().enumerate() {
-            let (tenant, _) = text(column(batch, "tenant")?)?;
+            let before = self.before[batch_index] as usize;
             let (flagged, flags) = text(column(batch, "flagged")?)?;
             let unplaced: Vec<bool> = flags.iter().map(|flag| flag.is_some_and(|flag| flag.starts_with(CLOCK_FLAG))).collect();
             let trace: &FixedSizeBinaryArray = column(batch, "trace_id")?.as_fixed_size_binary();
@@ -254,7 +316,7 @@ impl<'a> SortedRows<'a> {
                 let placed = flagged.key(row).is_none_or(|key| !unplaced[key]);
                 order.push(Position {
                     window: if placed { start.value(row).div_euclid(self.window) } else { NO_WINDOW },
-                    tenant: tenants[batch_index][tenant.key(row).unwrap_or_default()],
+                    tenant: ranks[tenants.number(before + row)],
                     trace: u128::from_be_bytes(trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?),
                     start: start.value(row),
                     batch: batch_index as u32,
@@ -265,14 +327,13 @@ impl<'a> SortedRows<'a> {
         Ok(order)
     }
 
-    /// For each batch, the rank in the order of names of each key of its tenant column.
-    fn tenant_ranks(&self) -> Result<Vec<Vec<u32>>, ArrowError> {
-        let unified = &self.texts[&column_index("tenant").ok_or_else(|| schema_error("tenant"))?];
-        let names = unified.values.as_string::<i32>();
+    /// The rank of each tenant in the order of names, by its number.
+    fn tenant_ranks(tenants: &Unified) -> Vec<u32> {
+        let names = tenants.values.as_string::<i32>();
         let mut sorted: Vec<&str> = names.iter().flatten().collect();
         sorted.sort_unstable();
-        let rank = |key: &i32| sorted.partition_point(|name| *name < names.value(*key as usize)) as u32;
-        Ok(unified.remaps.iter().map(|remap| remap.iter().map(rank).collect()).collect())
+        let rank = |name: &str| sorted.partition_point(|other| *other < name) as u32;
+        [0].into_iter().chain(names.iter().flatten().map(rank)).collect()
     }
 
     /// What goes to each file.
@@ -321,7 +382,7 @@ impl<'a> SortedRows<'a> {
             return Ok(new_null_array(spans_schema().field(index).data_type(), places.0.len()));
         }
         match (self.texts.get(&index), arrays[0].data_type()) {
-            (Some(unified), _) => self.text_column(index, unified, places),
+            (Some(unified), _) => self.text_column(unified, places),
             (None, DataType::FixedSizeBinary(length)) => places.ids(&arrays, *length),
             (None, DataType::Int16) => Ok(places.numbers::<Int16Type>(&arrays)),
             (None, DataType::Int64) => Ok(places.numbers::<Int64Type>(&arrays)),
@@ -329,29 +390,8 @@ impl<'a> SortedRows<'a> {
         }
     }
 
-    fn text_column(&self, index: usize, unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
-        let keys = |batch: &'a RecordBatch| Ok(text(batch.column(index))?.0.keys());
-        let arrays: Vec<&Int32Array> = self.batches.iter().map(keys).collect::<Result<_, ArrowError>>()?;
-        let no_nulls = arrays.iter().all(|keys| keys.null_count() == 0);
-        let keys: Int32Array = if no_nulls && unified.values.len() == 1 {
-            vec![0; places.0.len()].into()
-        } else if no_nulls {
-            let sources: Vec<(&[i32], &[i32])> =
-                arrays.iter().zip(&unified.remaps).map(|(keys, remap)| (&**keys.values(), &**remap)).collect();
-            let key = |(batch, row): (usize, usize)| {
-                let (keys, remap) = sources[batch];
-                remap[keys[row] as usize]
-            };
-            places.each().map(key).collect::<Vec<i32>>().into()
-        } else {
-            // What the key of a null is, is not said.
-            let key = |(batch, row): (usize, usize)| {
-                unified.remaps[batch].get(arrays[batch].value(row) as usize).copied().unwrap_or_default()
-            };
-            let valid = places.valid(|batch, row| arrays[batch].is_valid(row));
-            let keys: Vec<i32> = places.each().map(key).collect();
-            Int32Array::new(keys.into(), Some(valid))
-        };
+    fn text_column(&self, unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
+        let keys = unified.keys(places.each().map(|(batch, row)| self.before[batch] as usize + row));
         Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
     }
 }
@@ -378,7 +418,8 @@ impl Places {
 
     fn numbers<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> ArrayRef {
         let arrays: Vec<&PrimitiveArray<T>> = arrays.iter().map(|array| array.as_primitive()).collect();
-        let numbers: Vec<T::Native> = self.each().map(|(batch, row)| arrays[batch].values()[row]).collect();
+        let values: Vec<&[T::Native]> = arrays.iter().map(|array| &**array.values()).collect();
+        let numbers: Vec<T::Native> = self.each().map(|(batch, row)| values[batch][row]).collect();
         let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
         let nulls = has_nulls.then(|| self.valid(|batch, row| arrays[batch].is_valid(row)));
         Arc::new(PrimitiveArray::<T>::new(numbers.into(), nulls))

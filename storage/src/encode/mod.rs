@@ -185,6 +185,7 @@ impl FileWriter {
 
     async fn end_group(&mut self) -> Result<(), ParquetError> {
         let Some(group) = self.group.take() else { return Ok(()) };
+        self.file.inner_mut().reserve(group.size());
         let mut writer = self.file.next_row_group()?;
         group.columns.into_iter().try_for_each(|column| column.append_to(&mut writer))?;
         writer.close()?;
