@@ -32,9 +32,19 @@ pub(crate) fn traces_data<'a>(batches: impl Iterator<Item = &'a RecordBatch>) ->
             rows.push(columns.row(row)?);
         }
     }
-    // Rows of equal start and id are ordered by all they say, so that the answer does not depend on where rows stand (P4).
-    rows.sort_by_cached_key(|row| (row.span.start_time_unix_nano, row.span.span_id.clone(), row.span.encode_to_vec()));
+    sort(&mut rows);
     Ok(group(rows))
+}
+
+/// By start and span id. Rows of equal ones are ordered by all they say, so that the answer does not depend on where rows stand (P4):
+/// only those are encoded for it.
+fn sort(rows: &mut [Row]) {
+    rows.sort_by(|first, second| first.place().cmp(&second.place()));
+    for equal in rows.chunk_by_mut(|first, second| first.place() == second.place()) {
+        if equal.len() > 1 {
+            equal.sort_by_cached_key(|row| row.span.encode_to_vec());
+        }
+    }
 }
 
 /// One row, decoded.
@@ -44,6 +54,13 @@ struct Row {
     scope: InstrumentationScope,
     scope_schema_url: String,
     span: Span,
+}
+
+impl Row {
+    /// What it is ordered by.
+    fn place(&self) -> (u64, &[u8]) {
+        (self.span.start_time_unix_nano, &self.span.span_id)
+    }
 }
 
 fn group(rows: Vec<Row>) -> TracesData {
@@ -75,6 +92,18 @@ struct Attributes<'a> {
     values: AttributeValues<'a>,
 }
 
+/// The columns of a batch that hold attributes of a scope, without those in which no row has a value: most of them.
+fn attributes_of(batch: &RecordBatch, scope: Scope) -> Result<Vec<Attributes<'_>>, QueryError> {
+    let mut attributes = Vec::new();
+    for column in ATTRIBUTE_COLUMNS.iter().filter(|column| column.scope == scope) {
+        let values = open(batch, column.name, AttributeValues::new)?;
+        if !values.is_empty() {
+            attributes.push(Attributes { column, values });
+        }
+    }
+    Ok(attributes)
+}
+
 /// The columns of a batch, opened.
 struct SpanColumns<'a> {
     trace_id: &'a FixedSizeBinaryArray,
@@ -90,7 +119,8 @@ struct SpanColumns<'a> {
     trace_state: TextColumn<'a>,
     flags: &'a Int64Array,
     origins: &'a Int64Array,
-    attributes: Vec<Attributes<'a>>,
+    span_attributes: Vec<Attributes<'a>>,
+    resource_attributes: Vec<Attributes<'a>>,
     span_map: ResidualMap<'a>,
     resource_map: ResidualMap<'a>,
     scope_map: ResidualMap<'a>,
@@ -133,10 +163,6 @@ impl<'a> SpanColumns<'a> {
         let int = |name| open(batch, name, |column| column.as_primitive_opt::<Int64Type>());
         let text = |name| open(batch, name, TextColumn::new);
         let map = |scope: Scope| open(batch, scope.residual_column(), ResidualMap::new);
-        let attributes = |column: &'static AttributeColumn| {
-            let values = open(batch, column.name, AttributeValues::new)?;
-            Ok::<_, QueryError>(Attributes { column, values })
-        };
         Ok(SpanColumns {
             trace_id: id("trace_id")?,
             span_id: id("span_id")?,
@@ -151,7 +177,8 @@ impl<'a> SpanColumns<'a> {
             trace_state: text("trace_state")?,
             flags: int("flags")?,
             origins: int("origins")?,
-            attributes: ATTRIBUTE_COLUMNS.iter().map(attributes).collect::<Result<_, _>>()?,
+            span_attributes: attributes_of(batch, Scope::Span)?,
+            resource_attributes: attributes_of(batch, Scope::Resource)?,
             span_map: map(Scope::Span)?,
             resource_map: map(Scope::Resource)?,
             scope_map: map(Scope::Instrumentation)?,
@@ -190,7 +217,7 @@ impl<'a> SpanColumns<'a> {
         if self.resource_entities.is_valid(row) {
             resource = Resource::decode(self.resource_entities.value(row)).map_err(QueryError::internal)?;
         }
-        resource.attributes = self.attributes(Scope::Resource, &self.resource_map, row)?;
+        resource.attributes = self.attributes(&self.resource_attributes, &self.resource_map, row)?;
         resource.dropped_attributes_count = number(self.resource_dropped, row) as u32;
         Ok(resource)
     }
@@ -209,7 +236,7 @@ impl<'a> SpanColumns<'a> {
             kind: enumeration(&KINDS, self.kind.get(row))?,
             start_time_unix_nano: start,
             end_time_unix_nano: start.wrapping_add(self.duration.value(row) as u64),
-            attributes: self.attributes(Scope::Span, &self.span_map, row)?,
+            attributes: self.attributes(&self.span_attributes, &self.span_map, row)?,
             dropped_attributes_count: number(self.dropped_attributes, row) as u32,
             events: self.events.row(row)?,
             dropped_events_count: number(self.dropped_events, row) as u32,
@@ -219,10 +246,9 @@ impl<'a> SpanColumns<'a> {
         })
     }
 
-    fn attributes(&self, scope: Scope, map: &ResidualMap, row: usize) -> Result<Vec<KeyValue>, QueryError> {
+    fn attributes(&self, columns: &[Attributes], map: &ResidualMap, row: usize) -> Result<Vec<KeyValue>, QueryError> {
         let origins = number(self.origins, row);
-        let of_scope = self.attributes.iter().filter(|attributes| attributes.column.scope == scope);
-        let from_columns = of_scope.filter_map(|attributes| {
+        let from_columns = columns.iter().filter_map(|attributes| {
             let source = attributes.column.source(origins)?;
             Some((source.key, Some(attributes.values.get(row, source.form)?)))
         });
