@@ -26,7 +26,6 @@ use crate::attribute::AttributeFunction;
 use crate::attributes::{AttributeNames, AttributeValues};
 use crate::critical_path::{self, CriticalPaths, PathQuery, TracePath};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
-use crate::fences::Fences;
 use crate::file_attributes::FileAttributes;
 use crate::file_summaries::FileSummaries;
 use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery, KeptGraphs};
@@ -49,8 +48,8 @@ use crate::types::TimeRange;
 use crate::view::View;
 use crate::{attributes, find, nested_names, services, traceql};
 
-/// The part of `query.metadata_cache` that lookups get, and that file summaries get: the rest is for footers, which are larger.
-const CACHE_SHARE: usize = 4;
+/// The part of `query.metadata_cache` that file summaries get, and half of what lookups get: the rest is for footers, which are larger.
+const CACHE_SHARE: usize = 5;
 
 /// Answers queries. Cheap to clone; all clones share the limits.
 #[derive(Clone)]
@@ -107,14 +106,14 @@ impl Engine {
             threads => threads as usize,
         };
         let share = config.metadata_cache.as_usize() / CACHE_SHARE;
-        let footers_bytes = config.metadata_cache.as_usize() - 2 * share;
+        let footers_bytes = config.metadata_cache.as_usize() - 3 * share;
         let store = source.object_store().clone();
         let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
         let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 4));
         let file_attributes = Arc::new(FileSummaries::new(store.clone(), share / 4));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
-        let lookups = Lookups { store, fences: Fences::new(share), runtime: sessions.runtime().clone() };
+        let lookups = Lookups::new(store, 2 * share, sessions.runtime().clone());
         let eighth = config.rollup_cache.as_usize() / 8;
         let rollups = Arc::new(FileRollups::new(&lookups.store, 5 * eighth));
         let graphs = Arc::new(KeptGraphs::new(3 * eighth));

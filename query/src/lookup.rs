@@ -2,8 +2,11 @@
 //!
 //! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id`
 //! that may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see
-//! [`crate::footers`]).
+//! [`rows`] and [`places`]).
 
+mod pages;
+mod places;
+mod rows;
 mod wanted;
 
 use std::sync::Arc;
@@ -26,10 +29,11 @@ use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::fences::{FENCE_COLUMNS, Fences};
-use crate::footers;
 use crate::id_set::IdSet;
 use crate::spans::{holds_only, may_hold};
 use crate::trace_id::TraceId;
+use places::PlacesCache;
+use rows::Rows;
 pub(crate) use wanted::Needless;
 use wanted::Wanted;
 
@@ -46,7 +50,8 @@ const DICTIONARY_VALUES: usize = 256;
 /// What lookups share.
 pub(crate) struct Lookups {
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) fences: Fences,
+    fences: Fences,
+    places: PlacesCache,
     pub(crate) runtime: Arc<RuntimeEnv>,
 }
 
@@ -90,6 +95,12 @@ pub(crate) fn compact(batch: RecordBatch) -> Result<RecordBatch> {
 }
 
 impl Lookups {
+    /// Lookups in the files of a store that keep at most `cache` bytes of their footers.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: usize, runtime: Arc<RuntimeEnv>) -> Self {
+        let half = cache / 2;
+        Lookups { store, fences: Fences::new(half), places: PlacesCache::new(cache - half), runtime }
+    }
+
     /// Gives `each` all rows of the tenant with one of `ids`, those of one id in a place together, in no particular order, with the
     /// columns named (in the order of the schema) or all of them. Residual maps are whole, promoted attributes included.
     pub(crate) async fn find(
@@ -120,11 +131,16 @@ impl Lookups {
         let mut files = snapshot.files.of_traces(&keys);
         files.retain(|(file, _)| may_hold(file, wanted.tenant()));
         let most = TASKS.div_ceil(files.len().max(1));
-        let parts = files.into_iter().flat_map(|(file, ids)| {
+        let part = |(file, ids): (Arc<SpanFile>, Vec<usize>)| {
             let size = ids.len().div_ceil(most).max(IDS_MIN);
             ids.chunks(size).map(|ids| (file.clone(), ids.to_vec())).collect::<Vec<_>>()
-        });
-        let tasks = parts.map(|(file, ids)| {
+        };
+        let parts: Vec<_> = files.into_iter().flat_map(part).collect();
+        // As for most single traces: another task would make nothing faster.
+        if let [(file, ids)] = parts.as_slice() {
+            return each(self.of_file(&wanted, ids, file, &snapshot.promotions).await?);
+        }
+        let tasks = parts.into_iter().map(|(file, ids)| {
             let (lookups, wanted, promotions) = (self.clone(), wanted.clone(), snapshot.promotions.clone());
             async move { SpawnedTask::spawn(async move { lookups.of_file(&wanted, &ids, &file, &promotions).await }).join().await }
         });
@@ -239,7 +255,7 @@ impl Lookups {
         Ok(RowSelection::from_filters(&masks))
     }
 
-    /// Gives `each` the selected rows of a file, of whose footer one row group at a time is read.
+    /// Gives `each` the selected rows of a file, one row group after the other.
     async fn read(
         &self,
         file: &SpanFile,
@@ -251,16 +267,21 @@ impl Lookups {
         if !rows.selects_any() {
             return Ok(());
         }
-        let footer = footers::read(reader, file.size).await?;
-        for (group, metadata) in footer.row_groups().iter().enumerate() {
+        let fence = self.fences.get(reader, file).await?;
+        let mut footer = None;
+        for (group, metadata) in fence.metadata().metadata().row_groups().iter().enumerate() {
             let of_group = rows.split_off(metadata.num_rows() as usize);
             if !of_group.selects_any() {
                 continue;
             }
-            let footer = footers::with_pages(footers::of_row_group(&footer, group), reader, false).await?;
-            let mut batches = open(self.reader(file)?, footer, of_group, columns)?;
-            while let Some(batch) = batches.try_next().await? {
+            let places = self.places.get(reader, file, group, &mut footer).await?;
+            for batch in Rows::read(reader, places, &of_group, columns).await? {
+                let batch = batch?;
+                let is_full = batch.num_rows() == BATCH_ROWS;
                 each(batch)?;
+                if is_full {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         Ok(())

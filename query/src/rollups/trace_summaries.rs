@@ -156,7 +156,6 @@ mod tests {
     use super::super::resident::FileRollups;
     use super::*;
     use crate::SpanSource;
-    use crate::fences::Fences;
     use crate::lookup::Lookups;
     use crate::summary::Summaries;
     use crate::testing::{Chance, SpanRow, TestSource, batch, random_rows, tenant};
@@ -193,11 +192,10 @@ mod tests {
 
     fn summed(source: &TestSource) -> Summed {
         let store = source.object_store();
-        let (fences, runtime) = (Fences::new(1 << 20), Arc::new(RuntimeEnv::default()));
         Summed {
             tenant: tenant("a"),
             snapshot: Arc::new(source.snapshot.clone()),
-            lookups: Arc::new(Lookups { store: store.clone(), fences, runtime }),
+            lookups: Arc::new(Lookups::new(store.clone(), 2 << 20, Arc::new(RuntimeEnv::default()))),
             rollups: Arc::new(FileRollups::new(store, 1 << 20)),
         }
     }

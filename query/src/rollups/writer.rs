@@ -17,13 +17,12 @@ use object_store::ObjectStore;
 
 use super::correct::Places;
 use super::{span_writer, trace_writer};
-use crate::fences::Fences;
 use crate::hops::hops_of;
 use crate::lookup::Lookups;
 use crate::trace_id::TraceId;
 
 /// Bytes for the footers of files that are looked into.
-const FENCES_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 /// Spans of one trace that are held: of more, H takes the first ones.
 const HELD_MAX: usize = 2 * SPANS_MAX;
 
@@ -45,7 +44,7 @@ impl HopRollups {
     /// If the memory can't be limited.
     pub fn new(store: Arc<dyn ObjectStore>, config: &Config) -> Result<HopRollups, RollupError> {
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(config.compaction.memory_limit.as_usize(), 1.0).build()?;
-        Ok(HopRollups { lookups: Arc::new(Lookups { store, fences: Fences::new(FENCES_BYTES), runtime: Arc::new(runtime) }) })
+        Ok(HopRollups { lookups: Arc::new(Lookups::new(store, CACHE_BYTES, Arc::new(runtime))) })
     }
 }
 
