@@ -22,18 +22,30 @@ use crate::values::{AttributeValues, TextColumn, open};
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATUSES: [&str; 3] = ["unset", "ok", "error"];
 
+/// Origins of a batch that a row is compared with before its own is decoded.
+const ORIGINS_MAX: usize = 16;
+
 /// All rows as one `TracesData`: ordered by start and span id, equal resources and scopes together, in the order in which
 /// they first appear. Duplicate rows stay duplicate.
 pub(crate) fn traces_data<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Result<TracesData, QueryError> {
-    let mut rows = Vec::new();
+    let (mut rows, mut origins) = (Vec::new(), Vec::new());
     for batch in batches {
         let columns = SpanColumns::new(batch)?;
+        // Rows with their origins. A trace has few.
+        let mut known: Vec<(usize, usize)> = Vec::new();
         for row in 0..batch.num_rows() {
-            rows.push(columns.row(row)?);
+            let same = known.iter().find(|(other, _)| columns.are_of_one_origin(row, *other));
+            let origin = same.map_or(origins.len(), |(_, origin)| *origin);
+            if origin == origins.len() {
+                origins.push(columns.origin(row)?);
+                known.truncate(ORIGINS_MAX - 1);
+                known.push((row, origin));
+            }
+            rows.push(Row { origin, span: columns.span(row)? });
         }
     }
     sort(&mut rows);
-    Ok(group(rows))
+    Ok(group(rows, origins))
 }
 
 /// By start and span id. Rows of equal ones are ordered by all they say, so that the answer does not depend on where rows stand (P4):
@@ -49,11 +61,18 @@ fn sort(rows: &mut [Row]) {
 
 /// One row, decoded.
 struct Row {
+    /// The position of what it comes from.
+    origin: usize,
+    span: Span,
+}
+
+/// What rows come from.
+#[derive(Default)]
+struct Origin {
     resource: Resource,
     resource_schema_url: String,
     scope: InstrumentationScope,
     scope_schema_url: String,
-    span: Span,
 }
 
 impl Row {
@@ -63,27 +82,45 @@ impl Row {
     }
 }
 
-fn group(rows: Vec<Row>) -> TracesData {
-    let mut data = TracesData::default();
-    let mut resources: HashMap<(Vec<u8>, String), usize> = HashMap::new();
-    let mut scopes: HashMap<(usize, Vec<u8>, String), usize> = HashMap::new();
+/// Origins may be equal.
+fn group(rows: Vec<Row>, mut origins: Vec<Origin>) -> TracesData {
+    let mut groups = Groups::default();
+    let mut places: Vec<Option<(usize, usize)>> = vec![None; origins.len()];
     for row in rows {
-        let key = (row.resource.encode_to_vec(), row.resource_schema_url.clone());
-        let at = *resources.entry(key).or_insert(data.resource_spans.len());
-        if at == data.resource_spans.len() {
-            let resource = (row.resource != Resource::default()).then_some(row.resource);
-            data.resource_spans.push(ResourceSpans { resource, scope_spans: Vec::new(), schema_url: row.resource_schema_url });
-        }
-        let of_resource = &mut data.resource_spans[at].scope_spans;
-        let key = (at, row.scope.encode_to_vec(), row.scope_schema_url.clone());
-        let at = *scopes.entry(key).or_insert(of_resource.len());
-        if at == of_resource.len() {
-            let scope = (row.scope != InstrumentationScope::default()).then_some(row.scope);
-            of_resource.push(ScopeSpans { scope, spans: Vec::new(), schema_url: row.scope_schema_url });
-        }
-        of_resource[at].spans.push(row.span);
+        let add = || groups.add(std::mem::take(&mut origins[row.origin]));
+        let (resource, scope) = *places[row.origin].get_or_insert_with(add);
+        groups.data.resource_spans[resource].scope_spans[scope].spans.push(row.span);
     }
-    data
+    groups.data
+}
+
+/// Spans by their resources and scopes.
+#[derive(Default)]
+struct Groups {
+    data: TracesData,
+    resources: HashMap<(Vec<u8>, String), usize>,
+    scopes: HashMap<(usize, Vec<u8>, String), usize>,
+}
+
+impl Groups {
+    /// The positions of the resource, and of the scope in it, of spans of an origin.
+    fn add(&mut self, origin: Origin) -> (usize, usize) {
+        let key = (origin.resource.encode_to_vec(), origin.resource_schema_url.clone());
+        let at = *self.resources.entry(key).or_insert(self.data.resource_spans.len());
+        if at == self.data.resource_spans.len() {
+            let resource = (origin.resource != Resource::default()).then_some(origin.resource);
+            let schema_url = origin.resource_schema_url;
+            self.data.resource_spans.push(ResourceSpans { resource, scope_spans: Vec::new(), schema_url });
+        }
+        let of_resource = &mut self.data.resource_spans[at].scope_spans;
+        let key = (at, origin.scope.encode_to_vec(), origin.scope_schema_url.clone());
+        let in_resource = *self.scopes.entry(key).or_insert(of_resource.len());
+        if in_resource == of_resource.len() {
+            let scope = (origin.scope != InstrumentationScope::default()).then_some(origin.scope);
+            of_resource.push(ScopeSpans { scope, spans: Vec::new(), schema_url: origin.scope_schema_url });
+        }
+        (at, in_resource)
+    }
 }
 
 /// A column that holds attributes.
@@ -197,8 +234,8 @@ impl<'a> SpanColumns<'a> {
         })
     }
 
-    fn row(&self, row: usize) -> Result<Row, QueryError> {
-        Ok(Row {
+    fn origin(&self, row: usize) -> Result<Origin, QueryError> {
+        Ok(Origin {
             resource: self.resource(row)?,
             resource_schema_url: text(&self.resource_schema_url, row),
             scope: InstrumentationScope {
@@ -208,8 +245,20 @@ impl<'a> SpanColumns<'a> {
                 dropped_attributes_count: number(self.scope_dropped, row) as u32,
             },
             scope_schema_url: text(&self.scope_schema_url, row),
-            span: self.span(row)?,
         })
+    }
+
+    /// Whether two rows say the same of what they come from; to compare them takes less than to decode one.
+    fn are_of_one_origin(&self, row: usize, other: usize) -> bool {
+        let texts = [&self.resource_schema_url, &self.scope_name, &self.scope_version, &self.scope_schema_url];
+        let entities = |row: usize| self.resource_entities.is_valid(row).then(|| self.resource_entities.value(row));
+        let resource = |row: usize| self.entries(&self.resource_attributes, &self.resource_map, row);
+        are_same(resource(row), resource(other))
+            && texts.iter().all(|text| text.get(row) == text.get(other))
+            && entities(row) == entities(other)
+            && are_same(self.scope_map.entries(row), self.scope_map.entries(other))
+            && number(self.resource_dropped, row) == number(self.resource_dropped, other)
+            && number(self.scope_dropped, row) == number(self.scope_dropped, other)
     }
 
     fn resource(&self, row: usize) -> Result<Resource, QueryError> {
@@ -247,13 +296,32 @@ impl<'a> SpanColumns<'a> {
     }
 
     fn attributes(&self, columns: &[Attributes], map: &ResidualMap, row: usize) -> Result<Vec<KeyValue>, QueryError> {
+        self.entries(columns, map, row).map(|(key, value)| key_value(key, value)).collect()
+    }
+
+    /// Attributes of a row with their keys: those of columns first.
+    fn entries<'b>(
+        &self,
+        columns: &'b [Attributes],
+        map: &'b ResidualMap,
+        row: usize,
+    ) -> impl Iterator<Item = (&'b str, Option<Found<'b>>)> {
         let origins = number(self.origins, row);
-        let from_columns = columns.iter().filter_map(|attributes| {
+        let from_columns = columns.iter().filter_map(move |attributes| {
             let source = attributes.column.source(origins)?;
             Some((source.key, Some(attributes.values.get(row, source.form)?)))
         });
-        from_columns.chain(map.entries(row)).map(|(key, value)| key_value(key, value)).collect()
+        from_columns.chain(map.entries(row))
     }
+}
+
+/// Whether attributes are the same to the bit: zero is not the same as its negative.
+fn are_same<'a>(
+    first: impl Iterator<Item = (&'a str, Option<Found<'a>>)>,
+    second: impl Iterator<Item = (&'a str, Option<Found<'a>>)>,
+) -> bool {
+    let bits = |(key, value): (&'a str, Option<Found<'a>>)| (key, value, value.and_then(Found::as_double).map(f64::to_bits));
+    first.map(bits).eq(second.map(bits))
 }
 
 pub(crate) fn map_attributes(map: &ResidualMap, row: usize) -> Result<Vec<KeyValue>, QueryError> {
@@ -463,5 +531,27 @@ mod tests {
         let (one, other) = (trace(&one.engine(), "a", TRACE).await, trace(&other.engine(), "a", TRACE).await);
         assert_eq!(one.as_ref().map(|data| flat(data).len()), Some(31));
         assert_eq!(one, other);
+    }
+
+    /// Scenario: resources that differ in a zero's sign and in types, and more of them than rows are compared
+    /// with. Guarantee: each is one of its own, with its spans.
+    #[tokio::test]
+    async fn resources_that_are_almost_equal_stay_apart() {
+        let double = |value: f64| key_value("d", Value::DoubleValue(value));
+        let mut resources = vec![vec![double(0.0)], vec![double(-0.0)], vec![int("d", 0)], vec![text("d", "0")], vec![]];
+        resources.extend((0..2 * ORIGINS_MAX as i64).map(|number| vec![int("n", number)]));
+        let row = |span: usize| SpanRow {
+            tenant: "a".to_owned(),
+            trace: TRACE,
+            span: span as u64,
+            resource: Resource { attributes: resources[span % resources.len()].clone(), ..Resource::default() },
+            ..any_span(&mut Chance(1))
+        };
+        let rows: Vec<SpanRow> = (0..3 * resources.len()).map(row).collect();
+        let mut source = TestSource::new();
+        source.add_live(&rows);
+        let data = trace(&source.engine(), "a", TRACE).await.unwrap();
+        assert_eq!(data.resource_spans.len(), resources.len());
+        assert_eq!(by_span(flat(&data)), by_span(rows.iter().map(expected).collect()));
     }
 }
