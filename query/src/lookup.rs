@@ -1,9 +1,11 @@
 //! All rows of given traces, read directly: no SQL, no plan.
 //!
 //! Live batches are filtered in memory. Files whose filter holds none of the ids are left out. Of a file, the pages of `trace_id`
-//! that may hold an id are read first (see [`crate::fences`]), the asked columns only for the rows that do (see
+//! that may hold an id are read first (see [`fences`]), the asked columns only for the rows that do (see
 //! [`rows`] and [`places`]).
 
+mod fences;
+mod footers;
 mod pages;
 mod places;
 mod rows;
@@ -11,7 +13,7 @@ mod wanted;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use arrow_select::dictionary::garbage_collect_any_dictionary;
@@ -19,19 +21,17 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use meshlake_config::Tenant;
 use meshlake_storage::{FileReader, Promotions, Snapshot, SpanFile, column_index};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
-use crate::fences::{FENCE_COLUMNS, Fences};
 use crate::id_set::IdSet;
 use crate::spans::{holds_only, may_hold};
 use crate::trace_id::TraceId;
+use fences::{FENCE_COLUMNS, Fence, Fences};
 use places::PlacesCache;
 use rows::Rows;
 pub(crate) use wanted::Needless;
@@ -247,12 +247,7 @@ impl Lookups {
             return Ok(all);
         }
         let fence = self.fences.get(reader, file).await?;
-        let mut tenants = open(self.reader(file)?, fence.metadata().clone(), all, &[0])?;
-        let mut masks = Vec::new();
-        while let Some(batch) = tenants.try_next().await? {
-            masks.push(wanted.own(batch.column(0))?);
-        }
-        Ok(RowSelection::from_filters(&masks))
+        filter(reader, &fence, all, &[0], |batch| wanted.own(batch.column(0))).await
     }
 
     /// Gives `each` the selected rows of a file, one row group after the other.
@@ -269,8 +264,8 @@ impl Lookups {
         }
         let fence = self.fences.get(reader, file).await?;
         let mut footer = None;
-        for (group, metadata) in fence.metadata().metadata().row_groups().iter().enumerate() {
-            let of_group = rows.split_off(metadata.num_rows() as usize);
+        for (group, fence) in fence.groups().enumerate() {
+            let of_group = rows.split_off(fence.rows);
             if !of_group.selects_any() {
                 continue;
             }
@@ -293,12 +288,8 @@ impl Lookups {
         let Some(pages) = fence.select(ids.ids()) else { return Ok(RowSelection::default()) };
         // Positions in FENCE_COLUMNS.
         let columns: &[usize] = if file.tenants.len() == 1 { &[1] } else { &[0, 1] };
-        let mut masks = Vec::new();
-        let mut candidates = open(self.reader(file)?, fence.metadata().clone(), pages.clone(), columns)?;
-        while let Some(batch) = candidates.try_next().await? {
-            masks.push(wanted.mask(ids, &batch)?);
-        }
-        Ok(pages.and_then(&RowSelection::from_filters(&masks)))
+        let rows = filter(reader, &fence, pages.clone(), columns, |batch| wanted.mask(ids, batch)).await?;
+        Ok(pages.and_then(&rows))
     }
 
     fn reader(&self, file: &SpanFile) -> Result<FileReader> {
@@ -322,17 +313,24 @@ fn first(rows: &RowSelection, most: usize) -> RowSelection {
     first.into()
 }
 
-/// The selected rows of a file, of whose columns only these are read.
-fn open(
-    reader: FileReader,
-    footer: ArrowReaderMetadata,
-    rows: RowSelection,
+/// Which of the selected rows of a file are wanted by these of its [`FENCE_COLUMNS`].
+async fn filter(
+    reader: &mut FileReader,
+    fence: &Fence,
+    mut rows: RowSelection,
     columns: &[usize],
-) -> Result<ParquetRecordBatchStream<FileReader>> {
-    // By position, for names of promoted attributes have dots, which names of columns are taken apart at.
-    let mask = ProjectionMask::roots(footer.parquet_schema(), columns.iter().copied());
-    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
-    Ok(builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build()?)
+    is_wanted: impl Fn(&RecordBatch) -> Result<BooleanArray>,
+) -> Result<RowSelection> {
+    let mut masks = Vec::new();
+    for places in fence.groups() {
+        let of_group = rows.split_off(places.rows);
+        if of_group.selects_any() {
+            for batch in Rows::read(reader, places.clone(), &of_group, columns).await? {
+                masks.push(is_wanted(&batch?)?);
+            }
+        }
+    }
+    Ok(RowSelection::from_filters(&masks))
 }
 
 #[cfg(test)]

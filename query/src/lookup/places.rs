@@ -18,7 +18,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::footers;
+use super::footers;
 
 /// The places of row groups by file and number, the least recently used go first.
 pub(crate) struct PlacesCache {
@@ -30,7 +30,7 @@ struct Cached(Arc<Places>);
 
 impl CacheValue for Cached {
     fn size(&self) -> usize {
-        self.0.bytes
+        self.0.bytes()
     }
 }
 
@@ -61,7 +61,7 @@ impl PlacesCache {
             return Err(ParquetError::General(format!("the file has no row group {group}")));
         }
         let footer = footers::with_pages(footers::of_row_group(footer, group), reader, false).await?;
-        let places = Arc::new(Places::new(&footer)?);
+        let places = Arc::new(Places::new(&footer, 0)?);
         self.cache.put(&key, Cached(places.clone()));
         Ok(places)
     }
@@ -95,11 +95,11 @@ struct Page {
 }
 
 impl Places {
-    /// Those of the first row group of a footer with the places of pages.
-    fn new(footer: &ArrowReaderMetadata) -> Result<Places> {
+    /// Those of a row group by a footer with the places of pages.
+    pub(super) fn new(footer: &ArrowReaderMetadata, group: usize) -> Result<Places> {
         let metadata = footer.metadata();
-        let group = metadata.row_group(0);
-        let index = metadata.offset_index().and_then(|index| index.first());
+        let index = metadata.offset_index().and_then(|index| index.get(group));
+        let group = metadata.row_group(group);
         let mut chunks = Vec::with_capacity(group.num_columns());
         for (leaf, chunk) in group.columns().iter().enumerate() {
             let pages = index.and_then(|index| index.get(leaf)).map_or(&[][..], |index| index.page_locations());
@@ -125,6 +125,11 @@ impl Places {
     /// The leaves of a column by its position; none for one that the file does not have.
     pub(super) fn leaves(&self, column: usize) -> Range<usize> {
         self.leaves.get(column).cloned().unwrap_or_default()
+    }
+
+    /// How much memory they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn schema(&self) -> &SchemaDescriptor {

@@ -9,7 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use meshlake_config::Tenant;
 use meshlake_storage::{Promoted, Promotions, Scope, SpanFile, column_index, restored_map, spans_schema};
 
-use crate::fences::FENCE_COLUMNS;
+use super::fences::FENCE_COLUMNS;
 use crate::id_set::IdSet;
 use crate::spans::holds_only;
 use crate::trace_id::TraceId;

@@ -17,42 +17,54 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuil
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
-use crate::footers;
+use super::footers;
+use super::places::Places;
 use crate::trace_id::TraceId;
 
 /// The columns of a cut footer, in this order.
-pub(crate) const FENCE_COLUMNS: [&str; 2] = ["tenant", "trace_id"];
+pub(super) const FENCE_COLUMNS: [&str; 2] = ["tenant", "trace_id"];
 const TRACE_ID: usize = 1;
 
 /// Cut footers by path, the least recently used go first.
-pub(crate) struct Fences {
+pub(super) struct Fences {
     cache: DefaultCache<Path, Fence>,
 }
 
-/// The footer of one file, cut down to [`FENCE_COLUMNS`].
+/// What is kept of the footer of one file.
 #[derive(Clone)]
-pub(crate) struct Fence(ArrowReaderMetadata);
+pub(super) struct Fence(Arc<Vec<Group>>);
+
+/// What is kept of a row group.
+struct Group {
+    /// Of [`FENCE_COLUMNS`].
+    places: Arc<Places>,
+    /// The least and the greatest id of each page of `trace_id`; empty where the file does not tell.
+    bounds: Vec<(TraceId, TraceId)>,
+}
 
 impl CacheValue for Fence {
     fn size(&self) -> usize {
-        self.0.metadata().memory_size()
+        self.0.iter().map(|group| group.places.bytes() + size_of_val(group.bounds.as_slice())).sum()
     }
 }
 
 impl Fences {
     /// A cache of at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Fences { cache: DefaultCache::new(limit) }
     }
 
     /// The fence of a file, read where it is not in the cache. Files never change, so their path is their identity.
-    pub(crate) async fn get(&self, reader: &mut FileReader, file: &SpanFile) -> Result<Fence> {
+    pub(super) async fn get(&self, reader: &mut FileReader, file: &SpanFile) -> Result<Fence> {
         let path = Path::from(file.path.as_str());
         if let Some(fence) = self.cache.get(&path) {
             return Ok(fence);
         }
         let footer = cut(&footers::read(reader, file.size).await?)?;
-        let fence = Fence(footers::with_pages(footer, reader, true).await?);
+        let footer = footers::with_pages(footer, reader, true).await?;
+        let group = |group| Ok(Group { places: Arc::new(Places::new(&footer, group)?), bounds: bounds(&footer, group) });
+        let groups = (0..footer.metadata().num_row_groups()).map(group).collect::<Result<_>>()?;
+        let fence = Fence(Arc::new(groups));
         self.cache.put(&path, fence.clone());
         Ok(fence)
     }
@@ -79,55 +91,42 @@ fn cut(footer: &ParquetMetaData) -> Result<ParquetMetaData> {
     Ok(ParquetMetaDataBuilder::new(cut).set_row_groups(row_groups).build())
 }
 
+/// The bounds of the pages of `trace_id` in a row group.
+fn bounds(footer: &ArrowReaderMetadata, group: usize) -> Vec<(TraceId, TraceId)> {
+    let index = footer.metadata().column_index().and_then(|index| index.get(group)?.get(TRACE_ID));
+    let Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index)) = index else { return Vec::new() };
+    let id = |bytes: Option<&[u8]>| TraceId::from_slice(bytes?);
+    let of_page = |page: usize| Some((id(index.min_value(page))?, id(index.max_value(page))?));
+    (0..index.num_pages() as usize).map(of_page).collect::<Option<_>>().unwrap_or_default()
+}
+
 impl Fence {
-    /// The cut footer, for a reader.
-    pub(crate) fn metadata(&self) -> &ArrowReaderMetadata {
-        &self.0
+    /// The places of each row group's [`FENCE_COLUMNS`].
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<Places>> {
+        self.0.iter().map(|group| &group.places)
     }
 
     /// The rows of the file's pages that may hold one of `ids` (sorted); none where no page may.
-    pub(crate) fn select(&self, ids: &[TraceId]) -> Option<RowSelection> {
+    pub(super) fn select(&self, ids: &[TraceId]) -> Option<RowSelection> {
         let mut selectors = Vec::new();
-        for (group, metadata) in self.0.metadata().row_groups().iter().enumerate() {
-            let rows = metadata.num_rows() as usize;
-            match self.pages(group) {
-                Some((index, starts)) => {
-                    let ends = starts.iter().skip(1).copied().chain([rows]);
-                    for (page, (start, end)) in starts.iter().zip(ends).enumerate() {
-                        selectors.push(selector(end - start, may_hold(page_bounds(index, page), ids)));
-                    }
-                }
-                None => selectors.push(selector(rows, true)),
+        for Group { places, bounds } in self.0.iter() {
+            let Some(chunk) = places.chunks.get(TRACE_ID).filter(|chunk| chunk.pages() == bounds.len() && !bounds.is_empty())
+            else {
+                selectors.push(RowSelector::select(places.rows));
+                continue;
+            };
+            for (page, bounds) in bounds.iter().enumerate() {
+                let rows = chunk.rows_of(&(page..page + 1), places.rows);
+                selectors.push(RowSelector { row_count: rows, skip: !may_hold(bounds, ids) });
             }
         }
         let selection = RowSelection::from(selectors);
         selection.selects_any().then_some(selection)
     }
-
-    /// Statistics of the pages of `trace_id` in a row group, and the first row of each; none where the file has no index.
-    fn pages(&self, group: usize) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
-        let metadata = self.0.metadata();
-        let index = metadata.column_index()?.get(group)?.get(TRACE_ID)?;
-        let locations = metadata.offset_index()?.get(group)?.get(TRACE_ID)?.page_locations();
-        let starts: Vec<usize> = locations.iter().map(|page| page.first_row_index as usize).collect();
-        (starts.len() as u64 == index.num_pages()).then_some((index, starts))
-    }
 }
 
-fn selector(rows: usize, selected: bool) -> RowSelector {
-    if selected { RowSelector::select(rows) } else { RowSelector::skip(rows) }
-}
-
-fn page_bounds(index: &ColumnIndexMetaData, page: usize) -> Option<(&[u8], &[u8])> {
-    match index {
-        ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index) => Some((index.min_value(page)?, index.max_value(page)?)),
-        _ => None,
-    }
-}
-
-/// Whether one of the sorted ids lies within the bounds; yes where there are none.
-fn may_hold(bounds: Option<(&[u8], &[u8])>, ids: &[TraceId]) -> bool {
-    let Some((min, max)) = bounds else { return true };
-    let first = ids.partition_point(|id| id.0.as_slice() < min);
-    ids.get(first).is_some_and(|id| id.0.as_slice() <= max)
+/// Whether one of the sorted ids lies within the bounds.
+fn may_hold((min, max): &(TraceId, TraceId), ids: &[TraceId]) -> bool {
+    let first = ids.partition_point(|id| id < min);
+    ids.get(first).is_some_and(|id| id <= max)
 }

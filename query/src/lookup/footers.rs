@@ -17,7 +17,7 @@ use parquet::file::metadata::{
 const FOOTER_BYTES: usize = 192 << 10;
 
 /// The footer of a file of `size` bytes without what it says of single pages, and without statistics.
-pub(crate) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMetaData> {
+pub(super) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMetaData> {
     let options = ParquetMetaDataOptions::new()
         .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)
@@ -31,7 +31,7 @@ pub(crate) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMeta
 }
 
 /// The same with the places of the pages of the columns that it has, and with their bounds if `bounds`.
-pub(crate) async fn with_pages(footer: ParquetMetaData, file: &mut FileReader, bounds: bool) -> Result<ArrowReaderMetadata> {
+pub(super) async fn with_pages(footer: ParquetMetaData, file: &mut FileReader, bounds: bool) -> Result<ArrowReaderMetadata> {
     let mut reader = ParquetMetaDataReader::new_with_metadata(footer)
         .with_offset_index_policy(PageIndexPolicy::Optional)
         .with_column_index_policy(if bounds { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip });
@@ -40,7 +40,7 @@ pub(crate) async fn with_pages(footer: ParquetMetaData, file: &mut FileReader, b
 }
 
 /// The footer as if the file had one row group alone.
-pub(crate) fn of_row_group(footer: &ParquetMetaData, group: usize) -> ParquetMetaData {
+pub(super) fn of_row_group(footer: &ParquetMetaData, group: usize) -> ParquetMetaData {
     let group = footer.row_group(group).clone();
     ParquetMetaDataBuilder::new(footer.file_metadata().clone()).set_row_groups(vec![group]).build()
 }
