@@ -15,9 +15,18 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+/// Room that is made for a span beforehand: most take somewhat less.
+const SPAN_BYTES: usize = 2 << 10;
+/// Room that is made beforehand at most.
+const ROOM_MAX: usize = 1 << 20;
+
 /// The JSON document of `traces`: `{"resourceSpans":[…]}`.
 pub(crate) fn to_json(traces: &TracesData) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&Json(traces, Form::Otlp))
+    let scopes = traces.resource_spans.iter().flat_map(|of_resource| &of_resource.scope_spans);
+    let spans: usize = scopes.map(|of_scope| of_scope.spans.len()).sum();
+    let mut json = Vec::with_capacity((spans * SPAN_BYTES).min(ROOM_MAX));
+    serde_json::to_writer(&mut json, &Json(traces, Form::Otlp))?;
+    Ok(json)
 }
 
 /// The list of spans by their resources in protobuf's own JSON mapping.
