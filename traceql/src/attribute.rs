@@ -149,6 +149,17 @@ impl Attribute {
         Attribute::of(scope, name)
     }
 
+    /// Whether an event or a link may have it.
+    pub(crate) fn may_be_of_events_or_links(&self) -> bool {
+        use Intrinsic::{EventName, EventTimeSinceStart, LinkSpanId, LinkTraceId};
+        match self {
+            Attribute::Intrinsic(intrinsic) => {
+                matches!(intrinsic, EventName | EventTimeSinceStart | LinkSpanId | LinkTraceId)
+            }
+            Attribute::Named(named) => matches!(named.scope, Scope::Any | Scope::Event | Scope::Link),
+        }
+    }
+
     fn of(scope: Scope, name: &str) -> Attribute {
         let named = || Attribute::Named(Named { scope, name: name.to_owned(), slot: 0 });
         Intrinsic::of_attribute(scope, name).map_or_else(named, Attribute::Intrinsic)

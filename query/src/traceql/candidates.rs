@@ -12,6 +12,7 @@ use super::matching::{Filtered, Matching};
 use super::needless::needless;
 use super::rooted::Roots;
 use super::trace::{BatchTrace, TraceRows};
+use super::whole::WholeTraces;
 use crate::lookup::FoundRows;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
@@ -44,7 +45,7 @@ impl Candidates<'_> {
         let matching = self.matching(Filtered::Coarsely).await?;
         let mut batches = matching.rows(columns, also.as_ref())?.execute_stream().await?;
         while let Some(batch) = batches.try_next().await? {
-            each(&mut TraceRows::new([&batch], &self.query.attributes, false)?.spans())?;
+            each(&mut TraceRows::new([&batch], &self.query.attributes)?.spans())?;
         }
         Ok(())
     }
@@ -88,7 +89,7 @@ impl Candidates<'_> {
         for chunk in ids.chunks() {
             let take = |parts: &[FoundRows]| {
                 let batches = parts.iter().flat_map(|found| &found.batches);
-                each(&mut TraceRows::whole(batches, query, self.conditions)?.traces())
+                each(&mut WholeTraces::new(batches, query, self.conditions)?.traces())
             };
             view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, &needless, take).await?;
         }

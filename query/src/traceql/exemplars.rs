@@ -26,7 +26,7 @@ pub(super) async fn offer(candidates: &Candidates<'_>, accumulator: &mut Accumul
     let columns: Columns = candidates.columns.iter().copied().chain(START).chain(IDS).collect();
     let columns: Vec<&'static str> = columns.into_iter().collect();
     let mut offer = |rows: &RecordBatch| {
-        TraceRows::new([rows], &query.attributes, false)?.spans().for_each(|span| accumulator.offer(&span));
+        TraceRows::new([rows], &query.attributes)?.spans().for_each(|span| accumulator.offer(&span));
         Ok::<_, DataFusionError>(())
     };
     for rows in spread(Lookups::live(&view.snapshot, &view.tenant, &columns)?) {

@@ -8,7 +8,8 @@ use datafusion::error::Result;
 use meshlake_traceql::{Aggregate, Conditions, Intrinsic, Named, Pipeline, Query, SpansetExpr, Stage, View as TraceView};
 
 use super::columns::{START, of_query};
-use super::trace::TraceRows;
+use super::trace::BatchTrace;
+use super::whole::WholeTraces;
 use crate::lookup::{FoundRows, Needless};
 use crate::trace_id::TraceId;
 use crate::view::View;
@@ -26,6 +27,8 @@ pub(super) struct Glance {
 pub(super) struct Glanced {
     /// Those that may match.
     pub ids: Vec<TraceId>,
+    /// Those that were not looked at, for enough of the ones before them may match; in their order.
+    pub left: Vec<TraceId>,
     /// Bytes of what was read.
     pub bytes: usize,
 }
@@ -46,22 +49,25 @@ impl Glance {
         Some(Glance { columns: columns.into_iter().collect() })
     }
 
-    /// The traces of which a pipeline may leave spans. `attributes` are those of the query, by slot.
+    /// The first `most` traces of which a pipeline may leave spans. `attributes` are those of the query, by slot.
     pub(super) async fn at(
         &self,
         view: &View,
         (pipeline, attributes): (&Pipeline, &[Named]),
-        ids: &[TraceId],
+        (ids, most): (&[TraceId], usize),
         needless: &Needless,
     ) -> Result<Glanced> {
-        let mut glanced = Glanced { ids: Vec::new(), bytes: 0 };
+        let mut glanced = Glanced { ids: Vec::new(), left: Vec::new(), bytes: 0 };
         let take = |parts: &[FoundRows]| {
             glanced.bytes += parts.iter().map(FoundRows::bytes).sum::<usize>();
             let batches = parts.iter().flat_map(|found| &found.batches);
-            for trace in TraceRows::new(batches, attributes, false)?.traces() {
-                // Which of several copies counts, times say. What a query fails on, it may not be asked of at all: of a short trace.
-                if trace.copied || TraceView::new(&trace).pipeline(pipeline).map_or(true, |spansets| !spansets.is_empty()) {
-                    glanced.ids.push(trace.trace_id());
+            let traces = WholeTraces::of_attributes(batches, attributes)?;
+            // These may be but the first, or the next, of all.
+            for id in ids {
+                if glanced.ids.len() >= most {
+                    glanced.left.extend(traces.holds(*id).then_some(*id));
+                } else if traces.trace(*id).is_some_and(|trace| may_match(&trace, pipeline)) {
+                    glanced.ids.push(*id);
                 }
             }
             Ok(())
@@ -69,6 +75,12 @@ impl Glance {
         view.lookups.find_together(&view.snapshot, &view.tenant, ids, &self.columns, needless, take).await?;
         Ok(glanced)
     }
+}
+
+/// Whether a pipeline may leave spans of a trace, of which some columns are known.
+fn may_match(trace: &BatchTrace<'_>, pipeline: &Pipeline) -> bool {
+    // Which of several copies counts, times say. What a query fails on, it may not be asked of at all: of a short trace.
+    trace.copied || TraceView::new(trace).pipeline(pipeline).map_or(true, |spansets| !spansets.is_empty())
 }
 
 /// Whether values are added up: a sum of floats hangs on their order, which is that of starts.
@@ -100,8 +112,9 @@ mod tests {
         Glance::new(query, pipeline(query), &query.conditions())
     }
 
-    /// Scenario: queries of several kinds, of traces that are scattered over files and live batches, some of which have copies of spans.
-    /// Guarantee: those that match are left, and of those without copies no others.
+    /// Scenario: queries of several kinds, of traces that are scattered over files and live batches, some of which have copies of spans;
+    /// all at once, and until some may match. Guarantee: those that match are left, and of those without copies no others; the first of
+    /// them first.
     #[tokio::test]
     async fn traces_that_match_are_left() {
         let (own, engine) = store(27).await;
@@ -111,7 +124,7 @@ mod tests {
             let query = query(text);
             let Some(glance) = glance(&query) else { continue };
             let (mut ids, mut matching, mut copied) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-            for trace in TraceRows::new([&rows], &query.attributes, false).unwrap().traces() {
+            for trace in WholeTraces::of_attributes([&rows], &query.attributes).unwrap().traces() {
                 ids.push(trace.trace_id());
                 copied.extend(trace.copied.then_some(trace.trace_id()));
                 let spansets = TraceView::new(&trace).pipeline(pipeline(&query)).unwrap();
@@ -120,9 +133,23 @@ mod tests {
             let (asked, all) = (query.clone(), ids.len());
             let look = async move |view: View| {
                 let of = (pipeline(&asked), asked.attributes.as_slice());
-                glance.at(&view, of, &ids, &Needless::default()).await
+                let at_once = glance.at(&view, of, (&ids, usize::MAX), &Needless::default()).await?;
+                // The last come first, some at a time.
+                ids.reverse();
+                let mut one_by_one = Vec::new();
+                while !ids.is_empty() {
+                    let glanced = glance.at(&view, of, (&ids, 3), &Needless::default()).await?;
+                    assert!(glanced.ids.len() == 3 || glanced.left.is_empty());
+                    assert!(ids.ends_with(&glanced.left) && glanced.left.len() < ids.len());
+                    one_by_one.extend(glanced.ids);
+                    ids = glanced.left;
+                }
+                Ok((at_once, one_by_one))
             };
-            let left: BTreeSet<TraceId> = engine.run(&tenant("a"), look).await.unwrap().ids.into_iter().collect();
+            let (at_once, mut one_by_one) = engine.run(&tenant("a"), look).await.unwrap();
+            one_by_one.reverse();
+            assert!(at_once.left.is_empty() && at_once.ids == one_by_one, "{query}");
+            let left: BTreeSet<TraceId> = one_by_one.into_iter().collect();
             assert!(left.is_superset(&matching), "{query}");
             assert!(left.difference(&matching).all(|id| copied.contains(id)), "{query}");
             left_out += all - left.len();

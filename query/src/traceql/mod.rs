@@ -37,6 +37,7 @@ mod tests;
 mod trace;
 mod value;
 mod values;
+mod whole;
 
 use datafusion::error::DataFusionError;
 use meshlake_traceql::EvalError;

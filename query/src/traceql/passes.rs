@@ -46,7 +46,7 @@ impl Passes {
         let schema = Schema::new(self.columns.iter().zip(&arrays).map(field).collect::<Vec<_>>());
         let options = RecordBatchOptions::new().with_row_count(Some(arrays.first().map_or(args.number_rows, |array| array.len())));
         let batch = RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?;
-        let rows = TraceRows::new([&batch], &self.attributes, false)?;
+        let rows = TraceRows::new([&batch], &self.attributes)?;
         Ok(rows.spans().map(|span| Some(self.predicate.passes(&View::new(&span), 0))).collect())
     }
 }

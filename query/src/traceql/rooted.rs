@@ -85,7 +85,7 @@ pub(super) struct RootedSpans<'a> {
 impl<'a> RootedSpans<'a> {
     /// The rows of `spans`. `attributes` are those of the query, by slot.
     pub(super) fn new(spans: &'a RecordBatch, roots: &'a Roots, attributes: &'a [Named]) -> Result<RootedSpans<'a>> {
-        let mut rows = TraceRows::new([spans], attributes, false)?;
+        let mut rows = TraceRows::new([spans], attributes)?;
         rows.open(&roots.batch, attributes)?;
         // Rows of a trace stand together.
         let mut last: Option<(TraceId, Option<usize>)> = None;

@@ -105,11 +105,15 @@ impl<'a> SpanRows<'a> {
         TraceId(id(self.trace_id, row))
     }
 
+    pub(super) fn span_id(&self, row: usize) -> [u8; 8] {
+        id(self.span_id, row)
+    }
+
     pub(super) fn facts(&self, row: usize) -> SpanFacts {
         let micros = self.start_time.map_or(0, |column| column.value(row));
         let nanos = self.start_nanos.map_or(0, |column| column.value(row));
         SpanFacts {
-            id: id(self.span_id, row),
+            id: self.span_id(row),
             parent_id: id(self.parent_span_id, row),
             start: nanoseconds(micros, nanos),
             duration: self.duration.map_or(0, |column| column.value(row)),

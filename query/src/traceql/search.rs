@@ -3,8 +3,9 @@
 //! The query is evaluated on whole traces, of which a span in the range may be in an answer. A trace starts no later than that
 //! span, so rows are taken newest first, and the search ends as soon as enough traces that match start after the next row (see
 //! [`crate::find`]). Their traces are looked up in the same order, a few, and then more; as soon as the first were not enough,
-//! those that have not all the spans that the query asks for are left out before ([`Sieve`]). As long as none matched, less is read
-//! of them first ([`Glance`]).
+//! those that have not all the spans that the query asks for are left out before ([`Sieve`]). As long as most do not match, less is
+//! read of them first ([`Glance`]), of many at once, for that costs about as much as of few; the newest that may match are then looked
+//! up.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,8 +21,9 @@ use super::glance::Glance;
 use super::matching::{Filtered, Matching};
 use super::needless::needless;
 use super::sieve::Sieve;
-use super::trace::{BatchTrace, TraceRows};
+use super::trace::BatchTrace;
 use super::value::any_value;
+use super::whole::WholeTraces;
 use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, failed};
 use crate::find::{is_after, newest_rows};
 use crate::hops::TRACES_AT_ONCE;
@@ -31,15 +33,20 @@ use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::view::View;
 
-/// Rows taken in the first round, for each trace asked for and at least, by how much a round is larger than the one before, and
-/// most rows of one.
+/// Rows taken in the first round, for each trace asked for and at least; and at least where a trace needs other spans, too, for few
+/// may have them, and a scan takes many rows about as fast as few.
 const ROWS_PER_TRACE: usize = 3;
 const ROWS_MIN: usize = 32;
+const ROWS_MIN_SIEVED: usize = 16 * 1024;
+/// By how much a round is larger than the one before, and most rows of one.
 const ROUND_GROWTH: usize = 64;
 const ROUND_MAX: usize = 256 * 1024;
-/// By how much more traces of a round are looked up than before; and by how much while none matched.
+/// By how much more traces of a round are looked up than before; and by how much while none matched, without a glance and with one.
 const STEP_GROWTH: usize = 4;
 const STEP_GROWTH_UNFOUND: usize = 16;
+const STEP_GROWTH_GLANCED: usize = 256;
+/// Traces that are glanced at together: of all of them the same pages are read.
+const GLANCED_AT_ONCE: usize = 2_048;
 /// What a row, or a trace that was seen, takes.
 const ROW_BYTES: usize = 48;
 
@@ -49,7 +56,8 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
     let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
     let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.cursor.map_or(i64::MAX, |cursor| cursor.newest).min(search.range.end - 1);
-    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(ROWS_MIN);
+    let rows_min = if finder.sieve.is_some() { ROWS_MIN_SIEVED } else { ROWS_MIN };
+    let mut rows_max = (search.limit * ROWS_PER_TRACE).max(rows_min);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
         let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
@@ -85,8 +93,8 @@ struct Finder<'a> {
     step: usize,
     /// Those that were looked at, and the newest row of each.
     seen: HashMap<TraceId, i64>,
-    /// Whether any trace matched, on this page or one before.
-    has_matched: bool,
+    /// How many traces matched.
+    matched: u64,
     /// Start of the newest row of a trace that may come on a later page, if there is any; microseconds.
     left: Option<i64>,
     /// The newest, at most as many as are asked for, and what they take.
@@ -118,10 +126,9 @@ impl<'a> Finder<'a> {
             conditions,
             sieve,
             needless: None,
-            // Each starts a little before its row.
-            step: search.limit + search.limit / 2,
+            step: first_step(search.limit),
             seen: HashMap::new(),
-            has_matched: search.cursor.is_some(),
+            matched: 0,
             left: None,
             found: Vec::new(),
             inspected_traces: 0,
@@ -142,40 +149,85 @@ impl<'a> Finder<'a> {
             let (taken, left) = rows.split_at(count);
             rows = left;
             // Where the first traces are enough, most match.
-            if self.inspected_traces > 0 {
-                let attributes = &self.search.query.attributes;
-                if self.needless.is_none() {
-                    self.needless = Some(needless(self.view, attributes, &self.conditions, self.search.range).await);
-                }
-                if let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut(), taken.last()) {
-                    ids = sieve.sift(self.view, attributes, ids, *oldest..=*newest).await?;
-                }
+            if self.inspected_traces > 0
+                && let (Some(sieve), Some((_, oldest))) = (self.sieve.as_mut(), taken.last())
+            {
+                ids = sieve.sift(self.view, &self.search.query.attributes, ids, *oldest..=*newest).await?;
             }
-            // Traces of near ids are near each other in files.
-            ids.sort_unstable();
-            for ids in ids.chunks(TRACES_AT_ONCE) {
+            if self.seldom_matches() {
+                if self.glance_at(ids).await? {
+                    return Ok(true);
+                }
+            } else {
                 self.look_into(ids).await?;
             }
-            self.step = self.step.saturating_mul(if self.has_matched { STEP_GROWTH } else { STEP_GROWTH_UNFOUND });
+            self.step = self.step.saturating_mul(self.step_growth());
         }
         Ok(false)
     }
 
-    /// Looks at traces, as many as fit in memory.
-    async fn look_into(&mut self, ids: &[TraceId]) -> Result<()> {
-        let (view, columns, needless) = (self.view, self.columns.clone(), self.needless.clone().unwrap_or_default());
-        let mut matching = ids.to_vec();
-        if let Some(glance) = self.glance.as_ref().filter(|_| self.inspected_traces > 0 && !self.has_matched) {
-            let glanced = glance.at(view, (self.pipeline, &self.search.query.attributes), ids, &needless).await?;
-            self.inspected_bytes += glanced.bytes as u64;
-            matching = glanced.ids;
+    /// Whether so few traces match, as far as that can be told, that less is read of all of them first.
+    fn seldom_matches(&self) -> bool {
+        let is_likely_seldom = self.sieve.is_some() || self.inspected_traces > 0;
+        self.glance.is_some() && is_likely_seldom && 2 * self.matched <= self.inspected_traces
+    }
+
+    fn step_growth(&self) -> usize {
+        match self.matched {
+            0 if self.seldom_matches() => STEP_GROWTH_GLANCED,
+            0 if self.search.cursor.is_none() => STEP_GROWTH_UNFOUND,
+            _ => STEP_GROWTH,
         }
-        self.inspected_traces += ids.len() as u64;
-        if matching.is_empty() {
+    }
+
+    /// Looks at those traces that may match, the newest first, until enough are found; whether they are.
+    async fn glance_at(&mut self, mut ids: Vec<TraceId>) -> Result<bool> {
+        let newest = |seen: &HashMap<TraceId, i64>, id: &TraceId| seen.get(id).copied().unwrap_or(i64::MAX);
+        ids.sort_unstable_by_key(|id| (Reverse(newest(&self.seen, id)), *id));
+        let needless = self.needless().await;
+        let mut most = first_step(self.search.limit);
+        while let (Some(glance), Some(first)) = (&self.glance, ids.first()) {
+            let newest = newest(&self.seen, first);
+            if self.is_enough(newest) {
+                self.leave(newest);
+                return Ok(true);
+            }
+            let later = ids.split_off(ids.len().min(GLANCED_AT_ONCE));
+            let of = (self.pipeline, self.search.query.attributes.as_slice());
+            let glanced = glance.at(self.view, of, (&ids, most), &needless).await?;
+            self.inspected_bytes += glanced.bytes as u64;
+            self.inspected_traces += (ids.len() - glanced.left.len() - glanced.ids.len()) as u64;
+            self.look_into(glanced.ids).await?;
+            ids = [glanced.left, later].concat();
+            most = most.saturating_mul(STEP_GROWTH);
+        }
+        Ok(false)
+    }
+
+    /// Looks at traces, as many at once as fit in memory.
+    async fn look_into(&mut self, mut ids: Vec<TraceId>) -> Result<()> {
+        if ids.is_empty() {
             return Ok(());
         }
-        let take = |parts: &[FoundRows]| self.take(parts);
-        view.lookups.find_together(&view.snapshot, &view.tenant, &matching, &columns, &needless, take).await
+        let needless = if self.inspected_traces > 0 { self.needless().await } else { Needless::default() };
+        self.inspected_traces += ids.len() as u64;
+        let (view, columns) = (self.view, self.columns.clone());
+        // Traces of near ids are near each other in files.
+        ids.sort_unstable();
+        for ids in ids.chunks(TRACES_AT_ONCE) {
+            let take = |parts: &[FoundRows]| self.take(parts);
+            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, &needless, take).await?;
+        }
+        Ok(())
+    }
+
+    /// What need not be read of files, asked when it is first needed.
+    async fn needless(&mut self) -> Needless {
+        if self.needless.is_none() {
+            let TraceQlSearch { query, range, .. } = self.search;
+            self.needless = Some(needless(self.view, &query.attributes, &self.conditions, *range).await);
+        }
+        self.needless.clone().unwrap_or_default()
     }
 
     /// The traces of the first rows that were not seen yet, as many as are looked up next, and how many rows that are.
@@ -209,10 +261,10 @@ impl<'a> Finder<'a> {
         self.inspected_bytes += parts.iter().map(FoundRows::bytes).sum::<usize>() as u64;
         let batches: Vec<&RecordBatch> = parts.iter().flat_map(|found| &found.batches).collect();
         let columns = batches.iter().map(|batch| SummaryColumns::new(batch)).collect::<Result<Vec<_>, _>>()?;
-        let mut rows = TraceRows::whole(batches.into_iter(), &self.search.query, &self.conditions)?;
-        for trace in rows.traces() {
+        let traces = WholeTraces::new(batches.into_iter(), &self.search.query, &self.conditions)?;
+        for trace in traces.traces() {
             if let Some(found) = self.found_in(&trace, &columns)? {
-                self.has_matched = true;
+                self.matched += 1;
                 let bytes = found.bytes();
                 self.memory.try_grow(bytes)?;
                 self.found.push((found, bytes));
@@ -299,6 +351,11 @@ impl<'a> Finder<'a> {
         let next = self.left.zip(full).map(cursor);
         Ok(TraceQlFound { traces, next, inspected_traces, inspected_bytes })
     }
+}
+
+/// Traces that are looked up first, if so many are asked for: each starts a little before its row.
+fn first_step(limit: usize) -> usize {
+    limit + limit / 2
 }
 
 fn summary_of(trace: &BatchTrace<'_>, columns: &[SummaryColumns<'_>]) -> Option<TraceSummary> {

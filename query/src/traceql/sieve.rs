@@ -180,7 +180,7 @@ mod tests {
     use meshlake_traceql::View as TraceView;
 
     use super::super::tests::{ALL, SEARCHES, START_MICROS, query, store};
-    use super::super::trace::TraceRows;
+    use super::super::whole::WholeTraces;
     use super::*;
     use crate::testing::{batch, tenant};
 
@@ -196,7 +196,7 @@ mod tests {
             let Some(mut sieve) = Sieve::new(&conditions) else { continue };
             sieves += 1;
             let (mut found, mut passing) = (Vec::new(), BTreeSet::new());
-            for trace in TraceRows::new([&rows], &query.attributes, false).unwrap().traces() {
+            for trace in WholeTraces::of_attributes([&rows], &query.attributes).unwrap().traces() {
                 let view = TraceView::new(&trace);
                 if view.order().iter().any(|span| conditions.found_by.passes(&view, *span as usize)) {
                     found.push(trace.trace_id());

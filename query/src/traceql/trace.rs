@@ -1,11 +1,11 @@
-//! Traces of rows that stand in several batches.
+//! Traces of rows that stand in batches.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::cmp::Reverse;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use meshlake_traceql::{Conditions, Event, InGraph, Link, Named, Owner, Query, Scope, SpanFacts, Trace, Value};
+use meshlake_traceql::{Event, InGraph, Link, Named, Owner, Scope, SpanFacts, Trace, Value};
 
 use super::placed::{Graphs, PlacedSpans};
 use super::rows::{AllAttributes, SpanRows};
@@ -14,51 +14,25 @@ use crate::trace_id::TraceId;
 /// A row: its trace, its batch, its place there.
 pub(super) type Place = (TraceId, usize, usize);
 
-/// Rows of batches, by trace.
+/// Rows of batches, each of which is looked at on its own, or with some others.
 pub(super) struct TraceRows<'a> {
     batches: Vec<SpanRows<'a>>,
-    /// Only for `compare()`; by batch.
-    all: Vec<AllAttributes<'a>>,
-    /// Only for what reads the service graph.
-    graphs: Option<Graphs<'a>>,
     pub(super) places: Vec<Place>,
-    /// Of each place, once rows are by trace.
-    facts: Vec<SpanFacts>,
-    /// Traces of which there were copies of spans, in their order.
-    copied: Vec<TraceId>,
 }
 
 impl<'a> TraceRows<'a> {
-    /// `attributes` are those of the query, by slot; all others are opened for [`Trace::each_attribute`] only if that is asked for.
-    pub(super) fn new(
-        batches: impl IntoIterator<Item = &'a RecordBatch>,
-        attributes: &'a [Named],
-        all_attributes: bool,
-    ) -> Result<TraceRows<'a>> {
-        let (places, facts, copied) = (Vec::new(), Vec::new(), Vec::new());
-        let mut rows = TraceRows { batches: Vec::new(), all: Vec::new(), graphs: None, places, facts, copied };
+    /// `attributes` are those of the query, by slot.
+    pub(super) fn new(batches: impl IntoIterator<Item = &'a RecordBatch>, attributes: &'a [Named]) -> Result<TraceRows<'a>> {
+        let mut rows = TraceRows { batches: Vec::new(), places: Vec::new() };
         for (number, batch) in batches.into_iter().enumerate() {
             rows.open(batch, attributes)?;
             let opened = &rows.batches[number];
             rows.places.extend((0..batch.num_rows()).map(|row| (opened.trace_id(row), number, row)));
-            if all_attributes {
-                rows.all.push(AllAttributes::new(batch)?);
-            }
         }
         Ok(rows)
     }
 
-    /// Rows of whole traces, with all that a query reads of them.
-    pub(super) fn whole(
-        batches: impl Iterator<Item = &'a RecordBatch> + Clone,
-        query: &'a Query,
-        conditions: &Conditions,
-    ) -> Result<TraceRows<'a>> {
-        let graphs = if conditions.reads_graph() { Some(Graphs::new(batches.clone())?) } else { None };
-        Ok(TraceRows { graphs, ..TraceRows::new(batches, &query.attributes, conditions.all_attributes)? })
-    }
-
-    /// Adds a batch, of whose rows none has a place yet, and of which not every attribute is asked for.
+    /// Adds a batch, of whose rows none has a place yet.
     pub(super) fn open(&mut self, batch: &'a RecordBatch, attributes: &'a [Named]) -> Result<()> {
         self.batches.push(SpanRows::new(batch, attributes)?);
         Ok(())
@@ -68,44 +42,13 @@ impl<'a> TraceRows<'a> {
     pub(super) fn trace<'r>(&'r self, places: &'r [Place]) -> BatchTrace<'r> {
         BatchTrace {
             batches: &self.batches,
-            all: &self.all,
+            all: &[],
             graphs: None,
             placed: OnceCell::new(),
-            places,
-            facts: &[],
+            places: Cow::Borrowed(places),
+            facts: Vec::new(),
             copied: false,
         }
-    }
-
-    /// Whole traces, by their ids. Of copies of a span, which have its id and its kind, the one that ends last counts, of those the
-    /// one that began last: else every copy would be a relative of its own.
-    pub(super) fn traces(&mut self) -> impl Iterator<Item = BatchTrace<'_>> {
-        // Batches are in this order already: their runs are merged.
-        self.places.sort_by_key(|(id, ..)| *id);
-        let mut spans: Vec<(Place, SpanFacts)> = Vec::with_capacity(self.places.len());
-        for of_trace in self.places.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let first = spans.len();
-            spans.extend(of_trace.iter().map(|place| (*place, self.batches[place.1].facts(place.2))));
-            spans[first..].sort_unstable_by_key(|((_, batch, row), facts)| {
-                let SpanFacts { id, kind, start, duration, .. } = *facts;
-                (id, kind, Reverse((start.saturating_add_signed(duration), start)), *batch, *row)
-            });
-        }
-        spans.dedup_by(|((trace, ..), facts), ((of, ..), known)| {
-            let copy = (*trace, facts.id, facts.kind) == (*of, known.id, known.kind);
-            self.copied.extend(copy.then_some(*trace));
-            copy
-        });
-        (self.places, self.facts) = spans.into_iter().unzip();
-        let TraceRows { batches, all, graphs, places, facts, copied } = &*self;
-        let graphs = graphs.as_ref();
-        let mut left = &facts[..];
-        places.chunk_by(|(a, ..), (b, ..)| a == b).map(move |places| {
-            let facts;
-            (facts, left) = left.split_at(places.len());
-            let copied = copied.binary_search(&places[0].0).is_ok();
-            BatchTrace { batches, all, graphs, placed: OnceCell::new(), places, facts, copied }
-        })
     }
 
     /// Each span as a trace of its own, in the order of the rows.
@@ -116,15 +59,17 @@ impl<'a> TraceRows<'a> {
 
 /// A trace.
 pub(super) struct BatchTrace<'r> {
-    batches: &'r [SpanRows<'r>],
-    all: &'r [AllAttributes<'r>],
-    graphs: Option<&'r Graphs<'r>>,
+    pub(super) batches: &'r [SpanRows<'r>],
+    /// Only for `compare()`; by batch.
+    pub(super) all: &'r [AllAttributes<'r>],
+    /// Only for what reads the service graph.
+    pub(super) graphs: Option<&'r Graphs<'r>>,
     /// Computed when first asked for.
-    placed: OnceCell<Box<PlacedSpans>>,
+    pub(super) placed: OnceCell<Box<PlacedSpans>>,
     /// At least one.
-    pub(super) places: &'r [Place],
+    pub(super) places: Cow<'r, [Place]>,
     /// Of each place, if they were read before.
-    facts: &'r [SpanFacts],
+    pub(super) facts: Vec<SpanFacts>,
     /// Whether there were copies of its spans.
     pub(super) copied: bool,
 }

@@ -46,6 +46,25 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
     }
 }
 
+impl FieldExpr {
+    /// Whether a span may make it fail, or that is not told.
+    pub(super) fn may_fail(&self) -> bool {
+        let is_constant = |expr: &FieldExpr| matches!(expr, FieldExpr::Literal(_));
+        match self {
+            FieldExpr::Literal(_) => false,
+            // Of events and links there may be too many.
+            FieldExpr::Attribute(attribute) => attribute.may_be_of_events_or_links(),
+            FieldExpr::And(exprs) | FieldExpr::Or(exprs) => exprs.iter().any(FieldExpr::may_fail),
+            FieldExpr::Exists(expr) | FieldExpr::Absent(expr) => expr.may_fail(),
+            FieldExpr::Match { value, .. } => value.may_fail(),
+            // Both may be arrays.
+            FieldExpr::Compare { left, right, .. } if !is_constant(left) && !is_constant(right) => true,
+            FieldExpr::Compare { left, right, .. } => left.may_fail() || right.may_fail(),
+            FieldExpr::Not(_) | FieldExpr::Negate(_) | FieldExpr::Arithmetic { .. } => true,
+        }
+    }
+}
+
 impl<'t, T: Trace + ?Sized> Looked<'_, 't, T> {
     fn is_true(&self, expr: &FieldExpr) -> Result<bool, EvalError> {
         Ok(match expr {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::structure::structural;
+use super::structure::{facing, structural};
 use super::view::View;
 use super::{EvalError, compare};
-use crate::ast::{FieldExpr, Form, Pipeline, ScalarFilter, SpansetExpr, SpansetOp, Stage};
+use crate::ast::{FieldExpr, Form, Pipeline, Relation, ScalarFilter, SpansetExpr, SpansetOp, Stage};
 use crate::trace::Trace;
 use crate::value::Value;
 
@@ -63,37 +63,58 @@ impl<'t, T: Trace + ?Sized> View<'t, T> {
     /// The spans of a spanset that an expression leaves.
     fn spansets(&self, expr: &SpansetExpr, input: &Spanset<'t>) -> Result<Vec<Spanset<'t>>, EvalError> {
         match expr {
-            SpansetExpr::Filter(expr) => {
-                let mut spans = Vec::new();
-                for &span in &input.spans {
-                    if self.holds(expr, span as usize)? {
-                        spans.push(span);
-                    }
-                }
-                Ok(with_spans(input, spans))
-            }
+            SpansetExpr::Filter(expr) => Ok(with_spans(input, self.passing(expr, &input.spans)?)),
             SpansetExpr::Pipeline(pipeline) => self.stages(&pipeline.stages, vec![input.clone()]),
+            SpansetExpr::Binary { op: SpansetOp::Structure(relation, form), left, right } => {
+                Ok(with_spans(input, self.structure((*relation, *form), left, right, input)?))
+            }
             SpansetExpr::Binary { op, left, right } => {
                 let (left, right) = (self.spansets(left, input)?, self.spansets(right, input)?);
-                let spans = match op {
-                    SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
-                    SpansetOp::And | SpansetOp::Or => Self::union(&left, &right),
-                    SpansetOp::Structure(relation, form) => {
-                        let Some(first) = right.first() else { return Ok(Vec::new()) };
-                        if left.len() > 1 || right.len() > 1 {
-                            return Err(EvalError::ManySpansets);
-                        }
-                        match left.first() {
-                            Some(left) => structural(*relation, *form, self.shape(), self.rank(), &left.spans, &first.spans),
-                            // No span stands to any of none, wherever it stands.
-                            None if *form == Form::Not => first.spans.clone(),
-                            None => Vec::new(),
-                        }
-                    }
-                };
-                Ok(with_spans(input, spans))
+                let lacks_one = *op == SpansetOp::And && (left.is_empty() || right.is_empty());
+                Ok(with_spans(input, if lacks_one { Vec::new() } else { Self::union(&left, &right) }))
             }
         }
+    }
+
+    /// Those of the spans that a filter leaves, in their order.
+    fn passing(&self, filter: &FieldExpr, spans: &[u32]) -> Result<Vec<u32>, EvalError> {
+        let mut left = Vec::new();
+        for &span in spans {
+            if self.holds(filter, span as usize)? {
+                left.push(span);
+            }
+        }
+        Ok(left)
+    }
+
+    /// What a structural operator leaves of a spanset.
+    fn structure(
+        &self,
+        (relation, form): (Relation, Form),
+        left: &SpansetExpr,
+        right: &SpansetExpr,
+        input: &Spanset<'t>,
+    ) -> Result<Vec<u32>, EvalError> {
+        // A filter that fails on no span is asked last, and of few: of those that stand to the right side as the left one has to.
+        let filter = match left {
+            SpansetExpr::Filter(filter) if !filter.may_fail() => Some(filter),
+            _ => None,
+        };
+        let left = if filter.is_some() { Vec::new() } else { self.spansets(left, input)? };
+        let right = self.spansets(right, input)?;
+        let Some(right_side) = right.first() else { return Ok(Vec::new()) };
+        if left.len() > 1 || right.len() > 1 {
+            return Err(EvalError::ManySpansets);
+        }
+        let left = match filter {
+            Some(filter) => self.passing(filter, &facing(relation, self.shape(), &input.spans, &right_side.spans))?,
+            None => left.into_iter().flat_map(|spanset| spanset.spans).collect(),
+        };
+        if left.is_empty() {
+            // No span stands to any of none, wherever it stands.
+            return Ok(if form == Form::Not { right_side.spans.clone() } else { Vec::new() });
+        }
+        Ok(structural(relation, form, self.shape(), self.rank(), &left, &right_side.spans))
     }
 
     /// The spans of both sides, each once: first those of the side that has fewer, which is the right one if both have as many.

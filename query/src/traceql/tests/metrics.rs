@@ -1,6 +1,6 @@
 use meshlake_traceql::{Accumulator, Body};
 
-use super::super::trace::TraceRows;
+use super::super::whole::WholeTraces;
 use super::{metrics, store};
 use crate::testing::{batch, tenant};
 
@@ -38,7 +38,7 @@ async fn metrics_count_what_the_traces_say() {
         for asked in [metrics(text, 60_000_000_000, 50), metrics(text, 0, 0)] {
             let Body::Metrics(series) = &asked.query.body else { panic!("{text}") };
             let mut expected = Accumulator::new(series, asked.grid().unwrap(), asked.limits().unwrap());
-            let mut all = TraceRows::whole([&rows].into_iter(), &asked.query, &asked.query.conditions()).unwrap();
+            let all = WholeTraces::new([&rows].into_iter(), &asked.query, &asked.query.conditions()).unwrap();
             all.traces().try_for_each(|trace| expected.add(&trace)).unwrap();
             let expected = expected.finish();
             assert!(!expected.series.is_empty(), "{text}");

@@ -5,8 +5,8 @@ use arrow::record_batch::RecordBatch;
 use meshlake_traceql::{Spanset, Trace, Value, View as TraceView};
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 
-use super::super::trace::TraceRows;
 use super::super::value::any_value;
+use super::super::whole::WholeTraces;
 use super::super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlSearch};
 use super::{ALL, SECOND, START_MICROS, asked, holds, pipeline, store};
 use crate::Engine;
@@ -20,7 +20,7 @@ type Told = (u128, Vec<String>);
 fn naive(rows: &RecordBatch, search: &TraceQlSearch) -> Vec<Told> {
     let found_by = search.query.conditions().found_by;
     let mut found = Vec::new();
-    for trace in TraceRows::whole([rows].into_iter(), &search.query, &search.query.conditions()).unwrap().traces() {
+    for trace in WholeTraces::new([rows].into_iter(), &search.query, &search.query.conditions()).unwrap().traces() {
         let view = TraceView::new(&trace);
         let spansets = view.pipeline(pipeline(&search.query)).unwrap();
         let in_range = |span: usize| holds(search.range, &trace, span);

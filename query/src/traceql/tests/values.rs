@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Otlp;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 
-use super::super::trace::TraceRows;
+use super::super::whole::WholeTraces;
 use super::{ALL, SECOND, START_MICROS, holds, pipeline, query, store};
 use crate::testing::{START, SpanRow, TestSource, batch, int, key_value, tenant, text};
 use crate::types::TimeRange;
@@ -55,7 +55,7 @@ async fn values_are_those_of_the_spans_left() {
         let (query, attribute) = (query(&named), attribute(of));
         let mut expected = BTreeMap::<String, u64>::new();
         let of_query = selected(&query);
-        for trace in TraceRows::whole([&rows].into_iter(), &query, &query.conditions()).unwrap().traces() {
+        for trace in WholeTraces::new([&rows].into_iter(), &query, &query.conditions()).unwrap().traces() {
             let view = TraceView::new(&trace);
             let spans = view.pipeline(pipeline(&query)).unwrap().into_iter().flat_map(|spanset| spanset.spans);
             for span in spans.map(|span| span as usize).filter(|span| holds(range, &trace, *span)) {
