@@ -10,6 +10,8 @@ mod reads;
 mod shown;
 mod sums;
 
+use std::collections::HashSet;
+
 use crate::ast::{Body, Comparison, Literal, Pattern, Pipeline, Query, SpansetExpr, SpansetOp, Stage};
 use crate::attribute::{Attribute, Intrinsic};
 use crate::eval::{View, compare, matches};
@@ -107,6 +109,8 @@ pub enum TracePredicate {
     Any(Vec<TracePredicate>),
     /// A span that is like this.
     Has(Predicate),
+    /// A span that is like this, and whose id another span has as its parent's.
+    Parent(Predicate),
 }
 
 impl Query {
@@ -191,7 +195,12 @@ impl TracePredicate {
         match self {
             TracePredicate::All(all) => all.iter().all(|predicate| predicate.passes(view)),
             TracePredicate::Any(any) => any.iter().any(|predicate| predicate.passes(view)),
-            TracePredicate::Has(predicate) => view.order().iter().any(|span| predicate.passes(view, *span as usize)),
+            TracePredicate::Has(predicate) => (0..view.trace.len()).any(|span| predicate.passes(view, span)),
+            TracePredicate::Parent(predicate) => {
+                let facts = || (0..view.trace.len()).map(|span| view.trace.facts(span));
+                let parents: HashSet<[u8; 8]> = facts().map(|facts| facts.parent_id).filter(|id| *id != [0; 8]).collect();
+                facts().enumerate().any(|(span, facts)| parents.contains(&facts.id) && predicate.passes(view, span))
+            }
         }
     }
 }

@@ -363,6 +363,14 @@ fn conditions() {
     assert_eq!(*op, Comparison::Gt);
     assert_eq!(needs("{ .a } && {}").span, Predicate::ANY_SPAN);
     assert!(matches!(needs("{ .a } && {}").trace, TracePredicate::All(all) if all.len() == 2));
+    for (text, is_parent) in
+        [("{ .a } >> { .b }", true), ("{ .a } &> { .b }", true), ("{ .a } << { .b }", false), ("{ .a } ~ { .b }", false)]
+    {
+        let TracePredicate::All(all) = needs(text).trace else { panic!("{text}") };
+        let [left, TracePredicate::Has(_)] = &all[..] else { panic!("{text}") };
+        assert_eq!(matches!(left, TracePredicate::Parent(_)), is_parent, "{text}");
+    }
+    assert!(matches!(needs("{ .a } !> { .b }").trace, TracePredicate::Has(_)));
     assert_eq!(needs("{ false }").span, Predicate::Any(Vec::new()));
     assert_eq!(needs("by(.a) | { .b = 1 }").span, Predicate::ANY_SPAN);
     assert_eq!(

@@ -32,7 +32,7 @@ pub(crate) struct Traces {
 pub(crate) struct TraceIds {
     /// Sorted, each once.
     pub(crate) ids: Vec<TraceId>,
-    memory: MemoryReservation,
+    pub(crate) memory: MemoryReservation,
 }
 
 /// The distinct ids in rows of one column, `trace_id`. In files rows of one trace stand together.

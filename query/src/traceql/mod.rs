@@ -24,6 +24,7 @@ mod glance;
 mod matching;
 mod metrics;
 mod needless;
+mod parents;
 mod passes;
 mod placed;
 mod question;

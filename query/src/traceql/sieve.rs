@@ -1,8 +1,8 @@
 //! Traces that have not all the spans that a query asks for, told without a look at them.
 //!
-//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too. One scan of those tells which traces
-//! have, as far as all rows of a trace stand in the files that were scanned; traces that other files or live spans may hold are let
-//! through.
+//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too, which are parents. One scan of those tells
+//! which traces have, and one of all parents' ids which of these are any, as far as all rows of a trace stand in the files that were
+//! scanned; traces that other files or live spans may hold are let through.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ use meshlake_storage::{Files, LiveBatch, Snapshot, SpanFile};
 use meshlake_traceql::{Conditions, Named, Predicate, TracePredicate};
 
 use super::matching::{Filtered, Matching};
+use super::parents::traces_of_parents;
 use super::passes::of_the_span;
 use crate::hops::TraceIds;
 use crate::lookup::{FoundRows, Needless};
@@ -26,9 +27,17 @@ const TRACES_PER_FILE: usize = 128;
 pub(super) struct Sieve {
     needs: Needs,
     /// The kinds of spans that are needed.
-    kinds: Vec<Predicate>,
+    kinds: Vec<Kind>,
     /// The traces that have a span of each kind in a range.
     scanned: Option<(TimeRange, Vec<TraceIds>)>,
+}
+
+/// Spans that are asked for.
+#[derive(PartialEq)]
+struct Kind {
+    span: Predicate,
+    /// Whether only those are that have children.
+    is_parent: bool,
 }
 
 /// What spans a trace has to have.
@@ -42,23 +51,25 @@ enum Needs {
 }
 
 impl Needs {
-    fn new(predicate: &TracePredicate, found_by: &Predicate, kinds: &mut Vec<Predicate>) -> Needs {
+    fn new(predicate: &TracePredicate, found_by: &Predicate, kinds: &mut Vec<Kind>) -> Needs {
         let mut each = |parts: &[TracePredicate]| parts.iter().map(|part| Needs::new(part, found_by, kinds)).collect();
         match predicate {
             TracePredicate::All(parts) => Needs::All(each(parts)),
             TracePredicate::Any(parts) => Needs::Any(each(parts)),
-            TracePredicate::Has(span) if span == found_by => Needs::Nothing,
-            TracePredicate::Has(span) => Needs::kind(of_the_span(span), kinds),
+            TracePredicate::Has(span) | TracePredicate::Parent(span) if span == found_by => Needs::Nothing,
+            TracePredicate::Has(span) => Needs::kind(of_the_span(span), false, kinds),
+            TracePredicate::Parent(span) => Needs::kind(of_the_span(span), true, kinds),
         }
     }
 
-    fn kind(span: Predicate, kinds: &mut Vec<Predicate>) -> Needs {
+    fn kind(span: Predicate, is_parent: bool, kinds: &mut Vec<Kind>) -> Needs {
         if span == Predicate::ANY_SPAN {
             return Needs::Nothing;
         }
-        let known = kinds.iter().position(|known| *known == span);
+        let kind = Kind { span, is_parent };
+        let known = kinds.iter().position(|known| *known == kind);
         Needs::Kind(known.unwrap_or_else(|| {
-            kinds.push(span);
+            kinds.push(kind);
             kinds.len() - 1
         }))
     }
@@ -103,7 +114,8 @@ impl Sieve {
         // Those that are scanned.
         let files = view.snapshot.files.between(range.start, range.end).count();
         let known = self.scanned.as_ref().is_some_and(|(known, _)| known.start <= range.start && range.end <= known.end);
-        if !known && ids.len() < files * self.kinds.len() * TRACES_PER_FILE {
+        let scans: usize = self.kinds.iter().map(|kind| 1 + usize::from(kind.is_parent)).sum();
+        if !known && ids.len() < files * scans * TRACES_PER_FILE {
             return Ok(ids);
         }
         if !known {
@@ -134,8 +146,12 @@ impl Sieve {
     async fn scan(&self, view: &View, attributes: &[Named], range: TimeRange) -> Result<Vec<TraceIds>> {
         let mut have = Vec::with_capacity(self.kinds.len());
         for kind in &self.kinds {
-            let matching = Matching::new(view, attributes, kind, range, Filtered::Finely).await?;
-            have.push(view.traces_of(matching.rows(["trace_id"], None)?).await?);
+            let matching = Matching::new(view, attributes, &kind.span, range, Filtered::Finely).await?;
+            have.push(if kind.is_parent {
+                traces_of_parents(view, &matching, range).await?
+            } else {
+                view.traces_of(matching.rows(["trace_id"], None)?).await?
+            });
         }
         Ok(have)
     }

@@ -1,7 +1,7 @@
 //! From what is asked to what is necessary for it.
 
 use super::{Predicate, Test, TracePredicate};
-use crate::ast::{Comparison, FieldExpr, Form, Literal, Pipeline, SpansetExpr, SpansetOp, Stage};
+use crate::ast::{Comparison, FieldExpr, Form, Literal, Pipeline, Relation, SpansetExpr, SpansetOp, Stage};
 
 impl Predicate {
     /// All of these, without what says nothing.
@@ -48,7 +48,7 @@ impl TracePredicate {
                 says.next().unwrap_or(Predicate::ANY_SPAN)
             }
             TracePredicate::Any(any) => Predicate::any(any.iter().map(TracePredicate::first).collect()),
-            TracePredicate::Has(predicate) => predicate.clone(),
+            TracePredicate::Has(predicate) | TracePredicate::Parent(predicate) => predicate.clone(),
         }
     }
 }
@@ -101,11 +101,15 @@ fn has(expr: &SpansetExpr) -> TracePredicate {
     match expr {
         SpansetExpr::Filter(expr) => TracePredicate::Has(necessary(expr, true)),
         SpansetExpr::Pipeline(pipeline) => trace_of(pipeline),
-        SpansetExpr::Binary { op, left, right } => match op {
-            SpansetOp::Or => TracePredicate::Any(vec![has(left), has(right)]),
+        SpansetExpr::Binary { op, left, right } => match (op, &**left) {
+            (SpansetOp::Or, left) => TracePredicate::Any(vec![has(left), has(right)]),
             // None of the left side has to be there.
-            SpansetOp::Structure(_, Form::Not) => has(right),
-            SpansetOp::And | SpansetOp::Structure(..) => TracePredicate::All(vec![has(left), has(right)]),
+            (SpansetOp::Structure(_, Form::Not), _) => has(right),
+            // What others are below has a child.
+            (SpansetOp::Structure(Relation::Child | Relation::Descendant, _), SpansetExpr::Filter(filter)) => {
+                TracePredicate::All(vec![TracePredicate::Parent(necessary(filter, true)), has(right)])
+            }
+            (SpansetOp::And | SpansetOp::Structure(..), left) => TracePredicate::All(vec![has(left), has(right)]),
         },
     }
 }
