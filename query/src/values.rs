@@ -163,7 +163,7 @@ impl<'a> ValueSource<'a> {
                 let column = &ATTRIBUTE_COLUMNS[place.column];
                 let source = &column.sources[place.source];
                 let origins = if self.origins.is_valid(row) { self.origins.value(row) } else { 0 };
-                if column.source(origins) != Some(source) {
+                if column.origin(origins) != place.source {
                     return None;
                 }
                 values.get(row, source.form).and_then(&pick)

@@ -70,7 +70,7 @@ impl AttributeColumn {
 
     /// The position of that source; behind the last one for bits no writer sets.
     #[inline]
-    pub(crate) fn origin(&self, origins: i64) -> usize {
+    pub fn origin(&self, origins: i64) -> usize {
         self.shift.map_or(0, |shift| (origins >> shift) & ORIGIN_MASK) as usize
     }
 

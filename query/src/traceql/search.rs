@@ -41,7 +41,8 @@ const ROWS_MIN_SIEVED: usize = 16 * 1024;
 /// By how much a round is larger than the one before, and most rows of one.
 const ROUND_GROWTH: usize = 64;
 const ROUND_MAX: usize = 256 * 1024;
-/// By how much more traces of a round are looked up than before; and by how much while none matched, without a glance and with one.
+/// By how much more traces of a round are looked up than before; by how much while none matched; and by how much at most where they are
+/// glanced at first.
 const STEP_GROWTH: usize = 4;
 const STEP_GROWTH_UNFOUND: usize = 16;
 const STEP_GROWTH_GLANCED: usize = 256;
@@ -172,12 +173,13 @@ impl<'a> Finder<'a> {
         self.glance.is_some() && is_likely_seldom && 2 * self.matched <= self.inspected_traces
     }
 
+    /// By how much the next step is larger.
     fn step_growth(&self) -> usize {
-        match self.matched {
-            0 if self.seldom_matches() => STEP_GROWTH_GLANCED,
-            0 if self.search.cursor.is_none() => STEP_GROWTH_UNFOUND,
-            _ => STEP_GROWTH,
+        if self.seldom_matches() {
+            let traces_per_match = self.inspected_traces.checked_div(self.matched);
+            return traces_per_match.map_or(usize::MAX, |traces| traces as usize).clamp(STEP_GROWTH, STEP_GROWTH_GLANCED);
         }
+        if self.matched == 0 && self.search.cursor.is_none() { STEP_GROWTH_UNFOUND } else { STEP_GROWTH }
     }
 
     /// Looks at those traces that may match, the newest first, until enough are found; whether they are.
@@ -209,7 +211,9 @@ impl<'a> Finder<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        let needless = if self.inspected_traces > 0 { self.needless().await } else { Needless::default() };
+        // For the first ones that costs more than it spares.
+        let is_first = self.inspected_traces == 0 && self.needless.is_none();
+        let needless = if is_first { Needless::default() } else { self.needless().await };
         self.inspected_traces += ids.len() as u64;
         let (view, columns) = (self.view, self.columns.clone());
         // Traces of near ids are near each other in files.
