@@ -248,3 +248,52 @@ async fn the_copy_that_counts_decides() {
         assert!(roots.into_iter().all(|root| root == Some("root")), "{text}");
     }
 }
+
+/// Scenario: hundreds of traces that all have both kinds of spans, in files and live; in some the left one has a child, in few the right one is
+/// that. Guarantee: the newest of these are found, however many are asked for, and most of those without a child are not looked at.
+#[tokio::test]
+async fn what_has_no_child_is_above_nothing() {
+    let span = |trace: u128, span: u64, parent: Option<u64>, name: &str, status: &'static str| SpanRow {
+        tenant: "a".to_owned(),
+        trace,
+        span,
+        parent,
+        start: START + 1_000_000 * trace as u64 + span,
+        duration: 10,
+        name: name.to_owned(),
+        kind: Some("server"),
+        status: Some(status),
+        ..SpanRow::default()
+    };
+    let mut places = [Vec::new(), Vec::new(), Vec::new()];
+    for trace in 1..=700 {
+        let is_below = trace % 20 == 0;
+        places[0].push(span(trace, 1, None, "root", "ok"));
+        places[usize::from(trace % 11 == 0)].push(span(trace, 2, Some(1), "left", "ok"));
+        let right = span(trace, 3, Some(if is_below { 2 } else { 1 }), "right", "error");
+        places[if trace % 7 == 0 { 2 } else { 0 }].push(right);
+        if trace % 3 == 0 {
+            places[usize::from(trace % 2 == 0)].push(span(trace, 4, Some(2), "child", "ok"));
+        }
+    }
+    let rows = batch(&places.concat());
+    let mut source = TestSource::new();
+    source.add_lake_file(&places[0], true).await;
+    source.add_file(&places[1]).await;
+    source.add_live(&places[2]);
+    let engine = source.engine();
+    for (text, limit, most) in [
+        ("{ name = \"left\" } >> { status = error }", 1, 50),
+        ("{ name = \"left\" } >> { status = error }", 50, 400),
+        ("{ name = \"left\" } > { status = error }", 1_000, 700),
+        ("{ name = \"left\" } &> { name = \"child\" }", 40, 400),
+        ("{ name = \"left\" } !> { status = error }", 20, 100),
+    ] {
+        let search = asked(text, ALL, limit);
+        let expected = naive(&rows, &search);
+        assert!(!expected.is_empty());
+        assert_eq!(found(&engine, &search).await, expected, "{text} {limit}");
+        let answer = engine.traceql_search(&tenant("a"), &search).await.unwrap();
+        assert!(answer.inspected_traces <= most, "{text} {limit}: {}", answer.inspected_traces);
+    }
+}
