@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::fact::{HopFact, Sign, Told, Weighed, What};
 use super::gathered::{Gathered, Place};
 use super::keys::{KeyNumbers, RollupKey};
+use super::known::KnownKeys;
 use super::measures::{MeasureSums, Measures};
 use super::operations;
 use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
@@ -33,6 +34,21 @@ struct PartBuilder {
     /// The first and the last step that a span of a trace that it corrects starts in: made anew for other files before, it may have
     /// rows in all of them.
     concerned: Option<(u64, u64)>,
+}
+
+/// Adds traces whose texts stand where they are as long as it is there: quicker than one trace after the other.
+#[derive(Debug)]
+pub struct TraceAdder<'b, 'a> {
+    builder: &'b mut RollupBuilder,
+    known: KnownKeys<'a>,
+}
+
+impl<'a> TraceAdder<'_, 'a> {
+    /// See [`RollupBuilder::add_trace`].
+    pub fn add(&mut self, trace_id: [u8; 16], hops: &[Hop<'a>], summary: Summary) {
+        let known = &mut self.known;
+        self.builder.add(0, trace_id, (hops, summary), Sign::In, |keys, hop| known.number(keys, hop));
+    }
 }
 
 impl Default for RollupBuilder {
@@ -65,7 +81,12 @@ impl RollupBuilder {
 
     /// Adds what H made of the file's spans of a trace.
     pub fn add_trace(&mut self, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary) {
-        self.add(0, trace_id, hops, summary, Sign::In);
+        self.add(0, trace_id, (hops, summary), Sign::In, number);
+    }
+
+    /// To add the traces of a batch of rows.
+    pub fn adder<'a>(&mut self) -> TraceAdder<'_, 'a> {
+        TraceAdder { builder: self, known: KnownKeys::new() }
     }
 
     /// Adds what H makes of more spans of a trace than the file's, `together`, less what is summed already: of the spans in files
@@ -83,9 +104,9 @@ impl RollupBuilder {
             self.parts.push(PartBuilder { before, ..PartBuilder::default() });
             self.parts.len() - 1
         });
-        self.add(part, trace_id, together.0, together.1, Sign::In);
-        for (hops, summary) in without {
-            self.add(part, trace_id, hops, summary, Sign::Out);
+        self.add(part, trace_id, together, Sign::In, number);
+        for fewer in without {
+            self.add(part, trace_id, fewer, Sign::Out, number);
         }
         self.retract(part, trace_id, without.iter().flat_map(|(hops, _)| hops.iter()), together.0);
         let (first, last) = (self.step(together.1.start), self.step(together.1.last));
@@ -97,8 +118,8 @@ impl RollupBuilder {
 
     /// Puts what H made of a trace in the place of what it had made of fewer of its spans, and was added.
     pub fn replace(&mut self, trace_id: [u8; 16], old: (&[Hop<'_>], Summary), new: (&[Hop<'_>], Summary)) {
-        self.add(0, trace_id, new.0, new.1, Sign::In);
-        self.add(0, trace_id, old.0, old.1, Sign::Out);
+        self.add(0, trace_id, new, Sign::In, number);
+        self.add(0, trace_id, old, Sign::Out, number);
         self.retract(0, trace_id, old.0.iter(), new.0);
     }
 
@@ -114,12 +135,20 @@ impl RollupBuilder {
     }
 
     fn place(&mut self, hop: &Hop<'_>) -> Place {
-        (self.keys.number(&RollupKey::of(hop)), self.step(hop.time))
+        (number(&mut self.keys, hop), self.step(hop.time))
     }
 
-    fn add(&mut self, part: usize, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary, sign: Sign) {
+    /// `number` tells the numbers of the hops' keys.
+    fn add<'a>(
+        &mut self,
+        part: usize,
+        trace_id: [u8; 16],
+        (hops, summary): (&[Hop<'a>], Summary),
+        sign: Sign,
+        mut number: impl FnMut(&mut KeyNumbers, &Hop<'a>) -> u32,
+    ) {
         for hop in hops {
-            let place = self.place(hop);
+            let place = (number(&mut self.keys, hop), self.step(hop.time));
             self.parts[part].facts.add(HopFact { place, what: What::Hop(Told::of(trace_id, hop), sign) });
         }
         self.add_weights(part, hops, sign);
@@ -165,6 +194,11 @@ impl RollupBuilder {
         let parts = self.parts.iter_mut().map(|part| part.finish(&numbers, &operations, &mut sections)).collect();
         Rollup::new(Outline { parts }, keys, sections)
     }
+}
+
+/// The number of a hop's key.
+fn number(keys: &mut KeyNumbers, hop: &Hop<'_>) -> u32 {
+    keys.number(&RollupKey::of(hop))
 }
 
 impl PartBuilder {

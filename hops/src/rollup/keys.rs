@@ -1,6 +1,6 @@
 //! What hops are summed by, each text and each end once.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use hashbrown::HashMap;
 
@@ -45,11 +45,23 @@ struct End {
 }
 
 /// Numbers of the ends and texts of a key; a waypoint is three texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct StoredKey {
-    ends: [u32; 2],
-    via: Option<[u32; 3]>,
-    texts: [u32; 2],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StoredKey {
+    /// Caller and callee.
+    pub ends: [u32; 2],
+    pub via: Option<[u32; 3]>,
+    /// Operation and protocol.
+    pub texts: [u32; 2],
+}
+
+/// As few words as there are: one is looked up for each hop.
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let word = |[a, b]: [u32; 2]| u64::from(a) << 32 | u64::from(b);
+        state.write_u64(word(self.ends));
+        state.write_u64(word(self.texts));
+        self.via.iter().flatten().for_each(|text| state.write_u32(*text));
+    }
 }
 
 /// The keys of a rollup, by number.
@@ -244,7 +256,8 @@ impl KeyNumbers {
         2 * self.keys.bytes()
     }
 
-    fn text(&mut self, text: &str) -> u32 {
+    /// The number of a text.
+    pub(super) fn text(&mut self, text: &str) -> u32 {
         let recent = self.recent_texts.at([text.as_ptr().addr(), text.len()]);
         if self.keys.texts.get(*recent as usize).is_some_and(|known| **known == *text) {
             return *recent;
@@ -259,7 +272,8 @@ impl KeyNumbers {
         *recent
     }
 
-    fn end(&mut self, node: &Node<'_>) -> u32 {
+    /// The number of an end.
+    pub(super) fn end(&mut self, node: &Node<'_>) -> u32 {
         let Node { kind, cluster, namespace, workload, service, version, zone, port } = *node;
         let addresses = [workload, service, version, zone].map(|text| text.as_ptr().addr());
         let recent = *self.recent_ends.at(addresses);
@@ -277,7 +291,12 @@ impl KeyNumbers {
         let ends = [self.end(&key.caller), self.end(&key.callee)];
         let via = key.via.map(|Via { cluster, namespace, workload }| [cluster, namespace, workload].map(|text| self.text(text)));
         let texts = [self.text(key.operation), self.text(key.protocol)];
-        numbered(&mut self.keys.keys, &mut self.numbers, StoredKey { ends, via, texts })
+        self.numbered(StoredKey { ends, via, texts })
+    }
+
+    /// The number of a key by the numbers of its parts.
+    pub(super) fn numbered(&mut self, key: StoredKey) -> u32 {
+        numbered(&mut self.keys.keys, &mut self.numbers, key)
     }
 }
 

@@ -19,6 +19,7 @@ mod fact;
 pub(crate) mod format;
 pub(crate) mod gathered;
 mod keys;
+mod known;
 mod latencies;
 mod measures;
 mod operations;
@@ -28,7 +29,7 @@ mod sums;
 mod time;
 mod whole;
 
-pub use builder::RollupBuilder;
+pub use builder::{RollupBuilder, TraceAdder};
 pub use format::FormatError;
 pub use keys::{Keys, RollupKey};
 pub use latencies::Latencies;

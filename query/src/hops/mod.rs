@@ -19,4 +19,4 @@ pub(crate) use columns::{SPAN_COLUMNS, SpanColumns};
 pub use counts::HopCounts;
 pub(crate) use counts::SignedCounts;
 pub(crate) use table::HopsTable;
-pub(crate) use traces::{TRACES_AT_ONCE, TraceIds, TraceRows, Traces, hops_of, ids};
+pub(crate) use traces::{TRACES_AT_ONCE, TraceIds, TraceRows, Traces, ids};

@@ -76,7 +76,7 @@ impl Traces {
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
     ) -> Result<()> {
-        let each = |parts: &[FoundRows]| hops_of(parts.iter().flat_map(|found| &found.batches), worker, &mut each);
+        let each = |parts: &[FoundRows]| TraceRows::new(parts.iter().flat_map(|found| &found.batches))?.hops(worker, &mut each);
         self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, &Needless::default(), each).await
     }
 
@@ -86,25 +86,6 @@ impl Traces {
         let each = |parts: &[FoundRows]| spans_of(parts.iter().flat_map(|found| &found.batches), &mut each);
         self.lookups.find_together(&self.snapshot, &self.tenant, ids, SPAN_COLUMNS, &Needless::default(), each).await
     }
-}
-
-/// The hops of whole traces whose rows stand anywhere in the batches.
-pub(crate) fn hops_of<'b>(
-    batches: impl Iterator<Item = &'b RecordBatch>,
-    worker: &mut TraceHops,
-    mut each: impl FnMut(TraceId, &[Hop<'_>], Summary) -> Result<()>,
-) -> Result<()> {
-    let rows = TraceRows::new(batches)?;
-    // Those of one trace after the other, in the same memory.
-    let (mut spans, mut hops) = (Vec::new(), Vec::new());
-    for (id, trace) in rows.traces() {
-        spans.clear();
-        hops.clear();
-        rows.read(trace, &mut spans);
-        let summary = worker.append(&id.0, &spans, &mut hops);
-        each(id, &hops, summary)?;
-    }
-    Ok(())
 }
 
 /// The spans of whole traces whose rows stand anywhere in the batches.
@@ -142,6 +123,24 @@ impl<'b> TraceRows<'b> {
         }
         rows.sort_unstable();
         Ok(TraceRows { columns, rows })
+    }
+
+    /// Gives `each` the hops of each of the traces, by their ids, and what H left out.
+    pub(crate) fn hops<'s>(
+        &'s self,
+        worker: &mut TraceHops,
+        mut each: impl FnMut(TraceId, &[Hop<'s>], Summary) -> Result<()>,
+    ) -> Result<()> {
+        // Those of one trace after the other, in the same memory.
+        let (mut spans, mut hops) = (Vec::new(), Vec::new());
+        for (id, trace) in self.traces() {
+            spans.clear();
+            hops.clear();
+            self.read(trace, &mut spans);
+            let summary = worker.append(&id.0, &spans, &mut hops);
+            each(id, &hops, summary)?;
+        }
+        Ok(())
     }
 
     /// The rows of each trace.

@@ -17,7 +17,7 @@ use object_store::ObjectStore;
 
 use super::correct::Places;
 use super::{span_writer, trace_writer};
-use crate::hops::hops_of;
+use crate::hops::TraceRows;
 use crate::lookup::Lookups;
 use crate::trace_id::TraceId;
 
@@ -98,13 +98,16 @@ impl TraceSums {
     /// Sums what is held.
     pub(crate) fn sum(&mut self) -> Result<()> {
         let TraceSums { builder, ids, worker, held, passed_over } = self;
-        hops_of(held.iter(), worker, |id, hops, mut summary| {
+        let rows = TraceRows::new(held.iter())?;
+        let mut sums = builder.adder();
+        rows.hops(worker, |id, hops, mut summary| {
             // Of the trace that was held, which is the first.
             summary.left_out += std::mem::take(passed_over);
-            builder.add_trace(id.0, hops, summary);
+            sums.add(id.0, hops, summary);
             ids.push(id);
             Ok(())
         })?;
+        drop(rows);
         held.clear();
         Ok(())
     }

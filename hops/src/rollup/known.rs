@@ -1,0 +1,95 @@
+//! The numbers of what came lately, as long as its texts stay where they are in memory.
+
+use super::keys::{KeyNumbers, StoredKey};
+use crate::hop::Hop;
+use crate::node::Node;
+
+/// Ends and texts that are remembered, each at one place: as many as stay in a processor's own cache.
+const PLACES: u32 = 10;
+const UNKNOWN: u32 = u32::MAX;
+
+/// Ends and texts, and the numbers that they have in some [`KeyNumbers`]. They are borrowed, so nothing else can come to stand where they
+/// are: what stands at the same address is the same, and no letter of it is looked at. Hops of one batch of rows share their texts.
+#[derive(Debug)]
+pub(super) struct KnownKeys<'a> {
+    ends: Vec<(Node<'a>, u32)>,
+    texts: Vec<(&'a str, u32)>,
+}
+
+impl<'a> KnownKeys<'a> {
+    /// None yet.
+    pub(super) fn new() -> KnownKeys<'a> {
+        KnownKeys { ends: vec![(Node::default(), UNKNOWN); 1 << PLACES], texts: vec![("", UNKNOWN); 1 << PLACES] }
+    }
+
+    /// The number of the key of a hop. `keys` are the same each time.
+    pub(super) fn number(&mut self, keys: &mut KeyNumbers, hop: &Hop<'a>) -> u32 {
+        let ends = [self.end(keys, &hop.caller), self.end(keys, &hop.callee)];
+        let via = hop.via.map(|via| [via.cluster, via.namespace, via.workload].map(|text| self.text(keys, text)));
+        let texts = [self.text(keys, hop.operation), self.text(keys, hop.protocol)];
+        keys.numbered(StoredKey { ends, via, texts })
+    }
+
+    fn end(&mut self, keys: &mut KeyNumbers, node: &Node<'a>) -> u32 {
+        let addresses = [node.workload, node.service, node.version, node.zone].map(|text| text.as_ptr().addr());
+        let (known, number) = &mut self.ends[place(addresses)];
+        if *number == UNKNOWN || !is_where(known, node) {
+            (*known, *number) = (*node, keys.end(node));
+        }
+        *number
+    }
+
+    fn text(&mut self, keys: &mut KeyNumbers, text: &'a str) -> u32 {
+        let (known, number) = &mut self.texts[place([text.as_ptr().addr(), text.len()])];
+        if *number == UNKNOWN || !std::ptr::eq(*known, text) {
+            (*known, *number) = (text, keys.text(text));
+        }
+        *number
+    }
+}
+
+/// Whether the texts of two nodes are the same memory, and the nodes so the same.
+fn is_where(known: &Node<'_>, node: &Node<'_>) -> bool {
+    (known.kind, known.port) == (node.kind, node.port)
+        && std::ptr::eq(known.workload, node.workload)
+        && std::ptr::eq(known.service, node.service)
+        && std::ptr::eq(known.namespace, node.namespace)
+        && std::ptr::eq(known.cluster, node.cluster)
+        && std::ptr::eq(known.version, node.version)
+        && std::ptr::eq(known.zone, node.zone)
+}
+
+fn place<const N: usize>(addresses: [usize; N]) -> usize {
+    let mix = |hash: u64, address: usize| (hash ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+    let hash = addresses.into_iter().fold(0, mix).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> (u64::BITS - PLACES)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeKind;
+
+    /// Scenario: nodes and texts of which some stand at the same addresses and differ in length, kind or port, some are equal and
+    /// stand elsewhere. Guarantee: each has the number that it has by its letters, the first time and again.
+    #[test]
+    fn numbers_are_those_of_letters() {
+        let (texts, again) = ("service-1".to_owned(), "service-1".to_owned());
+        let node = |service, kind, port| Node { service, kind, port, ..Node::default() };
+        let nodes = [
+            node(&texts[..], NodeKind::Workload, None),
+            node(&texts[..7], NodeKind::Workload, None),
+            node(&texts[..], NodeKind::Database, None),
+            node(&texts[..], NodeKind::Database, Some(1)),
+            node(&again[..], NodeKind::Workload, None),
+            node("", NodeKind::Workload, None),
+            Node { workload: &texts[..], ..node("", NodeKind::Workload, None) },
+        ];
+        let (mut keys, mut expected, mut known) = (KeyNumbers::default(), KeyNumbers::default(), KnownKeys::new());
+        for node in nodes.iter().chain(&nodes) {
+            assert_eq!(known.end(&mut keys, node), expected.end(node));
+            assert_eq!(known.text(&mut keys, node.service), expected.text(node.service));
+        }
+        assert_eq!(expected.keys().ends(), 6);
+    }
+}
