@@ -55,12 +55,27 @@ const POWERS: [u64; STEPS as usize] = [
     0xfa83_b2db_722a_033a,
 ];
 
+/// What [`POWERS`] has below each 64th of an octave. They are further apart than that, so of each one at most is left to compare.
+const BELOW: [u8; 64] = {
+    let (mut below, mut part) = ([0; 64], 0);
+    while part < below.len() {
+        while (below[part] as usize) < POWERS.len() && POWERS[below[part] as usize] < 1 << 63 | (part as u64) << PART_BITS {
+            below[part] += 1;
+        }
+        part += 1;
+    }
+    below
+};
+/// Bits of a place within a 64th of an octave.
+const PART_BITS: u32 = 63 - 6;
+
 /// The number of the bucket of a value.
 pub(crate) fn number(value: u64) -> u16 {
     let Some(octave) = value.checked_ilog2() else { return 0 };
     let mantissa = value << (63 - octave);
     // Powers between those of 2 are irrational: no integer equals one, so the floor compares as the power does.
-    let step = POWERS.partition_point(|power| *power < mantissa) as u16;
+    let below = BELOW[(mantissa >> PART_BITS) as usize % BELOW.len()];
+    let step = u16::from(below) + u16::from(POWERS.get(usize::from(below)).is_some_and(|power| *power < mantissa));
     ONE + octave as u16 * STEPS + step
 }
 

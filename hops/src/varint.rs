@@ -22,7 +22,10 @@ fn write_long(bytes: &mut Vec<u8>, mut value: u64) {
         length += 1;
     }
     written[length] = value as u8;
-    bytes.extend_from_slice(&written[..=length]);
+    // All ten, for so many are copied at once, and a number of them is not.
+    let end = bytes.len() + length + 1;
+    bytes.extend_from_slice(&written);
+    bytes.truncate(end);
 }
 
 fn write_large(bytes: &mut Vec<u8>, mut value: u128) {

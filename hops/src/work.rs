@@ -63,7 +63,7 @@ fn write<'a>(settled: &Settled<'_, 'a>, works: &mut Vec<Work<'a>>) {
     for rank in trace.ranks().filter(|rank| settled.groups.tops[*rank as usize] == *rank) {
         let (span, at) = (trace.at(rank), rank as usize);
         works.push(Work {
-            node: settled.node(rank),
+            node: *settled.node(rank),
             pod: if pods[at] == NONE { "" } else { settled.identities[pods[at] as usize].pod },
             asked: asked(settled, rank),
             start: span.start,

@@ -89,7 +89,7 @@ impl TraceHops {
         let mut served = std::mem::take(&mut self.served);
         let (unnamed, summary) = self.settle(trace_id, spans, limit, |settled, answers| {
             if let Some(nodes) = nodes {
-                nodes.extend(settled.trace.order.iter().zip(0..).map(|(span, rank)| (*span, settled.node(rank))));
+                nodes.extend(settled.trace.order.iter().zip(0..).map(|(span, rank)| (*span, *settled.node(rank))));
             }
             hops::served(settled, &mut served);
             Writer { settled: *settled, answers, served: &served, trace_id }.write(hops)

@@ -56,21 +56,31 @@ impl<'a> TextColumn<'a> {
     }
 
     /// The text at a place.
+    #[inline]
     pub(crate) fn text(&self, key: usize) -> &'a str {
         self.values.value(key)
     }
 
+    #[inline]
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
         self.key(row).map(|key| self.text(key))
     }
 
-    /// Gives `set` each of `of` whose row has a text, and the text. `rows` are theirs.
-    pub(crate) fn read<T>(&self, rows: &[usize], of: &mut [T], set: impl Fn(&mut T, &'a str)) {
+    /// Gives `set` each of `of` whose row has a text, and the text. Their rows are those from `first` on.
+    pub(crate) fn read<T>(&self, first: usize, of: &mut [T], set: impl Fn(&mut T, &'a str)) {
         if self.empty {
             return;
         }
-        for (one, row) in of.iter_mut().zip(rows) {
-            if let Some(text) = self.get(*row) {
+        let (keys, values) = (&self.keys[first..][..of.len()], self.values);
+        if self.nulls.is_none() && values.nulls().is_none() {
+            // So short that the processor is at the next columns while it waits for what is in no cache.
+            for (one, key) in of.iter_mut().zip(keys) {
+                set(one, values.value(*key as usize));
+            }
+            return;
+        }
+        for (one, row) in of.iter_mut().zip(first..) {
+            if let Some(text) = self.get(row) {
                 set(one, text);
             }
         }

@@ -45,7 +45,7 @@ impl Classes {
 
     /// The class of a span's own time, and whose it is.
     pub(crate) fn of<'a>(&self, settled: &Settled<'_, 'a>, answers: &Answers, rank: u32) -> (Class, Node<'a>) {
-        let (span, node, at) = (settled.trace.at(rank), settled.node(rank), rank as usize);
+        let (span, node, at) = (settled.trace.at(rank), *settled.node(rank), rank as usize);
         if settled.exits.marks[at] {
             let target = &settled.targets[at];
             return match answers.answered[at] && !span.is_send() {

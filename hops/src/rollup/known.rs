@@ -4,22 +4,47 @@ use super::keys::{KeyNumbers, StoredKey};
 use crate::hop::Hop;
 use crate::node::Node;
 
-/// Ends and texts that are remembered, each at one place: as many as stay in a processor's own cache.
-const PLACES: u32 = 10;
+/// Places for ends and for texts, powers of two: as many as stay in a processor's own cache.
+const ENDS: usize = 1 << 10;
+const TEXTS: usize = 1 << 12;
 const UNKNOWN: u32 = u32::MAX;
 
 /// Ends and texts, and the numbers that they have in some [`KeyNumbers`]. They are borrowed, so nothing else can come to stand where they
 /// are: what stands at the same address is the same, and no letter of it is looked at. Hops of one batch of rows share their texts.
 #[derive(Debug)]
 pub(super) struct KnownKeys<'a> {
-    ends: Vec<(Node<'a>, u32)>,
-    texts: Vec<(&'a str, u32)>,
+    ends: Places<Node<'a>>,
+    texts: Places<&'a str>,
+}
+
+/// What is known, each at one of two places next to each other.
+#[derive(Debug)]
+struct Places<T>(Vec<(T, u32)>);
+
+impl<T: Copy + Default> Places<T> {
+    fn new(places: usize) -> Places<T> {
+        Places(vec![(T::default(), UNKNOWN); places])
+    }
+
+    /// The number of what `is` tells; what is not known is `value`, and `number` tells its number.
+    fn number(&mut self, addresses: &[usize], is: impl Fn(&T) -> bool, value: T, number: impl FnOnce() -> u32) -> u32 {
+        let place = place(addresses, self.0.len());
+        let places = &mut self.0[place..][..2];
+        for (known, number) in &*places {
+            if *number != UNKNOWN && is(known) {
+                return *number;
+            }
+        }
+        places.swap(0, 1);
+        places[0] = (value, number());
+        places[0].1
+    }
 }
 
 impl<'a> KnownKeys<'a> {
     /// None yet.
     pub(super) fn new() -> KnownKeys<'a> {
-        KnownKeys { ends: vec![(Node::default(), UNKNOWN); 1 << PLACES], texts: vec![("", UNKNOWN); 1 << PLACES] }
+        KnownKeys { ends: Places::new(ENDS), texts: Places::new(TEXTS) }
     }
 
     /// The number of the key of a hop. `keys` are the same each time.
@@ -32,19 +57,12 @@ impl<'a> KnownKeys<'a> {
 
     fn end(&mut self, keys: &mut KeyNumbers, node: &Node<'a>) -> u32 {
         let addresses = [node.workload, node.service, node.version, node.zone].map(|text| text.as_ptr().addr());
-        let (known, number) = &mut self.ends[place(addresses)];
-        if *number == UNKNOWN || !is_where(known, node) {
-            (*known, *number) = (*node, keys.end(node));
-        }
-        *number
+        self.ends.number(&addresses, |known| is_where(known, node), *node, || keys.end(node))
     }
 
     fn text(&mut self, keys: &mut KeyNumbers, text: &'a str) -> u32 {
-        let (known, number) = &mut self.texts[place([text.as_ptr().addr(), text.len()])];
-        if *number == UNKNOWN || !std::ptr::eq(*known, text) {
-            (*known, *number) = (text, keys.text(text));
-        }
-        *number
+        let addresses = [text.as_ptr().addr(), text.len()];
+        self.texts.number(&addresses, |known| std::ptr::eq(*known, text), text, || keys.text(text))
     }
 }
 
@@ -59,10 +77,10 @@ fn is_where(known: &Node<'_>, node: &Node<'_>) -> bool {
         && std::ptr::eq(known.zone, node.zone)
 }
 
-fn place<const N: usize>(addresses: [usize; N]) -> usize {
-    let mix = |hash: u64, address: usize| (hash ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
-    let hash = addresses.into_iter().fold(0, mix).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (hash >> (u64::BITS - PLACES)) as usize
+/// The first of the two places of what stands at these addresses, of so many.
+fn place(addresses: &[usize], places: usize) -> usize {
+    let mix = |hash: u64, address: &usize| (hash ^ *address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+    (addresses.iter().fold(0, mix) as usize & (places - 1)) & !1
 }
 
 #[cfg(test)]

@@ -20,9 +20,17 @@ impl Latencies {
     pub(crate) fn record(&mut self, value: u64, sign: i64) {
         self.sum = self.sum.wrapping_add(i128::from(value) * i128::from(sign));
         let number = number(value);
-        if self.buckets.last().is_none_or(|last| last.0 < number) {
-            self.buckets.push((number, sign));
-            return;
+        // Many come in their order: they are of the last bucket, or of a further one.
+        match self.buckets.last_mut() {
+            Some((last, count)) if *last == number && *count != -sign => {
+                *count += sign;
+                return;
+            }
+            Some((last, _)) if *last >= number => {}
+            _ => {
+                self.buckets.push((number, sign));
+                return;
+            }
         }
         match self.buckets.binary_search_by_key(&number, |bucket| bucket.0) {
             Ok(index) => {

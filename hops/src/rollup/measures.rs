@@ -258,6 +258,16 @@ impl Measures {
         numbers
     }
 
+    fn set_numbers(&mut self, numbers: &[i64; NUMBERS]) {
+        let (counts, rest) = numbers.split_at(COUNTS);
+        let (of_caller, rest) = rest.split_at(CLASSES);
+        let (of_callee, reports) = rest.split_at(CLASSES);
+        self.counts.copy_from_slice(counts);
+        self.caller.errors.copy_from_slice(of_caller);
+        self.callee.errors.copy_from_slice(of_callee);
+        [self.caller.reports, self.callee.reports] = [reports[0], reports[1]];
+    }
+
     /// The weights, of something that is whole.
     pub fn tally(&self) -> Tally {
         Tally {
@@ -268,6 +278,15 @@ impl Measures {
             variance: u128::try_from(self.variance).unwrap_or(0),
         }
     }
+}
+
+/// The bits of a mask that are set. One after the other: nobody can guess which of many they are.
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(bit)
+    })
 }
 
 /// The sum of many [`Measures`].
@@ -329,8 +348,7 @@ impl Sum for Measures {
         let numbers = self.numbers();
         let mask = numbers.iter().enumerate().fold(0u64, |mask, (bit, number)| mask | u64::from(*number != 0) << bit);
         varint::write_small(bytes, mask);
-        let numbers = numbers.into_iter().filter(|number| *number != 0);
-        numbers.for_each(|number| varint::write_small(bytes, varint::zigzag_small(number)));
+        bits(mask).for_each(|bit| varint::write_small(bytes, varint::zigzag_small(numbers[bit])));
         let latencies = [&self.caller.latency, &self.callee.latency, &self.network];
         let flags = latencies.iter().enumerate().fold(0u8, |flags, (bit, latency)| flags | u8::from(!latency.is_zero()) << bit)
             | u8::from((self.weight, self.variance) != (0, 0)) << 3
@@ -356,14 +374,11 @@ impl Sum for Measures {
     fn decode(&mut self, bytes: &mut &[u8]) -> Option<()> {
         self.clear();
         let reader = &mut Reader::new(bytes);
-        let mut mask = reader.small()?;
-        let numbers = self.counts.iter_mut().chain(&mut self.caller.errors).chain(&mut self.callee.errors);
-        for number in numbers.chain([&mut self.caller.reports, &mut self.callee.reports]) {
-            if mask & 1 != 0 {
-                *number = reader.signed()?;
-            }
-            mask >>= 1;
+        let (mask, mut numbers) = (reader.small()?, [0; NUMBERS]);
+        for bit in bits(mask & ((1 << NUMBERS) - 1)) {
+            numbers[bit] = reader.signed()?;
         }
+        self.set_numbers(&numbers);
         let flags = reader.byte()?;
         for (bit, latency) in [&mut self.caller.latency, &mut self.callee.latency, &mut self.network].into_iter().enumerate() {
             if flags & 1 << bit != 0 {

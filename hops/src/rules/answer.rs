@@ -1,7 +1,7 @@
 //! R6 Answer: which request answers which call.
 
 use crate::host;
-use crate::node::Node;
+use crate::node::{Node, equal};
 use crate::span::Span;
 
 use super::crossing::{Groups, Joint};
@@ -52,10 +52,10 @@ pub(crate) struct Settled<'s, 'a> {
     pub targets: &'s [Target<'a>],
 }
 
-impl<'a> Settled<'_, 'a> {
+impl<'s, 'a> Settled<'s, 'a> {
     /// The node of the request that a span is work of.
-    pub(crate) fn node(&self, rank: u32) -> Node<'a> {
-        self.identities[self.groups.tops[rank as usize] as usize].node
+    pub(crate) fn node(&self, rank: u32) -> &'s Node<'a> {
+        &self.identities[self.groups.tops[rank as usize] as usize].node
     }
 
     /// The queue that an entry takes a message from; none if it takes none.
@@ -129,7 +129,7 @@ impl Answers {
 fn judge(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> Verdict {
     let (span, node) = (settled.trace.at(rank), settled.node(parent));
     if span.source.is_known() {
-        if of_end(&span.source).same(&node) {
+        if of_end(&span.source).same(node) {
             return Verdict::Proved;
         }
         // An application that only its own name tells of may be whom the mesh names otherwise.
@@ -160,7 +160,7 @@ fn is_of_proxies(settled: &Settled<'_, '_>, parent: u32, rank: u32) -> bool {
     if span.is_application() {
         return false;
     }
-    if !client.is_application() && !span.name.is_empty() && client.name == span.name {
+    if !client.is_application() && !span.name.is_empty() && equal(client.name, span.name) {
         return true;
     }
     let address = host::without_port(span.peer_address);

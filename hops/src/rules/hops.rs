@@ -63,7 +63,7 @@ impl<'a> Writer<'_, 'a> {
         let Settled { trace, identities, .. } = &self.settled;
         let span = trace.at(rank);
         let callee = self.settled.node(rank);
-        let caller = self.caller(rank, &callee);
+        let caller = self.caller(rank, callee);
         let exit = Some(self.answers.exits[rank as usize]).filter(|exit| *exit != NONE);
         let call = exit.map(|exit| trace.at(exit));
         let attempts = exit.map_or(1, |exit| self.answers.attempts[exit as usize]);
@@ -71,7 +71,7 @@ impl<'a> Writer<'_, 'a> {
         let last = exit.filter(|_| attempt == attempts);
         let mut hop = self.hop(rank, Direction::In);
         hop.caller = caller.node;
-        hop.callee = callee;
+        hop.callee = *callee;
         hop.via = span.is_waypoint().then(|| via(span));
         hop.caller_span = last.map(|exit| trace.order[exit as usize]);
         hop.caller_report = last.map(|exit| Report::of(trace.at(exit)));
@@ -104,8 +104,8 @@ impl<'a> Writer<'_, 'a> {
         let caller = self.settled.node(rank);
         let target = &self.settled.targets[at];
         let mut hop = self.hop(rank, Direction::Out);
-        hop.caller = caller;
-        hop.callee = target.node(&caller);
+        hop.caller = *caller;
+        hop.callee = target.node(caller);
         hop.caller_span = Some(hop.span);
         hop.caller_report = Some(Report::of(span));
         hop.calls = u32::from(!span.is_mirror());
@@ -167,7 +167,7 @@ impl<'a> Writer<'_, 'a> {
         if self.settled.received_by(rank).is_some() {
             return kind(NodeKind::Unknown);
         }
-        let node = self.settled.node(parent);
+        let node = *self.settled.node(parent);
         let top = self.settled.groups.tops[parent as usize];
         let assumed = Flags::ASSUMED.when(self.settled.identities[top as usize].assumed);
         match self.answers.verdicts[rank as usize] {
@@ -194,10 +194,9 @@ impl<'a> Writer<'_, 'a> {
 
     /// The time between the two sides, where their clocks allow it.
     fn network(&self, hop: &mut Hop<'a>, comparable: bool) {
-        let reports = [hop.caller_report, hop.callee_report];
-        hop.flags |= Flags::CLOCK_SKEW.when(reports.iter().flatten().any(|report| report.latency.is_none()));
-        let [caller, callee] = reports.map(|report| report.and_then(|report| report.latency));
-        if let (true, Some(caller), Some(callee)) = (comparable, caller, callee) {
+        let latencies = [&hop.caller_report, &hop.callee_report].map(|report| report.as_ref().map(|report| report.latency));
+        hop.flags |= Flags::CLOCK_SKEW.when(latencies.contains(&Some(None)));
+        if let (true, [Some(Some(caller)), Some(Some(callee))]) = (comparable, latencies) {
             hop.network = caller.checked_sub(callee);
             hop.flags |= Flags::CLOCK_SKEW.when(hop.network.is_none());
         }

@@ -185,18 +185,18 @@ impl<'a> SpanColumns<'a> {
     /// The span of a row.
     pub(crate) fn span(&self, row: usize) -> Span<'_> {
         let mut span = [Span::default()];
-        self.read(&[row], &mut span);
+        self.read(row, &mut span);
         let [span] = span;
         span
     }
 
-    /// Reads the spans of rows into as many that say nothing yet. Column by column: most columns of a batch are empty, and the others are
-    /// quicker read one after the other than all of them for each span.
-    pub(crate) fn read<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
-        self.read_identity(rows, spans);
-        self.read_resource(rows, spans);
-        self.read_request(rows, spans);
-        for (span, row) in spans.iter_mut().zip(rows.iter().copied()) {
+    /// Reads the spans of the rows from `first` on into as many that say nothing yet. Column by column: most columns of a batch are empty,
+    /// and the others are quicker read one after the other than all of them for each span.
+    pub(crate) fn read<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
+        self.read_identity(first, spans);
+        self.read_resource(first, spans);
+        self.read_request(first, spans);
+        for (span, row) in spans.iter_mut().zip(first..) {
             span.span_id = bytes(self.span_id, row);
             span.parent_span_id = bytes(self.parent_span_id, row);
             span.start = nanoseconds(self.start_time.value(row), self.start_nanos.value(row));
@@ -219,48 +219,48 @@ impl<'a> SpanColumns<'a> {
         }
     }
 
-    fn read_identity<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
-        self.name.read(rows, spans, |span, text| span.name = text);
-        self.trace_state.read(rows, spans, |span, text| span.trace_state = text);
-        self.cluster.read(rows, spans, |span, text| span.cluster = text);
-        self.namespace.read(rows, spans, |span, text| span.namespace = text);
-        self.workload.read(rows, spans, |span, text| span.workload = text);
-        self.service.read(rows, spans, |span, text| span.service = text);
-        self.version.read(rows, spans, |span, text| span.version = text);
-        self.zone.read(rows, spans, |span, text| span.zone = text);
-        self.pod.read(rows, spans, |span, text| span.pod = text);
-        self.node_id.read(rows, spans, |span, text| span.node_id = text);
+    fn read_identity<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
+        self.name.read(first, spans, |span, text| span.name = text);
+        self.trace_state.read(first, spans, |span, text| span.trace_state = text);
+        self.cluster.read(first, spans, |span, text| span.cluster = text);
+        self.namespace.read(first, spans, |span, text| span.namespace = text);
+        self.workload.read(first, spans, |span, text| span.workload = text);
+        self.service.read(first, spans, |span, text| span.service = text);
+        self.version.read(first, spans, |span, text| span.version = text);
+        self.zone.read(first, spans, |span, text| span.zone = text);
+        self.pod.read(first, spans, |span, text| span.pod = text);
+        self.node_id.read(first, spans, |span, text| span.node_id = text);
     }
 
-    fn read_resource<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
-        self.service_name.read(rows, spans, |span, text| span.resource.service_name = text);
-        self.service_namespace.read(rows, spans, |span, text| span.resource.service_namespace = text);
-        self.service_instance_id.read(rows, spans, |span, text| span.resource.service_instance_id = text);
-        self.k8s_namespace_name.read(rows, spans, |span, text| span.resource.k8s_namespace_name = text);
-        self.k8s_pod_name.read(rows, spans, |span, text| span.resource.k8s_pod_name = text);
-        self.host_name.read(rows, spans, |span, text| span.resource.host_name = text);
-        for (span, row) in spans.iter_mut().zip(rows) {
-            span.resource.k8s_pod_ip = attributes::text(&self.resource_attributes, *row, "k8s.pod.ip");
+    fn read_resource<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
+        self.service_name.read(first, spans, |span, text| span.resource.service_name = text);
+        self.service_namespace.read(first, spans, |span, text| span.resource.service_namespace = text);
+        self.service_instance_id.read(first, spans, |span, text| span.resource.service_instance_id = text);
+        self.k8s_namespace_name.read(first, spans, |span, text| span.resource.k8s_namespace_name = text);
+        self.k8s_pod_name.read(first, spans, |span, text| span.resource.k8s_pod_name = text);
+        self.host_name.read(first, spans, |span, text| span.resource.host_name = text);
+        for (span, row) in spans.iter_mut().zip(first..) {
+            span.resource.k8s_pod_ip = attributes::text(&self.resource_attributes, row, "k8s.pod.ip");
         }
     }
 
-    fn read_request<'s>(&'s self, rows: &[usize], spans: &mut [Span<'s>]) {
-        self.upstream_cluster.read(rows, spans, |span, text| span.upstream_cluster = text);
-        self.peer_address.read(rows, spans, |span, text| span.peer_address = text);
+    fn read_request<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
+        self.upstream_cluster.read(first, spans, |span, text| span.upstream_cluster = text);
+        self.peer_address.read(first, spans, |span, text| span.peer_address = text);
         // Of a proxy's span the column says where `upstream_cluster` points.
         self.peer_service
-            .read(rows, spans, |span, text| span.peer_service = if span.upstream_cluster.is_empty() { text } else { "" });
-        self.server_address.read(rows, spans, |span, text| span.server_address = text);
-        self.http_url.read(rows, spans, |span, text| span.http_url = text);
-        self.http_method.read(rows, spans, |span, text| span.http_method = text);
-        self.http_protocol.read(rows, spans, |span, text| span.http_protocol = text);
-        self.response_flags.read(rows, spans, |span, text| span.response_flags = text);
-        self.rpc_system.read(rows, spans, |span, text| span.rpc_system = text);
-        self.rpc_service.read(rows, spans, |span, text| span.rpc_service = text);
-        self.rpc_method.read(rows, spans, |span, text| span.rpc_method = text);
-        self.db_system.read(rows, spans, |span, text| span.db_system = text);
-        self.messaging_destination.read(rows, spans, |span, text| span.messaging_destination = text);
-        for (span, row) in spans.iter_mut().zip(rows.iter().copied()) {
+            .read(first, spans, |span, text| span.peer_service = if span.upstream_cluster.is_empty() { text } else { "" });
+        self.server_address.read(first, spans, |span, text| span.server_address = text);
+        self.http_url.read(first, spans, |span, text| span.http_url = text);
+        self.http_method.read(first, spans, |span, text| span.http_method = text);
+        self.http_protocol.read(first, spans, |span, text| span.http_protocol = text);
+        self.response_flags.read(first, spans, |span, text| span.response_flags = text);
+        self.rpc_system.read(first, spans, |span, text| span.rpc_system = text);
+        self.rpc_service.read(first, spans, |span, text| span.rpc_service = text);
+        self.rpc_method.read(first, spans, |span, text| span.rpc_method = text);
+        self.db_system.read(first, spans, |span, text| span.db_system = text);
+        self.messaging_destination.read(first, spans, |span, text| span.messaging_destination = text);
+        for (span, row) in spans.iter_mut().zip(first..) {
             span.server_port = int(self.server_port, row);
             span.http_status = int(self.http_status_code, row);
             span.grpc_status = int(self.grpc_status_code, row);

@@ -163,14 +163,12 @@ impl<'b> TraceRows<'b> {
 
     /// Appends it.
     fn read<'s>(&'s self, rows: &[Place], spans: &mut Vec<Span<'s>>) {
-        let mut of_batch = Vec::with_capacity(rows.len());
-        for rows in rows.chunk_by(|(_, a, _), (_, b, _)| a == b) {
-            let Some((_, batch, _)) = rows.first() else { continue };
-            of_batch.clear();
-            of_batch.extend(rows.iter().map(|(.., row)| *row));
+        // In files they stand next to each other.
+        for rows in rows.chunk_by(|(_, a, row), (_, b, next)| a == b && row + 1 == *next) {
+            let Some((_, batch, first)) = rows.first() else { continue };
             let before = spans.len();
             spans.resize(before + rows.len(), Span::default());
-            self.columns[*batch].read(&of_batch, &mut spans[before..]);
+            self.columns[*batch].read(*first, &mut spans[before..]);
         }
     }
 }
