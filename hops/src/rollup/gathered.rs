@@ -65,8 +65,9 @@ impl<F: Fact> Gathered<F> {
             self.sum();
         }
         if self.facts.len() == self.facts.capacity() {
-            // Twice as many, but never more than a run has.
-            let more = self.facts.len().max(64).min(Self::RUN - self.facts.len());
+            // Twice as many; where there are some already, a run: what is not written yet takes no memory, and nothing is copied again.
+            let held = self.facts.len();
+            let more = if held < Self::RUN / 64 { held.max(64) } else { Self::RUN - held };
             self.facts.reserve_exact(more);
         }
         self.facts.push(fact);
@@ -76,7 +77,9 @@ impl<F: Fact> Gathered<F> {
     pub(crate) fn bytes(&self) -> usize {
         // And as they are read in the end.
         let of_run = |run: &Run| run.rows.len() + run.keys.len() * size_of::<(u32, usize)>() + run.count * size_of::<Row<F::Sum>>();
-        self.runs.iter().map(of_run).sum::<usize>() + self.facts.capacity() * size_of::<F>()
+        // Before the first run no more is written than there are.
+        let facts = if self.runs.is_empty() { self.facts.len() } else { self.facts.capacity() };
+        self.runs.iter().map(of_run).sum::<usize>() + facts * size_of::<F>()
     }
 
     /// Makes a run of the facts.
