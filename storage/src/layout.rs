@@ -19,7 +19,7 @@ const CARRIED_BYTES: usize = 8 << 20;
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
 const PAGE_ROWS: usize = 4_096;
-/// Bytes of a page of values that differ from row to row, which are looked at when it holds a multiple of 1,024 rows: a lookup
+/// Bytes of a page of values that differ from row to row, about: of numbers and ids they are looked at every 1,024 rows. A lookup
 /// decompresses a page for the few rows of a trace.
 const BULK_PAGE: usize = 16 << 10;
 /// Bytes of the dictionary of such a column, which a lookup decompresses whole. Past it, values stand in the pages.
@@ -118,6 +118,7 @@ fn encoded(properties: WriterPropertiesBuilder, (name, encoding): (&str, Encodin
 mod tests {
     use super::*;
     use crate::builder::{Row, SpanBuilder};
+    use crate::encode::Encoder;
     use crate::schema::spans_schema;
     use parquet::arrow::ArrowSchemaConverter;
     use parquet::arrow::ArrowWriter;
@@ -161,9 +162,20 @@ mod tests {
         }
         let batch = builder.finish().unwrap().unwrap().batch;
         for properties in [fresh(), lake().unwrap()] {
-            let mut writer = ArrowWriter::try_new(Vec::new(), spans_schema(), Some(properties)).unwrap();
-            writer.write(&batch).unwrap();
-            let footer = writer.close().unwrap();
+            let (mut file, encoder) = Encoder::begin(Vec::new(), spans_schema(), properties).unwrap();
+            let columns = encoder.columns(&file).unwrap();
+            let mut group = file.next_row_group().unwrap();
+            for (mut column, rows) in columns.into_iter().zip(batch.columns()) {
+                column.write(rows).unwrap();
+                column.append_to(&mut group).unwrap();
+            }
+            group.close().unwrap();
+            let footer = file.finish().unwrap();
+            let encodings = |name: &str| {
+                let columns = footer.row_groups()[0].columns();
+                columns.iter().find(|column| column.column_path().string() == name).unwrap().encodings().collect::<Vec<_>>()
+            };
+            assert!(encodings("workload").contains(&Encoding::RLE_DICTIONARY) && encodings("workload").contains(&Encoding::PLAIN));
             for column in footer.row_groups().iter().flat_map(|group| group.columns()) {
                 assert!(!column.encodings().any(|encoding| encoding == Encoding::DELTA_BYTE_ARRAY), "{}", column.column_path());
             }

@@ -1,7 +1,9 @@
 //! Rows of `spans` as Parquet.
 //!
-//! Parquet's own writer encodes the columns, but for texts without statistics, which are most of a span: see [`text`].
+//! Parquet's own writer encodes the columns, but for texts without statistics, which are most of a span (see [`text`]), and for
+//! columns without a value, which are half (see [`nulls`]).
 
+mod chunk;
 mod hybrid;
 mod nulls;
 mod page;
@@ -11,19 +13,24 @@ mod text;
 
 use std::io::Write;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::ColumnDescPtr;
 
 pub(crate) use nulls::columns_with_values;
 use text::TextChunk;
+
+/// Rows of a row group after which its size is looked at first.
+const FIRST_ROWS: usize = 1_024;
 
 /// Encodes row groups.
 pub(crate) struct Encoder {
@@ -37,12 +44,19 @@ pub(crate) enum Column {
     Other(Leaves),
 }
 
-/// A column of Parquet's own writer.
+/// A column of Parquet's own writer. It gets nothing as long as no row has a value.
 pub(crate) struct Leaves {
     field: FieldRef,
-    writers: Vec<ArrowColumnWriter>,
-    /// Whether no row has a value.
+    leaves: Vec<Leaf>,
+    /// Rows before the first that has a value.
+    nulls: usize,
     is_null: bool,
+}
+
+struct Leaf {
+    column: ColumnDescPtr,
+    compression: Compression,
+    writer: ArrowColumnWriter,
 }
 
 impl Encoder {
@@ -60,16 +74,20 @@ impl Encoder {
     pub(crate) fn columns<W: Write + Send>(&self, file: &SerializedFileWriter<W>) -> Result<Vec<Column>, ParquetError> {
         let (properties, leaves) = (file.properties(), file.schema_descr().columns());
         let mut writers = self.columns.create_column_writers(file.flushed_row_groups().len())?.into_iter();
-        let mut leaf = 0;
+        let mut leaves = leaves.iter();
         let column = |field: &FieldRef| {
-            let own = leaf_count(field.data_type());
-            let (first, writers) = (&leaves[leaf], writers.by_ref().take(own).collect());
-            leaf += own;
-            let is_text = matches!(field.data_type(), DataType::Dictionary(_, _));
-            if is_text && properties.statistics_enabled(first.path()) == EnabledStatistics::None {
-                Ok(Column::Text(Box::new(TextChunk::new(first.clone(), properties)?)))
-            } else {
-                Ok(Column::Other(Leaves { field: field.clone(), writers, is_null: true }))
+            let leaf = |(column, writer): (&ColumnDescPtr, ArrowColumnWriter)| Leaf {
+                column: column.clone(),
+                compression: properties.compression(column.path()),
+                writer,
+            };
+            let leaves: Vec<Leaf> = leaves.by_ref().zip(writers.by_ref()).take(leaf_count(field.data_type())).map(leaf).collect();
+            let has_statistics = |leaf: &Leaf| properties.statistics_enabled(leaf.column.path()) != EnabledStatistics::None;
+            match (field.data_type(), leaves.first()) {
+                (DataType::Dictionary(_, _), Some(leaf)) if !has_statistics(leaf) => {
+                    Ok(Column::Text(Box::new(TextChunk::new(leaf.column.clone(), properties)?)))
+                }
+                _ => Ok(Column::Other(Leaves { field: field.clone(), leaves, nulls: 0, is_null: true })),
             }
         };
         self.schema.fields().iter().map(column).collect()
@@ -98,7 +116,7 @@ impl Column {
     fn size(&self) -> usize {
         match self {
             Column::Text(text) => text.size(),
-            Column::Other(leaves) => leaves.writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            Column::Other(leaves) => leaves.leaves.iter().map(|leaf| leaf.writer.get_estimated_total_bytes()).sum(),
         }
     }
 
@@ -116,20 +134,30 @@ impl Column {
 
 impl Leaves {
     fn write(&mut self, rows: &ArrayRef) -> Result<(), ParquetError> {
-        self.is_null &= rows.null_count() == rows.len();
-        let leaves = compute_leaves(&self.field, rows)?;
-        leaves.iter().zip(&mut self.writers).try_for_each(|(leaf, writer)| writer.write(leaf))
+        if self.is_null && rows.null_count() == rows.len() {
+            self.nulls += rows.len();
+            return Ok(());
+        }
+        if self.is_null && self.nulls > 0 {
+            self.encode(&new_null_array(self.field.data_type(), self.nulls))?;
+        }
+        self.is_null = false;
+        self.encode(rows)
+    }
+
+    fn encode(&mut self, rows: &ArrayRef) -> Result<(), ParquetError> {
+        let columns = compute_leaves(&self.field, rows)?;
+        columns.iter().zip(&mut self.leaves).try_for_each(|(column, leaf)| leaf.writer.write(column))
     }
 
     fn append_to<W: Write + Send>(self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
-        for writer in self.writers {
-            let mut chunk = writer.close()?;
-            let metadata = &mut chunk.close_mut().metadata;
-            if self.is_null && metadata.statistics().is_none() {
-                let nulls = nulls::statistics(metadata.column_type(), metadata.num_values() as u64);
-                *metadata = metadata.clone().into_builder().set_statistics(nulls).build()?;
+        for leaf in self.leaves {
+            if self.is_null {
+                let chunk = nulls::chunk(leaf.column, leaf.compression, self.nulls)?;
+                group.append_column(&chunk.bytes, chunk.close)?;
+            } else {
+                leaf.writer.close()?.append_to_row_group(group)?;
             }
-            chunk.append_to_row_group(group)?;
         }
         Ok(())
     }
@@ -160,21 +188,23 @@ impl FileWriter {
         self.file.bytes_written() + self.group.as_ref().map_or(0, RowGroup::size)
     }
 
-    /// Appends rows. A row group ends with its last row, and with the rows that bring it to its bytes.
+    /// Appends rows. A row group ends with its last row, and near its bytes.
     pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
         let properties = self.file.properties().clone();
-        let rows_max = properties.max_row_group_row_count().unwrap_or(usize::MAX);
-        let bytes_max = properties.max_row_group_bytes().unwrap_or(usize::MAX);
+        let most = Most {
+            rows: properties.max_row_group_row_count().unwrap_or(usize::MAX),
+            bytes: properties.max_row_group_bytes().unwrap_or(usize::MAX),
+        };
         let mut from = 0;
         while from < rows.num_rows() {
             let mut group = match self.group.take() {
                 Some(group) => group,
                 None => RowGroup { columns: self.encoder.columns(&self.file)?, rows: 0 },
             };
-            let some = rows.slice(from, (rows.num_rows() - from).min(rows_max - group.rows));
+            let some = rows.slice(from, (rows.num_rows() - from).min(group.room(&most)));
             group.write(&some)?;
             from += some.num_rows();
-            let ends = group.rows >= rows_max || group.size() >= bytes_max;
+            let ends = group.rows >= most.rows || group.size() >= most.bytes;
             self.group = Some(group);
             if ends {
                 self.end_group().await?;
@@ -214,7 +244,20 @@ impl FileWriter {
     }
 }
 
+/// What a row group has at most.
+struct Most {
+    rows: usize,
+    bytes: usize,
+}
+
 impl RowGroup {
+    /// Rows that may be written before its size is looked at again: of such as it has, as many as it has room for.
+    fn room(&self, most: &Most) -> usize {
+        let bytes = most.bytes.saturating_sub(self.size());
+        let by_bytes = bytes.saturating_mul(self.rows) / self.size().max(1);
+        (most.rows - self.rows).min(by_bytes.max(FIRST_ROWS))
+    }
+
     fn write(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
         self.rows += rows.num_rows();
         self.columns.iter_mut().zip(rows.columns()).try_for_each(|(column, rows)| column.write(rows))

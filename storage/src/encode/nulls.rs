@@ -1,23 +1,43 @@
-//! Columns without a value: half of those of a span, which nobody needs to read.
+//! Columns without a value: half of those of a span, which nobody needs to write or read.
 
-use parquet::basic::Type;
-use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding};
+use parquet::column::page::{CompressedPage, Page};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescPtr;
 
-/// The statistics of a chunk of which no more is told than how many of its values are null.
-pub(super) fn statistics(column: Type, nulls: u64) -> Statistics {
-    let nulls = Some(nulls);
-    match column {
-        Type::BOOLEAN => Statistics::new::<bool>(None, None, None, nulls, false),
-        Type::INT32 => Statistics::new::<i32>(None, None, None, nulls, false),
-        Type::INT64 => Statistics::new::<i64>(None, None, None, nulls, false),
-        Type::INT96 => Statistics::new::<Int96>(None, None, None, nulls, false),
-        Type::FLOAT => Statistics::new::<f32>(None, None, None, nulls, false),
-        Type::DOUBLE => Statistics::new::<f64>(None, None, None, nulls, false),
-        Type::BYTE_ARRAY => Statistics::new::<ByteArray>(None, None, None, nulls, false),
-        Type::FIXED_LEN_BYTE_ARRAY => Statistics::new::<FixedLenByteArray>(None, None, None, nulls, false),
-    }
+use super::chunk::{Chunk, Laid};
+use super::hybrid;
+
+/// The chunk of a leaf of a column of which no row has a value: one page, in which all levels are 0.
+pub(super) fn chunk(column: ColumnDescPtr, compression: Compression, rows: usize) -> Result<Chunk, ParquetError> {
+    let mut levels = Vec::new();
+    // One byte holds the level: none is above 255.
+    let mut level = |max: i16| {
+        let before = levels.len();
+        if max > 0 {
+            hybrid::repeat(0, rows, 1, &mut levels);
+        }
+        (levels.len() - before) as u32
+    };
+    let (repetition, definition) = (level(column.max_rep_level()), level(column.max_def_level()));
+    let size = levels.len();
+    let page = Page::DataPageV2 {
+        buf: Bytes::from(levels),
+        num_values: rows as u32,
+        encoding: Encoding::PLAIN,
+        num_nulls: rows as u32,
+        num_rows: rows as u32,
+        def_levels_byte_len: definition,
+        rep_levels_byte_len: repetition,
+        is_compressed: false,
+        statistics: None,
+    };
+    let mut laid = Laid::new(size);
+    laid.put(CompressedPage::new(page, size))?;
+    laid.finish(column, compression)
 }
 
 /// For each column of a file of this crate whether a row may have a value: not if each row group says of each leaf that all its
