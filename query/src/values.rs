@@ -95,6 +95,11 @@ impl<'a> TextColumn<'a> {
     pub(crate) fn texts(&self) -> usize {
         self.values.len()
     }
+
+    /// The texts, by place.
+    pub(crate) fn dictionary(&self) -> &'a StringArray {
+        self.values
+    }
 }
 
 /// A column that an attribute may stand in.

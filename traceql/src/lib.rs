@@ -54,7 +54,7 @@ pub use conditions::{Conditions, Predicate, Reach, Shown, SumsNeeded, Test, Trac
 pub use error::{Error, ErrorKind};
 pub use eval::{EvalError, Spanset, View};
 pub use metrics::{
-    Accumulator, Alike, ComparedCount, ComparedSpans, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series,
+    Accumulator, Alike, ComparedCount, ComparedSpans, ComparedTime, Exemplar, Grid, GridError, MetricsAnswer, MetricsLimits, Series,
 };
 pub use trace::{Event, InGraph, Link, Owner, SpanFacts, Trace};
 pub use value::{Array, Kind, Status, Value};

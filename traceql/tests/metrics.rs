@@ -215,7 +215,9 @@ fn values_are_compared_at_once() {
     };
     let (mut one_by_one, mut at_once) = (new(), new());
     ["a", "b", "b"].into_iter().zip(1..).for_each(|(host, id)| one_by_one.add(&at(id, host)).unwrap());
-    let spans = at_once.counted_with(&at(1, "a")).unwrap().unwrap();
+    let time = at_once.compared_at(SECOND).unwrap();
+    let selected = at_once.selects(&at(1, "a"), time.in_window).unwrap().unwrap();
+    let spans = ComparedSpans { selected, interval: time.interval };
     let counts = |counts: &[u64]| -> Vec<ComparedCount> {
         counts.iter().enumerate().map(|(value, count)| ComparedCount { value, spans, count: *count }).collect()
     };
@@ -232,8 +234,15 @@ fn values_are_compared_at_once() {
         &values,
         &counts(&(0..values.len()).map(|value| if value == last { 3 } else { 1 }).collect::<Vec<_>>()),
     );
+    // There is none any more: those that are kept still count, others only in the totals.
+    many.add_counts("span.host", &[Value::Int(-1), Value::Int(last as i64)], &counts(&[9, 4]));
     let hosts = hosts(many);
-    assert!(hosts.iter().any(|series| series.contains(&format!("Int({last})"))), "{hosts:?}");
+    let has = |label: &str, spans: usize| {
+        let samples = format!("[{spans}.0]");
+        hosts.iter().any(|series| series.contains(label) && series.contains(&samples))
+    };
+    assert!(has(&format!("Int({last})"), 7) && has("baseline_total", values.len() + 2 + 13), "{hosts:?}");
+    assert!(!hosts.iter().any(|series| series.contains("Int(-1)")), "{hosts:?}");
     assert!(hosts.iter().any(|series| series.contains("__too_many_values__")), "{hosts:?}");
 }
 

@@ -40,7 +40,9 @@ fn accumulate<'q>(query: &'q Query, traces: &[Spans]) -> Result<Accumulator<'q>,
 fn add_by_attribute(into: &mut Accumulator<'_>, traces: &[Spans]) {
     let mut attributes = BTreeMap::<String, (Vec<Value<'static>>, Vec<ComparedCount>)>::new();
     for trace in traces {
-        let Some(spans) = into.counted_with(trace).unwrap() else { continue };
+        let Some(at) = into.compared_at(trace.facts(0).start) else { continue };
+        let Some(selected) = into.selects(trace, at.in_window).unwrap() else { continue };
+        let spans = ComparedSpans { selected, interval: at.interval };
         let mut count = |attribute: String, value: Value<'_>| {
             let (values, counts) = attributes.entry(attribute).or_default();
             counts.push(ComparedCount { value: values.len(), spans, count: 1 });

@@ -1,220 +1,263 @@
 //! `compare()` by columns.
 //!
 //! It counts every attribute of every span: some fifty values of each. What spans are counted together, each span says; how often
-//! they have which values, columns say, in which a value is a number. Each value of a batch is looked up once for all spans.
+//! they have which values, columns say, in which a value is a number. Counts by number are held from batch to batch, as long as
+//! numbers mean the same; only then each value is looked up.
+//!
+//! ```text
+//! batch ─┬─ time, status … ─> side and interval of each row ─┐
+//!        └─ columns, maps ──> number of its value ───────────┴─> cells: values × groups ──> accumulator, by value
+//! ```
 
+mod cells;
+mod numbered;
+mod sides;
 mod tally;
+mod texts;
 
-use std::collections::BTreeMap;
-use std::hash::Hash;
 use std::ops::Range;
 
 use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use hashbrown::HashMap;
-use meshlake_storage::{ATTRIBUTE_COLUMNS, AttributeColumn, Form, Found, ResidualMap};
-use meshlake_traceql::{
-    Accumulator, Attribute, ComparedCount, ComparedSpans, EvalError, Intrinsic, Kind, Named, Scope, Status, Value,
-};
+use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Found, ResidualMap};
+use meshlake_traceql::{Accumulator, Attribute, ComparedSpans, Conditions, Intrinsic, Kind, Named, Query, Scope, Status, Value};
 
+use self::numbered::Numbered;
+use self::sides::Sides;
 use self::tally::Tally;
-use super::failed;
+use self::texts::Texts;
 use super::rooted::{RootedSpans, Roots};
-use super::rows::{AllAttributes, SpanRows, asked};
+use super::rows::{AllAttributes, SpanRows, asked, named};
 use super::value::value;
 use crate::values::{AttributeValues, TextColumn, open};
 
-/// Takes in the spans of a batch that has all columns.
-pub(super) fn add(batch: &RecordBatch, roots: &Roots, attributes: &[Named], into: &mut Accumulator<'_>) -> Result<()> {
-    let rooted = RootedSpans::new(batch, roots, attributes)?;
-    let groups = groups(&rooted, into).map_err(failed)?;
-    let root_text = |name| open(&roots.batch, name, TextColumn::new);
-    let (rows, all) = (SpanRows::new(batch, &[])?, AllAttributes::new(batch)?);
-    let (root_names, root_services) = (root_text("name")?, root_text("service_name")?);
-    let origins = (0..batch.num_rows()).map(|row| all.origins(row)).collect();
-    let counter = Counter { groups, rooted: &rooted, root_names, root_services, rows, all, origins };
-    let mut take = |attribute: &str, (values, counts): Counts<'_>| into.add_counts(attribute, &values, &counts);
-    counter.intrinsics(&mut take);
-    counter.columns(&mut take);
-    counter.maps(&mut take);
-    Ok(())
+/// Bytes of counts that are held before all are taken in.
+const HELD_MAX: usize = 32 << 20;
+
+/// A span that counts.
+#[derive(Clone, Copy)]
+struct Counted {
+    row: u32,
+    /// The number of the spans that it is counted with.
+    group: u32,
 }
 
-/// Spans that are counted together, and their rows.
-type Group = (ComparedSpans, Vec<usize>);
+impl Counted {
+    fn row(self) -> usize {
+        self.row as usize
+    }
+}
 
-/// The rows of those spans that count.
-fn groups(rooted: &RootedSpans<'_>, into: &Accumulator<'_>) -> std::result::Result<Vec<Group>, EvalError> {
-    let mut groups = Vec::<Group>::new();
-    let mut places = BTreeMap::<ComparedSpans, usize>::new();
-    // Most spans of a trace are counted together.
-    let mut last = 0;
-    for (row, span) in rooted.spans().enumerate() {
-        let Some(spans) = into.counted_with(&span)? else { continue };
-        if groups.get(last).is_none_or(|(known, _)| *known != spans) {
-            last = *places.entry(spans).or_insert(groups.len());
-            if last == groups.len() {
-                groups.push((spans, Vec::new()));
+/// Counts that are not taken in yet, of all attributes.
+pub(super) struct Compared<'q> {
+    attributes: &'q [Named],
+    sides: Sides,
+    intervals: usize,
+    /// By place in [`ComparedSpans::INTRINSICS`].
+    intrinsics: Vec<Texts>,
+    event_names: Numbered<Value<'static>>,
+    /// By place in [`ATTRIBUTE_COLUMNS`], each by its sources.
+    columns: Vec<Vec<OfSource>>,
+    /// By scope and key.
+    maps: HashMap<(Scope, String), Numbered<Value<'static>>>,
+}
+
+/// Values of a column that are of one source.
+enum OfSource {
+    Texts(Texts),
+    Ints(Numbered<i64>),
+    /// No attribute is.
+    Derived,
+}
+
+impl<'q> Compared<'q> {
+    /// Of no spans. `conditions` are the query's; `intervals` are as many as the answer has.
+    pub(super) fn new(query: &'q Query, conditions: &Conditions, intervals: usize) -> Compared<'q> {
+        let intrinsic = |of: Intrinsic| Texts::new(of.name().to_owned(), text_of(of), intervals);
+        let column = |column: &meshlake_storage::AttributeColumn| {
+            let source =
+                |source: &meshlake_storage::Source| OfSource::new(label(asked(column.scope), source.key), source.form, intervals);
+            column.sources.iter().map(source).collect()
+        };
+        Compared {
+            attributes: &query.attributes,
+            sides: Sides::new(query, conditions),
+            intervals,
+            intrinsics: ComparedSpans::INTRINSICS.map(intrinsic).into(),
+            event_names: Numbered::new(Intrinsic::EventName.name().to_owned(), std::convert::identity, intervals),
+            columns: ATTRIBUTE_COLUMNS.iter().map(column).collect(),
+            maps: HashMap::new(),
+        }
+    }
+
+    /// Counts the spans of a batch that has all columns.
+    pub(super) fn add(&mut self, batch: &RecordBatch, roots: &Roots, into: &mut Accumulator<'_>) -> Result<()> {
+        let rooted = RootedSpans::new(batch, roots, self.attributes)?;
+        let spans = self.sides.counted(&rooted, &SpanRows::new(batch, &[])?, into)?;
+        if spans.is_empty() {
+            return Ok(());
+        }
+        let all = AllAttributes::new(batch)?;
+        self.intrinsics(batch, (&rooted, roots), &spans, into)?;
+        self.columns(&all, &spans, into);
+        self.items(&all, &spans);
+        self.tallies().filter(|tally| tally.is_full()).for_each(|tally| tally.close(into));
+        if self.bytes() > HELD_MAX {
+            self.close(into);
+        }
+        Ok(())
+    }
+
+    fn intrinsics(
+        &mut self,
+        batch: &RecordBatch,
+        (rooted, roots): (&RootedSpans<'_>, &Roots),
+        spans: &[Counted],
+        into: &mut Accumulator<'_>,
+    ) -> Result<()> {
+        for (intrinsic, texts) in ComparedSpans::INTRINSICS.iter().zip(&mut self.intrinsics) {
+            let (rows, column) = match intrinsic {
+                Intrinsic::RootName => (&roots.batch, "name"),
+                Intrinsic::RootServiceName => (&roots.batch, "service_name"),
+                Intrinsic::Name => (batch, "name"),
+                Intrinsic::Status => (batch, "status"),
+                Intrinsic::StatusMessage => (batch, "status_message"),
+                Intrinsic::Kind => (batch, "kind"),
+                Intrinsic::InstrumentationName => (batch, "scope_name"),
+                Intrinsic::InstrumentationVersion => (batch, "scope_version"),
+                _ => continue,
+            };
+            let column = open(rows, column, TextColumn::new)?;
+            if intrinsic.is_of_trace() {
+                texts.add(column, spans, |row| rooted.root(row), into);
+            } else {
+                texts.add(column, spans, Some, into);
             }
         }
-        groups[last].1.push(row);
-    }
-    Ok(groups)
-}
-
-/// The values of an attribute, and how many spans have each.
-type Counts<'b> = (Vec<Value<'b>>, Vec<ComparedCount>);
-
-/// Who takes an attribute, as queries write it, and its values.
-type Take<'t> = &'t mut dyn FnMut(&str, Counts<'_>);
-
-/// The columns of a batch, opened.
-struct Counter<'b> {
-    groups: Vec<Group>,
-    rooted: &'b RootedSpans<'b>,
-    root_names: TextColumn<'b>,
-    root_services: TextColumn<'b>,
-    rows: SpanRows<'b>,
-    all: AllAttributes<'b>,
-    /// What the columns of each row are made from.
-    origins: Vec<i64>,
-}
-
-impl Counter<'_> {
-    fn intrinsics(&self, take: Take<'_>) {
-        for intrinsic in ComparedSpans::INTRINSICS {
-            take(intrinsic.name(), self.intrinsic(intrinsic));
-        }
-        let events = &self.all.events;
-        let mut names = HashMap::<&str, usize>::new();
-        let add = |row, tally: &mut Tally| {
-            events.items(row).for_each(|event| tally.add(number(&mut names, events.name(event))));
-        };
-        let counts = self.counts(add);
-        take(Intrinsic::EventName.name(), (in_order(names).into_iter().map(Value::text).collect(), counts));
+        Ok(())
     }
 
-    fn intrinsic(&self, intrinsic: Intrinsic) -> Counts<'_> {
-        let empty = Value::text("");
-        let column = match intrinsic {
-            Intrinsic::Name => self.rows.name,
-            Intrinsic::StatusMessage => self.rows.status_message,
-            Intrinsic::InstrumentationName => self.rows.scope_name,
-            Intrinsic::InstrumentationVersion => self.rows.scope_version,
-            Intrinsic::RootName => return self.texts(self.root_names, empty, |row| self.rooted.root(row)),
-            Intrinsic::RootServiceName => return self.texts(self.root_services, Value::Nil, |row| self.rooted.root(row)),
-            Intrinsic::Status => {
-                let counts = self.counts(|row, tally| tally.add(self.rows.status(row) as usize));
-                return (Status::NAMES.iter().map(|(_, status)| Value::Status(*status)).collect(), counts);
+    fn columns(&mut self, all: &AllAttributes<'_>, spans: &[Counted], into: &mut Accumulator<'_>) {
+        let of_rows = || spans.iter().map(|span| all.origins(span.row()));
+        // The bits that all rows have, and those that any has.
+        let (every, any) = of_rows().fold((!0, 0), |(every, any), origins| (every & origins, any | origins));
+        for ((column, values), tallies) in ATTRIBUTE_COLUMNS.iter().zip(&all.columns).zip(&mut self.columns) {
+            if values.is_empty() {
+                continue;
             }
-            Intrinsic::Kind => {
-                let counts = self.counts(|row, tally| tally.add(self.rows.kind(row) as usize));
-                return (Kind::NAMES.iter().map(|(_, kind)| Value::Kind(*kind)).collect(), counts);
-            }
-            _ => None,
-        };
-        column.map_or_else(Counts::default, |column| self.texts(column, empty, Some))
-    }
-
-    fn columns(&self, take: Take<'_>) {
-        for (column, values) in ATTRIBUTE_COLUMNS.iter().zip(&self.all.columns) {
-            for (place, source) in column.sources.iter().enumerate() {
-                if source.form != Form::Derived && !values.is_empty() {
-                    take(&label(asked(column.scope), source.key), self.of_source(column, place, values));
+            // All bits of the column are those of its fourth source.
+            let mask = column.origin_bits(3);
+            let one_source = (every ^ any) & mask == 0;
+            for (place, tally) in tallies.iter_mut().enumerate() {
+                let bits = column.origin_bits(place);
+                if one_source && every & mask != bits {
+                    continue;
+                }
+                let own = |row: usize| (one_source || all.origins(row) & mask == bits).then_some(row);
+                match (values, tally) {
+                    (AttributeValues::Text(texts), OfSource::Texts(tally)) => tally.add(*texts, spans, own, into),
+                    (AttributeValues::Int(ints), OfSource::Ints(tally)) => {
+                        for span in spans {
+                            if let Some(row) = own(span.row()).filter(|row| ints.is_valid(*row)) {
+                                tally.add(ints.value(row), span.group);
+                            }
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
     }
 
-    /// The values of a column in rows in which they are of one source.
-    fn of_source<'b>(&self, column: &AttributeColumn, place: usize, values: &AttributeValues<'b>) -> Counts<'b> {
-        // All bits of the column are those of its fourth source.
-        let (mask, bits) = (column.origin_bits(3), column.origin_bits(place));
-        let own = |row: usize| (self.origins[row] & mask == bits).then_some(row);
-        match (values, column.sources[place].form) {
-            (AttributeValues::Text(texts), Form::Text) => self.texts(*texts, Value::Nil, own),
-            (AttributeValues::Int(ints), form @ (Form::Int | Form::Decimal)) => {
-                let mut numbers = HashMap::<i64, usize>::new();
-                let counts = self.counts(|row, tally| {
-                    if let Some(row) = own(row).filter(|row| ints.is_valid(*row)) {
-                        tally.add(number(&mut numbers, ints.value(row)));
-                    }
-                });
-                let found = |int| if form == Form::Decimal { Found::Decimal(int) } else { Found::Int(int) };
-                (in_order(numbers).into_iter().map(|int| value(found(int))).collect(), counts)
-            }
-            _ => Counts::default(),
+    /// The entries of maps, and the names of events.
+    fn items(&mut self, all: &AllAttributes<'_>, spans: &[Counted]) {
+        let AllAttributes { maps, events, links, .. } = all;
+        for span in spans {
+            events.items(span.row()).for_each(|event| self.event_names.add(Value::text(events.name(event)), span.group));
         }
-    }
-
-    /// The texts of a column; `row_of` a row is that of its text, if it counts.
-    fn texts<'b>(&self, column: TextColumn<'b>, missing: Value<'b>, row_of: impl Fn(usize) -> Option<usize>) -> Counts<'b> {
-        let mut values = Vec::new();
-        // By the text's number in the column: one more than its place among the values. The first is that of no text.
-        let mut places = vec![0; column.texts() + 1];
-        let counts = self.counts(|row, tally| {
-            let Some(row) = row_of(row) else { return };
-            let key = column.key(row);
-            let place = &mut places[key.map_or(0, |key| key + 1)];
-            if *place == 0 {
-                values.push(key.map_or(missing.clone(), |key| Value::text(column.text(key))));
-                *place = values.len();
-            }
-            tally.add(*place - 1);
-        });
-        (values, counts)
-    }
-
-    /// What `add` adds of each row.
-    fn counts(&self, mut add: impl FnMut(usize, &mut Tally)) -> Vec<ComparedCount> {
-        let mut tally = Tally::default();
-        for (spans, rows) in &self.groups {
-            tally.turn_to(*spans);
-            rows.iter().for_each(|row| add(*row, &mut tally));
-        }
-        tally.finish()
-    }
-
-    fn maps(&self, take: Take<'_>) {
-        let AllAttributes { maps, events, links, .. } = &self.all;
         for (scope, map) in maps {
-            self.map(*scope, map, |row| row..row + 1, take);
+            self.map(*scope, map, |row| row..row + 1, spans);
         }
-        self.map(Scope::Event, events.attributes(), |row| events.items(row), take);
-        self.map(Scope::Link, links.attributes(), |row| links.items(row), take);
+        self.map(Scope::Event, events.attributes(), |row| events.items(row), spans);
+        self.map(Scope::Link, links.attributes(), |row| links.items(row), spans);
     }
 
     /// The values of all keys of a map, of which each row has some items.
-    fn map(&self, scope: Scope, map: &ResidualMap<'_>, items: impl Fn(usize) -> Range<usize>, take: Take<'_>) {
-        let mut keys: HashMap<&str, (HashMap<Value<'_>, usize>, Tally)> = HashMap::new();
-        for (spans, rows) in &self.groups {
-            for (key, found) in rows.iter().flat_map(|row| items(*row)).flat_map(|item| map.entries(item)) {
-                let (numbers, tally) = keys.entry(key).or_default();
-                tally.turn_to(*spans);
-                tally.add(number(numbers, found.map_or(Value::Nil, value)));
+    fn map(&mut self, scope: Scope, map: &ResidualMap<'_>, items: impl Fn(usize) -> Range<usize>, spans: &[Counted]) {
+        // Those of this batch are found without their scope.
+        let (mut numbers, mut tallies) = (HashMap::<&str, usize>::new(), Vec::new());
+        for span in spans {
+            for (key, found) in items(span.row()).flat_map(|item| map.entries(item)) {
+                let number = *numbers.entry(key).or_insert_with(|| {
+                    let key = (scope, key.to_owned());
+                    let tally = self.maps.remove(&key);
+                    let new = || Numbered::new(label(scope, &key.1), std::convert::identity, self.intervals);
+                    tallies.push((tally.unwrap_or_else(new), key));
+                    tallies.len() - 1
+                });
+                tallies[number].0.add(found.map_or(Value::Nil, value), span.group);
             }
         }
-        for (key, (numbers, tally)) in keys {
-            take(&label(scope, key), (in_order(numbers), tally.finish()));
+        self.maps.extend(tallies.into_iter().map(|(tally, key)| (key, tally)));
+    }
+
+    fn tallies(&mut self) -> impl Iterator<Item = &mut dyn Tally> {
+        let of_columns = self.columns.iter_mut().flatten().filter_map(OfSource::tally);
+        let of_maps = self.maps.values_mut().map(|tally| tally as &mut dyn Tally);
+        let intrinsics = self.intrinsics.iter_mut().map(|texts| texts as &mut dyn Tally);
+        intrinsics.chain([&mut self.event_names as &mut dyn Tally]).chain(of_columns).chain(of_maps)
+    }
+
+    /// Takes in what is held.
+    pub(super) fn close(&mut self, into: &mut Accumulator<'_>) {
+        self.tallies().for_each(|tally| tally.close(into));
+        self.maps.clear();
+    }
+
+    /// Bytes of memory, about.
+    pub(super) fn bytes(&mut self) -> usize {
+        let keys: usize = self.maps.keys().map(|(_, key)| 2 * key.len() + size_of::<Numbered<Value<'_>>>()).sum();
+        keys + self.tallies().map(|tally| tally.bytes()).sum::<usize>()
+    }
+}
+
+impl OfSource {
+    fn new(label: String, form: Form, intervals: usize) -> OfSource {
+        let ints = |of| OfSource::Ints(Numbered::new(label.clone(), of, intervals));
+        match form {
+            Form::Text => OfSource::Texts(Texts::new(label, text_or_nil, intervals)),
+            Form::Int => ints(|int| value(Found::Int(int))),
+            Form::Decimal => ints(|int| value(Found::Decimal(int))),
+            Form::Derived => OfSource::Derived,
         }
     }
+
+    fn tally(&mut self) -> Option<&mut dyn Tally> {
+        match self {
+            OfSource::Texts(texts) => Some(texts),
+            OfSource::Ints(ints) => Some(ints),
+            OfSource::Derived => None,
+        }
+    }
+}
+
+/// What an intrinsic is where its column has a text, and where it has none.
+fn text_of(intrinsic: Intrinsic) -> for<'t> fn(Option<&'t str>) -> Value<'t> {
+    match intrinsic {
+        Intrinsic::Status => |text| Value::Status(text.and_then(|text| named(text, &Status::NAMES)).unwrap_or(Status::Unset)),
+        Intrinsic::Kind => |text| Value::Kind(text.and_then(|text| named(text, &Kind::NAMES)).unwrap_or(Kind::Unspecified)),
+        Intrinsic::RootServiceName => text_or_nil,
+        _ => |text| Value::text(text.unwrap_or_default()),
+    }
+}
+
+fn text_or_nil(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::Nil, Value::text)
 }
 
 /// As queries write it.
 fn label(scope: Scope, key: &str) -> String {
     Attribute::Named(Named { scope, name: key.to_owned(), slot: 0 }).to_string()
-}
-
-/// The number of a value, which may be a new one.
-fn number<T: Eq + Hash>(numbers: &mut HashMap<T, usize>, value: T) -> usize {
-    let next = numbers.len();
-    *numbers.entry(value).or_insert(next)
-}
-
-/// Values by their numbers.
-fn in_order<T>(numbers: HashMap<T, usize>) -> Vec<T> {
-    let mut all: Vec<(T, usize)> = numbers.into_iter().collect();
-    all.sort_unstable_by_key(|(_, number)| *number);
-    all.into_iter().map(|(value, _)| value).collect()
 }

@@ -1,14 +1,15 @@
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Named, Reach};
+use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
+use super::compared::Compared;
 use super::rooted::{RootedSpans, Roots};
 use super::summed::Summable;
 use super::trace::BatchTrace;
-use super::{TraceQlMetrics, compared, exemplars, failed};
+use super::{TraceQlMetrics, exemplars, failed};
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -47,7 +48,10 @@ async fn scanned<'q>(candidates: &Candidates<'_>, mut sums: Sums<'q>) -> Result<
     match conditions.reach {
         Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
         Reach::Root if conditions.all_attributes => {
-            candidates.spans_with_roots(|spans, roots| sums.compare(spans, roots, &query.attributes)).await?;
+            let mut held = Compared::new(query, conditions, sums.accumulator.intervals());
+            candidates.spans_with_roots(|spans, roots| sums.compare(spans, roots, &mut held)).await?;
+            held.close(&mut sums.accumulator);
+            sums.memory.try_resize(sums.accumulator.bytes())?;
         }
         Reach::Root => {
             let add =
@@ -81,8 +85,8 @@ impl Sums<'_> {
     }
 
     /// The spans of a batch, in a query that compares all their attributes.
-    fn compare(&mut self, spans: &RecordBatch, roots: &Roots, attributes: &[Named]) -> Result<()> {
-        compared::add(spans, roots, attributes, &mut self.accumulator)?;
-        self.memory.try_resize(self.accumulator.bytes())
+    fn compare(&mut self, spans: &RecordBatch, roots: &Roots, held: &mut Compared<'_>) -> Result<()> {
+        held.add(spans, roots, &mut self.accumulator)?;
+        self.memory.try_resize(self.accumulator.bytes() + held.bytes())
     }
 }

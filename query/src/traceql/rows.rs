@@ -110,16 +110,21 @@ impl<'a> SpanRows<'a> {
     }
 
     pub(super) fn facts(&self, row: usize) -> SpanFacts {
-        let micros = self.start_time.map_or(0, |column| column.value(row));
-        let nanos = self.start_nanos.map_or(0, |column| column.value(row));
         SpanFacts {
             id: self.span_id(row),
             parent_id: id(self.parent_span_id, row),
-            start: nanoseconds(micros, nanos),
+            start: self.start(row),
             duration: self.duration.map_or(0, |column| column.value(row)),
             kind: self.kind(row),
             status: self.status(row),
         }
+    }
+
+    /// Nanoseconds since 1970.
+    pub(super) fn start(&self, row: usize) -> u64 {
+        let micros = self.start_time.map_or(0, |column| column.value(row));
+        let nanos = self.start_nanos.map_or(0, |column| column.value(row));
+        nanoseconds(micros, nanos)
     }
 
     pub(super) fn kind(&self, row: usize) -> Kind {

@@ -1,5 +1,5 @@
 use super::alike::Alike;
-use super::compare::{Compared, ComparedCount, ComparedSpans};
+use super::compare::{Compared, ComparedCount, ComparedTime};
 use super::grid::Grid;
 use super::groups::Groups;
 use super::math;
@@ -119,23 +119,29 @@ impl<'q> Accumulator<'q> {
         });
     }
 
-    /// With which spans `compare()` counts the first span of a trace, whose other spans only say what is asked of it; nothing if it
-    /// does not count. To take in the values of all their attributes with [`Accumulator::add_counts`] is as
-    /// [`Accumulator::add_first`] of each span.
+    /// How `compare()` counts spans that start then; nothing if it does not, or something stands beside it.
+    pub fn compared_at(&self, start: u64) -> Option<ComparedTime> {
+        let [Part::Compared(compared)] = self.parts.as_slice() else { return None };
+        let interval = self.grid.interval(start)?;
+        Some(ComparedTime { interval, in_window: compared.in_window(start) })
+    }
+
+    /// Whether `compare()` counts the first span of a trace as one of its selection, or of the other spans, or not at all. The span's
+    /// start says whether it is in the window; the trace's other spans only say what is asked of it. To take in the values of all
+    /// attributes of such spans with [`Accumulator::add_counts`] is as [`Accumulator::add_first`] of each.
     ///
     /// # Errors
     /// As [`Accumulator::add`].
-    pub fn counted_with<T: Trace + ?Sized>(&self, trace: &T) -> Result<Option<ComparedSpans>, EvalError> {
-        // Nothing stands beside it.
+    pub fn selects<T: Trace + ?Sized>(&self, trace: &T, in_window: bool) -> Result<Option<bool>, EvalError> {
         let ([query], [Part::Compared(compared)]) = (self.queries.as_slice(), self.parts.as_slice()) else { return Ok(None) };
-        let (view, mut found) = (View::new(trace), None);
+        let (view, mut selected) = (View::new(trace), None);
         view.each_left(&query.pipeline, |span| {
-            if let Some(interval) = self.grid.interval(trace.facts(span).start).filter(|_| span == 0) {
-                found = Some(compared.counted_with(&view, span, interval)?);
+            if span == 0 {
+                selected = Some(compared.selects(&view, span, in_window)?);
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok(selected)
     }
 
     /// Takes in how often an attribute has the values of a list in spans that `compare()` counts together. The attribute is named as
@@ -157,6 +163,11 @@ impl<'q> Accumulator<'q> {
             view.each_left(&query.pipeline, |span| take(part, &view, span))?;
         }
         Ok(())
+    }
+
+    /// How many intervals it has.
+    pub fn intervals(&self) -> usize {
+        self.grid.len()
     }
 
     /// How much memory it takes, and its answer will, about.

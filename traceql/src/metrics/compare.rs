@@ -1,8 +1,10 @@
 //! `compare()`: how often each value of each attribute occurs in the selected spans, and how often in the others.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use hashbrown::HashMap;
 
 use super::grid::Grid;
 use super::series::Series;
@@ -59,6 +61,15 @@ impl ComparedSpans {
     pub const INTRINSICS: [Intrinsic; 8] = INTRINSICS;
 }
 
+/// What the start of a span says of how `compare()` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComparedTime {
+    /// In which it is.
+    pub interval: u32,
+    /// Whether the selection may have it: `compare()` may name a window.
+    pub in_window: bool,
+}
+
 /// In how many spans a value of a list occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComparedCount {
@@ -78,7 +89,8 @@ struct Values {
     places: HashMap<Value<'static>, usize>,
     /// Of each value, by place.
     counts: Vec<Counts>,
-    totals: Counts,
+    /// By interval, up to the last that has any.
+    totals: Vec<u64>,
     /// Whether some were not counted, because there are too many.
     more: bool,
     /// What they take, about.
@@ -90,19 +102,25 @@ impl Values {
     fn add_all<'c>(&mut self, values: &[Value<'_>], counts: impl Iterator<Item = &'c ComparedCount> + Clone) {
         let mut spans = vec![0; values.len()];
         counts.clone().for_each(|count| spans[count.value] += count.count);
-        let mut there: Vec<usize> = (0..values.len()).filter(|value| spans[*value] > 0).collect();
-        if self.counts.len() + there.len() > COMPARE_VALUES_MAX {
-            // There is room for the most frequent.
-            there.sort_unstable_by(|a, b| spans[*b].cmp(&spans[*a]).then_with(|| values[*a].cmp(&values[*b])));
+        let there = (0..values.len()).filter(|value| spans[*value] > 0);
+        let mut places: Vec<Option<usize>> = vec![None; values.len()];
+        there.clone().for_each(|value| places[value] = place(&self.places, &values[value]));
+        let mut new: Vec<usize> = there.filter(|value| places[*value].is_none()).collect();
+        let room = COMPARE_VALUES_MAX - self.counts.len();
+        if room == 0 {
+            self.more |= !new.is_empty();
+            new.clear();
+        } else if new.len() > room {
+            // It is for the most frequent.
+            new.sort_unstable_by(|a, b| spans[*b].cmp(&spans[*a]).then_with(|| values[*a].cmp(&values[*b])));
         }
-        let mut places = vec![None; values.len()];
-        there.into_iter().for_each(|value| places[value] = self.place_of(&values[value]));
+        new.into_iter().for_each(|value| places[value] = self.place_of(&values[value]));
         counts.for_each(|count| self.add(places[count.value], count.spans.interval, count.count));
     }
 
     /// Counts so many spans with the value at a place.
     fn add(&mut self, place: Option<usize>, interval: u32, spans: u64) {
-        *self.totals.entry(interval).or_default() += spans;
+        *total(&mut self.totals, interval) += spans;
         let Some(place) = place else { return };
         let count = self.counts[place].entry(interval).or_default();
         self.bytes += if *count == 0 { COUNT_BYTES } else { 0 };
@@ -128,7 +146,7 @@ impl Values {
         self.more |= other.more;
         // Those of the values are added with their places.
         self.bytes += other.bytes - other.places.keys().map(Value::bytes).sum::<usize>();
-        merge(&mut self.totals, other.totals);
+        (0..).zip(other.totals).for_each(|(interval, spans)| *total(&mut self.totals, interval) += spans);
         let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
         // As they came: there may be room for some of them only.
         values.sort_unstable_by_key(|(_, place)| *place);
@@ -152,6 +170,15 @@ fn place<'a>(places: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Option
     places.get(value).copied()
 }
 
+/// That of an interval.
+fn total(totals: &mut Vec<u64>, interval: u32) -> &mut u64 {
+    let interval = interval as usize;
+    if interval >= totals.len() {
+        totals.resize(interval + 1, 0);
+    }
+    &mut totals[interval]
+}
+
 fn merge(counts: &mut Counts, others: Counts) {
     for (interval, count) in others {
         *counts.entry(interval).or_default() += count;
@@ -163,27 +190,22 @@ impl<'q> Compared<'q> {
         Compared { selection, top, window, baseline: Side::new(), selected: Side::new() }
     }
 
-    /// With which spans one of an interval is counted.
-    pub(super) fn counted_with<T: Trace + ?Sized>(
-        &self,
-        view: &View<'_, T>,
-        span: usize,
-        interval: u32,
-    ) -> Result<ComparedSpans, EvalError> {
-        let starts_in = |(after, until)| {
-            let start = view.trace.facts(span).start;
-            after < start && start <= until
-        };
-        let in_window = self.window.is_none_or(starts_in);
-        Ok(ComparedSpans { selected: in_window && view.holds(self.selection, span)?, interval })
+    /// Whether the selection may have a span that starts then.
+    pub(super) fn in_window(&self, start: u64) -> bool {
+        self.window.is_none_or(|(after, until)| after < start && start <= until)
+    }
+
+    /// Whether a span is of the selection.
+    pub(super) fn selects<T: Trace + ?Sized>(&self, view: &View<'_, T>, span: usize, in_window: bool) -> Result<bool, EvalError> {
+        Ok(in_window && view.holds(self.selection, span)?)
     }
 
     /// Takes in a span of an interval.
     pub(super) fn add<T: Trace + ?Sized>(&mut self, view: &View<'_, T>, span: usize, interval: u32) -> Result<(), EvalError> {
-        let spans = self.counted_with(view, span, interval)?;
+        let selected = self.selects(view, span, self.in_window(view.trace.facts(span).start))?;
         let mut count = |name: &str, value: Value<'_>| {
             if !value.is_nil() {
-                self.with_values(spans.selected, name, |values| {
+                self.with_values(selected, name, |values| {
                     let place = values.place_of(&value);
                     values.add(place, interval, 1);
                 });
@@ -253,9 +275,21 @@ impl<'q> Compared<'q> {
                     too_many.push(name.clone());
                 }
                 for (value, counts) in by_total.into_iter().take(self.top) {
-                    all.push(series(TYPE, kind, name, value.clone(), dense(counts, grid)));
+                    all.push(series(
+                        TYPE,
+                        kind,
+                        name,
+                        value.clone(),
+                        dense(counts.iter().map(|(interval, count)| (*interval, *count)), grid),
+                    ));
                 }
-                all.push(series(TYPE, &format!("{kind}_total"), name, Value::Nil, dense(&values.totals, grid)));
+                all.push(series(
+                    TYPE,
+                    &format!("{kind}_total"),
+                    name,
+                    Value::Nil,
+                    dense((0..).zip(values.totals.iter().copied()), grid),
+                ));
             }
         }
         too_many.sort_unstable();
@@ -265,9 +299,9 @@ impl<'q> Compared<'q> {
     }
 }
 
-fn dense(counts: &Counts, grid: &Grid) -> Vec<f64> {
+fn dense(counts: impl Iterator<Item = (u32, u64)>, grid: &Grid) -> Vec<f64> {
     let mut values = vec![0.0; grid.len()];
-    counts.iter().for_each(|(interval, count)| values[*interval as usize] = *count as f64);
+    counts.for_each(|(interval, count)| values[interval as usize] = count as f64);
     values
 }
 

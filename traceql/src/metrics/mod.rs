@@ -17,6 +17,6 @@ mod stages;
 
 pub use accumulator::{Accumulator, MetricsAnswer, MetricsLimits};
 pub use alike::Alike;
-pub use compare::{ComparedCount, ComparedSpans};
+pub use compare::{ComparedCount, ComparedSpans, ComparedTime};
 pub use grid::{Grid, GridError};
 pub use series::{Exemplar, Series};

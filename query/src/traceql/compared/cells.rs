@@ -1,0 +1,103 @@
+use hashbrown::HashMap;
+use meshlake_traceql::{ComparedCount, ComparedSpans};
+
+/// Counts that stand side by side: of the first values, which most spans have, in all groups.
+const FIRST_MAX: usize = 32 * 1024;
+/// Counts of other values after which [`Cells::are_full`].
+const OTHERS_MAX: usize = 64 * 1024;
+
+/// The number of spans that are counted together.
+pub(super) fn group(spans: ComparedSpans) -> u32 {
+    2 * spans.interval + u32::from(spans.selected)
+}
+
+/// How often each of some values occurs in each group of spans, by their numbers.
+pub(super) struct Cells {
+    /// How many there are of groups.
+    groups: usize,
+    /// Of the first values, each in all groups.
+    first: Vec<u64>,
+    /// Of others, by value and group.
+    others: HashMap<(u32, u32), u64>,
+}
+
+impl Cells {
+    /// `intervals` are as many as the answer has.
+    pub(super) fn new(intervals: usize) -> Cells {
+        Cells { groups: 2 * intervals, first: Vec::new(), others: HashMap::new() }
+    }
+
+    /// Adds one of a value to a group.
+    #[inline]
+    pub(super) fn add(&mut self, value: usize, group: u32) {
+        match self.first.get_mut(value * self.groups + group as usize) {
+            Some(count) => *count += 1,
+            None => self.add_other(value, group),
+        }
+    }
+
+    fn add_other(&mut self, value: usize, group: u32) {
+        let end = (value + 1) * self.groups;
+        if end <= FIRST_MAX {
+            self.first.resize(end, 0);
+            self.first[value * self.groups + group as usize] += 1;
+        } else {
+            *self.others.entry((value as u32, group)).or_default() += 1;
+        }
+    }
+
+    /// Whether they had better be taken in: more counts than these are slow to find.
+    pub(super) fn are_full(&self) -> bool {
+        self.others.len() > OTHERS_MAX
+    }
+
+    /// The counts, which are gone then.
+    pub(super) fn take(&mut self) -> Vec<ComparedCount> {
+        let count = |value, group: u32, count| {
+            let spans = ComparedSpans { selected: group % 2 == 1, interval: group / 2 };
+            ComparedCount { value, spans, count }
+        };
+        let of_first = self.first.chunks(self.groups.max(1)).enumerate().flat_map(|(value, counts)| {
+            (0..).zip(counts).filter(|(_, spans)| **spans > 0).map(move |(group, spans)| count(value, group, *spans))
+        });
+        let mut all: Vec<ComparedCount> = of_first.collect();
+        all.extend(self.others.drain().map(|((value, group), spans)| count(value as usize, group, spans)));
+        self.first.clear();
+        all
+    }
+
+    /// Bytes of memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.first.capacity() * size_of::<u64>() + self.others.capacity() * size_of::<((u32, u32), u64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: values of spans of several groups, in few intervals and in so many that no count has its place. Guarantee: each group
+    /// has its own counts, of those values that it has; what was taken is gone.
+    #[test]
+    fn counts_are_by_group() {
+        for intervals in [5, FIRST_MAX] {
+            let mut cells = Cells::new(intervals);
+            for _ in 0..2 {
+                for (selected, interval, values) in
+                    [(false, 1, &[3, 0, 3][..]), (true, 1, &[3]), (false, 4, &[0, 5_000]), (false, 1, &[3]), (true, 2, &[])]
+                {
+                    let group = group(ComparedSpans { selected, interval });
+                    values.iter().for_each(|value| cells.add(*value, group));
+                }
+                let mut counts: Vec<_> = cells
+                    .take()
+                    .into_iter()
+                    .map(|count| (count.value, count.spans.selected, count.spans.interval, count.count))
+                    .collect();
+                counts.sort_unstable();
+                let expected = [(0, false, 1, 1), (0, false, 4, 1), (3, false, 1, 3), (3, true, 1, 1), (5_000, false, 4, 1)];
+                assert_eq!(counts, expected);
+            }
+        }
+    }
+}
