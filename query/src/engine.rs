@@ -27,6 +27,7 @@ use crate::attributes::{AttributeNames, AttributeValues};
 use crate::critical_path::{self, CriticalPaths, PathQuery, TracePath};
 use crate::error::{MAX_ROWS_SETTING, QueryError, TIMEOUT_SETTING};
 use crate::file_attributes::FileAttributes;
+use crate::file_items::FileItems;
 use crate::file_summaries::FileSummaries;
 use crate::graph::{self, Graph, GraphDiff, GraphDiffQuery, GraphQuery, KeptGraphs};
 use crate::heatmap::{self, Heatmap, HeatmapQuery};
@@ -64,6 +65,7 @@ struct Inner {
     summaries: Arc<FileSummaries<Summary>>,
     attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     file_attributes: Arc<FileSummaries<FileAttributes>>,
+    file_items: Arc<FileSummaries<FileItems>>,
     rollups: Arc<FileRollups>,
     graphs: Arc<KeptGraphs>,
     attribute: Arc<ScalarUDF>,
@@ -110,7 +112,8 @@ impl Engine {
         let store = source.object_store().clone();
         let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
         let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 4));
-        let file_attributes = Arc::new(FileSummaries::new(store.clone(), share / 4));
+        let file_attributes = Arc::new(FileSummaries::new(store.clone(), share / 8));
+        let file_items = Arc::new(FileSummaries::new(store.clone(), share / 8));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups::new(store, 2 * share, sessions.runtime().clone());
@@ -124,6 +127,7 @@ impl Engine {
             summaries,
             attribute_counts,
             file_attributes,
+            file_items,
             rollups,
             graphs,
             attribute: Arc::new(ScalarUDF::from(AttributeFunction::new())),
@@ -405,6 +409,7 @@ impl Inner {
             summaries: self.summaries.clone(),
             attribute_counts: self.attribute_counts.clone(),
             file_attributes: self.file_attributes.clone(),
+            file_items: self.file_items.clone(),
             summed,
             graphs: self.graphs.clone(),
             traces,

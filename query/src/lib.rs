@@ -29,6 +29,7 @@ mod critical_path;
 mod engine;
 mod error;
 mod file_attributes;
+mod file_items;
 mod file_summaries;
 mod find;
 mod graph;

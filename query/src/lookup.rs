@@ -5,7 +5,7 @@
 //! [`rows`] and [`places`]).
 
 mod fences;
-mod footers;
+pub(crate) mod footers;
 mod pages;
 mod places;
 mod rows;

@@ -15,6 +15,7 @@ use meshlake_storage::{AttributeCounts, Snapshot, Summary};
 
 use crate::error::{MAX_ROWS_SETTING, QueryError};
 use crate::file_attributes::FileAttributes;
+use crate::file_items::FileItems;
 use crate::file_summaries::FileSummaries;
 use crate::graph::KeptGraphs;
 use crate::hops::{TraceIds, Traces, ids};
@@ -34,6 +35,7 @@ pub(crate) struct View {
     pub(crate) summaries: Arc<FileSummaries<Summary>>,
     pub(crate) attribute_counts: Arc<FileSummaries<AttributeCounts>>,
     pub(crate) file_attributes: Arc<FileSummaries<FileAttributes>>,
+    pub(crate) file_items: Arc<FileSummaries<FileItems>>,
     pub(crate) summed: Summed,
     pub(crate) graphs: Arc<KeptGraphs>,
     pub(crate) traces: Traces,

@@ -30,7 +30,7 @@ impl Scope {
     pub const ALL: [Scope; 3] = [Scope::Span, Scope::Resource, Scope::Instrumentation];
 
     /// The column that holds the residual attributes of this scope.
-    pub fn residual_column(self) -> &'static str {
+    pub const fn residual_column(self) -> &'static str {
         match self {
             Scope::Span => "span_attributes",
             Scope::Resource => "resource_attributes",

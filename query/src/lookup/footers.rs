@@ -17,7 +17,7 @@ use parquet::file::metadata::{
 const FOOTER_BYTES: usize = 192 << 10;
 
 /// The footer of a file of `size` bytes without what it says of single pages, and without statistics.
-pub(super) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMetaData> {
+pub(crate) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMetaData> {
     let options = ParquetMetaDataOptions::new()
         .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)

@@ -56,7 +56,7 @@ impl Matching {
         Matching::of(parts, view, attributes, predicate, (range, filtered))
     }
 
-    /// The same for who reads all columns: those of attributes that no lake file has, of those that tell, are not read there.
+    /// The same for who reads all columns: those in which no lake file has anything, of those that tell, are not read there.
     pub(super) async fn sparing(
         view: &View,
         attributes: &[Named],
@@ -140,10 +140,7 @@ fn null(name: &str) -> Result<Expr> {
 /// all else.
 async fn by_emptiness(view: &View, part: Snapshot, range: TimeRange) -> Vec<(Snapshot, Columns)> {
     let (files, mut others) = newest(&part, range);
-    let told = futures::stream::iter(files).map(|file| async move {
-        let attributes = attributes_of(view, &file).await;
-        (attributes.and_then(|attributes| attributes.empty_columns()), file)
-    });
+    let told = futures::stream::iter(files).map(|file| async move { (empty_columns(view, &file).await, file) });
     let (mut telling, mut empty) = (Vec::new(), None::<Columns>);
     for (columns, file) in told.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await {
         match columns {
@@ -196,6 +193,13 @@ fn note(predicate: &Predicate, asked: &mut Stands) {
 async fn attributes_of(view: &View, file: &SpanFile) -> Option<Arc<FileAttributes>> {
     let tells = file.is_in_lake() && file.tenants == [view.tenant.as_str()];
     if tells { view.file_attributes.get(file).await } else { None }
+}
+
+/// The columns of a file in which nothing stands, if it tells.
+async fn empty_columns(view: &View, file: &SpanFile) -> Option<Columns> {
+    let empty = attributes_of(view, file).await?.empty_columns()?;
+    let items = view.file_items.get(file).await;
+    Some(items.iter().flat_map(|items| &items.empty).copied().chain(empty).collect())
 }
 
 /// Where attributes stand in a file, if it tells.

@@ -68,3 +68,50 @@ impl<T> Tally for Numbered<T> {
         self.numbers.capacity() * size_of::<(T, usize)>() + self.bytes + self.cells.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use meshlake_traceql::{Body, ComparedCount, ComparedSpans, Grid, MetricsLimits, Query};
+
+    use super::super::cells::group;
+    use super::*;
+
+    /// Scenario: integers, and values of several types that read alike; taken in now and then. Guarantee: the answer is that of each on
+    /// its own, and nothing is left of what was taken in.
+    #[test]
+    fn values_are_counted_whatever_their_numbers() {
+        let query: Query = "{} | compare({ status = error }, 1000)".parse().unwrap();
+        let Body::Metrics(series) = &query.body else { panic!("{query}") };
+        let limits = MetricsLimits { series: 1, exemplars: 0 };
+        let new = || Accumulator::new(series, Grid::range(10, 20, Some(1)).unwrap(), limits);
+        let (mut counted, mut expected) = (new(), new());
+        let intervals = counted.intervals();
+        let mut ints = Numbered::<i64>::new("span.int".to_owned(), Value::Int, intervals);
+        let mut values = Numbered::<Value<'static>>::new("span.any".to_owned(), std::convert::identity, intervals);
+        let mut all = |attribute: &str, value: &Value<'_>, spans| {
+            expected.add_counts(attribute, std::slice::from_ref(value), &[ComparedCount { value: 0, spans, count: 1 }]);
+        };
+        for number in 0..500_u32 {
+            let spans = ComparedSpans { selected: number.is_multiple_of(3), interval: number % 10 };
+            let int = i64::from(number * number % 11) - 5;
+            ints.add(int, group(spans));
+            all("span.int", &Value::Int(int), spans);
+            let text = (number % 4).to_string();
+            let value = match number % 3 {
+                0 => Value::text(&text),
+                1 => Value::Int(i64::from(number % 4)),
+                _ => Value::Nil,
+            };
+            all("span.any", &value, spans);
+            values.add(value, group(spans));
+            if number % 100 == 99 {
+                ints.close(&mut counted);
+                values.close(&mut counted);
+                assert!(ints.numbers.is_empty() && ints.cells.take().is_empty() && values.bytes == 0);
+            }
+        }
+        assert_eq!(counted.finish(), expected.finish());
+        (0..=VALUES_MAX as i64).for_each(|int| ints.add(int, 0));
+        assert!(ints.is_full() && !values.is_full());
+    }
+}

@@ -91,3 +91,48 @@ impl Tally for Texts {
         self.open.iter().map(|dictionary| dictionary.texts.get_array_memory_size() + dictionary.cells.bytes()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
+    use meshlake_traceql::{Body, ComparedCount, ComparedSpans, Grid, MetricsLimits, Query};
+
+    use super::super::cells::group;
+    use super::*;
+
+    /// Scenario: columns of dictionaries that come by turns and have some texts in common, more of them than are open at once; missing
+    /// texts, and rows that do not count. Guarantee: the answer is that of each text on its own.
+    #[test]
+    fn texts_are_counted_whatever_their_dictionary() {
+        let query: Query = "{} | compare({ status = error }, 1000)".parse().unwrap();
+        let Body::Metrics(series) = &query.body else { panic!("{query}") };
+        let limits = MetricsLimits { series: 1, exemplars: 0 };
+        let new = || Accumulator::new(series, Grid::range(10, 20, Some(1)).unwrap(), limits);
+        let (mut counted, mut expected) = (new(), new());
+        let intervals = counted.intervals();
+        let mut texts = Texts::new("span.x".to_owned(), |text| Value::text(text.unwrap_or("none")), intervals);
+        let dictionaries: Vec<ArrayRef> = (0..OPEN_MAX + 2)
+            .map(|number| Arc::new(StringArray::from(vec![Some("same"), None, Some("text"), Some(["a", "b"][number % 2])])) as _)
+            .collect();
+        for (turn, dictionary) in (0..7).flat_map(|turn| dictionaries.iter().map(move |dictionary| (turn, dictionary))) {
+            let keys: Int32Array = (0..9).map(|row| Some((row * turn + row) % 5).filter(|key| *key < 4)).collect();
+            let column: ArrayRef = Arc::new(DictionaryArray::new(keys, dictionary.clone()));
+            let column = TextColumn::new(&column).unwrap();
+            let row_of = |row: usize| (row != 7).then_some((row + 1) % 9);
+            let spans = |row: u32| ComparedSpans { selected: row.is_multiple_of(2), interval: row };
+            let rows: Vec<Counted> = (0..9).map(|row| Counted { row, group: group(spans(row)) }).collect();
+            texts.add(column, &rows, row_of, &mut counted);
+            for row in 0..9 {
+                let Some(of) = row_of(row as usize) else { continue };
+                let value = Value::text(column.get(of).unwrap_or("none"));
+                expected.add_counts("span.x", &[value], &[ComparedCount { value: 0, spans: spans(row), count: 1 }]);
+            }
+            assert!(texts.open.len() <= OPEN_MAX && texts.bytes() > 0 && !texts.is_full());
+        }
+        texts.close(&mut counted);
+        assert!(texts.open.is_empty());
+        assert_eq!(counted.finish(), expected.finish());
+    }
+}

@@ -1,8 +1,10 @@
 use meshlake_traceql::{Accumulator, Body};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::super::whole::WholeTraces;
-use super::{metrics, store};
-use crate::testing::{batch, tenant};
+use super::{metrics, rows, store};
+use crate::Engine;
+use crate::testing::{Chance, SpanRow, TestSource, batch, tenant};
 
 const METRICS: &[&str] = &[
     "{} | rate()",
@@ -26,6 +28,8 @@ const METRICS: &[&str] = &[
     "{} | compare({ resource.service.name = \"shop\" })",
     "{ rootName = \"db\" } || { event:name = \"retry\" } | compare({ rootServiceName = \"shop\" && .x != nil }, 5)",
     "{ .retries > 0 } | compare({ kind = server }, 2, 1767225800000000000, 1767226200000000000)",
+    "{} | compare({ status = error })",
+    "{ kind != client } | compare({ status = error || kind = server }, 4, 1767225800000000000, 1767226200000000000)",
 ];
 
 /// Scenario: metrics that ask each span on its own, and such that need whole traces, in steps and at once. Guarantee: series,
@@ -33,17 +37,50 @@ const METRICS: &[&str] = &[
 #[tokio::test]
 async fn metrics_count_what_the_traces_say() {
     let (own, engine) = store(23).await;
-    let rows = batch(&own);
     for text in METRICS {
-        for asked in [metrics(text, 60_000_000_000, 50), metrics(text, 0, 0)] {
-            let Body::Metrics(series) = &asked.query.body else { panic!("{text}") };
-            let mut expected = Accumulator::new(series, asked.grid().unwrap(), asked.limits().unwrap());
-            let all = WholeTraces::new([&rows].into_iter(), &asked.query, &asked.query.conditions()).unwrap();
-            all.traces().try_for_each(|trace| expected.add(&trace)).unwrap();
-            let expected = expected.finish();
-            assert!(!expected.series.is_empty(), "{text}");
-            let got = engine.traceql_metrics(&tenant("a"), &asked).await.unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(format!("{got:?}"), format!("{expected:?}"), "{text}");
-        }
+        are_as_the_traces_say(&engine, &own, text).await;
+    }
+}
+
+/// Scenario: lake files in whose maps and lists nothing stands, of which one does not tell, and live spans that have all of them.
+/// Guarantee: as of any other spans.
+#[tokio::test]
+async fn spans_without_items_are_compared() {
+    let mut own = rows(&mut Chance(29), "a", 60);
+    let (lake, fresh) = (own.len() / 2, own.len() * 3 / 4);
+    for row in &mut own[..lake] {
+        (row.attributes, row.resource, row.scope_attributes) = (Vec::new(), Resource::default(), Vec::new());
+        (row.events, row.links) = (Vec::new(), Vec::new());
+    }
+    let mut source = TestSource::promoting(Vec::new());
+    source.add_lake_file(&own[..lake / 3], true).await;
+    source.add_lake_file(&own[lake / 3..2 * lake / 3], true).await;
+    source.add_lake_file(&own[2 * lake / 3..lake], false).await;
+    let bare = source.engine();
+    for text in ["{} | compare({ status = error })", "{ event:name = nil } | compare({ .x = nil }, 3)"] {
+        are_as_the_traces_say(&bare, &own[..lake], text).await;
+    }
+    let mut source = TestSource::promoting(Vec::new());
+    source.add_lake_file(&own[..lake], true).await;
+    source.add_file(&own[lake..fresh]).await;
+    source.add_live(&own[fresh..]);
+    let mixed = source.engine();
+    for text in ["{} | compare({ status = error })", "{ event:name = \"retry\" || kind = server } | compare({ .x != nil }, 3)"] {
+        are_as_the_traces_say(&mixed, &own, text).await;
+    }
+}
+
+/// An answer is that of all traces, each taken in as it stands, in steps and at once.
+async fn are_as_the_traces_say(engine: &Engine, own: &[SpanRow], text: &str) {
+    let rows = batch(own);
+    for asked in [metrics(text, 60_000_000_000, 50), metrics(text, 0, 0)] {
+        let Body::Metrics(series) = &asked.query.body else { panic!("{text}") };
+        let mut expected = Accumulator::new(series, asked.grid().unwrap(), asked.limits().unwrap());
+        let all = WholeTraces::new([&rows].into_iter(), &asked.query, &asked.query.conditions()).unwrap();
+        all.traces().try_for_each(|trace| expected.add(&trace)).unwrap();
+        let expected = expected.finish();
+        assert!(!expected.series.is_empty(), "{text}");
+        let got = engine.traceql_metrics(&tenant("a"), &asked).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(format!("{got:?}"), format!("{expected:?}"), "{text}");
     }
 }
