@@ -47,10 +47,11 @@ impl FileAttributes {
         FileAttributes { complete: counts.complete, attributes }
     }
 
-    /// The columns of attributes in which nothing stands, as no span has any of theirs; nothing if that is not known.
+    /// The columns in which no attribute stands, as no span has any of theirs; nothing if that is not known. What is derived from
+    /// other attributes may stand there all the same.
     pub(crate) fn empty_columns(&self) -> Option<BTreeSet<&'static str>> {
         let is_absent = |column: &AttributeColumn, source: &Source| {
-            source.form != Form::Derived && !self.attributes.contains_key(&(column.scope, source.key.to_owned()))
+            source.form == Form::Derived || !self.attributes.contains_key(&(column.scope, source.key.to_owned()))
         };
         let empty = ATTRIBUTE_COLUMNS.iter().filter(|column| column.sources.iter().all(|source| is_absent(column, source)));
         self.complete.then(|| empty.map(|column| column.name).collect())

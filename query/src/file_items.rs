@@ -55,6 +55,8 @@ impl FileItems {
             if empty.is_empty() {
                 break;
             }
+            // Others are to be served, too.
+            tokio::task::yield_now().await;
         }
         Ok(FileItems { empty })
     }

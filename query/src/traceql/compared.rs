@@ -34,7 +34,7 @@ use super::value::value;
 use crate::values::{AttributeValues, TextColumn, open};
 
 /// Bytes of counts that are held before all are taken in.
-const HELD_MAX: usize = 32 << 20;
+const HELD_MAX: usize = 64 << 20;
 
 /// A span that counts.
 #[derive(Clone, Copy)]

@@ -38,7 +38,7 @@ pub(super) struct Matching(Vec<Part>);
 /// Some of them.
 struct Part {
     rows: DataFrame,
-    /// Columns that need not be read, for they are empty.
+    /// Columns that need not be read, for no attribute stands in them.
     empty: Columns,
 }
 
@@ -56,7 +56,7 @@ impl Matching {
         Matching::of(parts, view, attributes, predicate, (range, filtered))
     }
 
-    /// The same for who reads all columns: those in which no lake file has anything, of those that tell, are not read there.
+    /// The same for who reads all attributes: columns in which no lake file has any, of those that tell, are not read there.
     pub(super) async fn sparing(
         view: &View,
         attributes: &[Named],
@@ -130,7 +130,7 @@ async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Sta
     known.into_iter().map(part).collect()
 }
 
-/// A column of spans in which nothing stands.
+/// A column of spans of which nothing is read.
 fn null(name: &str) -> Result<Expr> {
     let nothing = ScalarValue::try_new_null(spans_schema().field_with_name(name)?.data_type())?;
     Ok(lit(nothing).alias(name))
@@ -195,7 +195,7 @@ async fn attributes_of(view: &View, file: &SpanFile) -> Option<Arc<FileAttribute
     if tells { view.file_attributes.get(file).await } else { None }
 }
 
-/// The columns of a file in which nothing stands, if it tells.
+/// The columns of a file in which no attribute stands, nor anything else that is listed, if it tells.
 async fn empty_columns(view: &View, file: &SpanFile) -> Option<Columns> {
     let empty = attributes_of(view, file).await?.empty_columns()?;
     let items = view.file_items.get(file).await;

@@ -1,3 +1,5 @@
+use std::mem;
+
 use hashbrown::HashMap;
 use meshlake_traceql::{ComparedCount, ComparedSpans};
 
@@ -19,12 +21,14 @@ pub(super) struct Cells {
     first: Vec<u64>,
     /// Of others, by value and group.
     others: HashMap<(u32, u32), u64>,
+    /// The last of them that was counted, and how often since: spans of a trace stand together, and may well have one value.
+    last: ((u32, u32), u64),
 }
 
 impl Cells {
     /// `intervals` are as many as the answer has.
     pub(super) fn new(intervals: usize) -> Cells {
-        Cells { groups: 2 * intervals, first: Vec::new(), others: HashMap::new() }
+        Cells { groups: 2 * intervals, first: Vec::new(), others: HashMap::new(), last: Default::default() }
     }
 
     /// Adds one of a value to a group.
@@ -42,7 +46,19 @@ impl Cells {
             self.first.resize(end, 0);
             self.first[value * self.groups + group as usize] += 1;
         } else {
-            *self.others.entry((value as u32, group)).or_default() += 1;
+            let cell = (value as u32, group);
+            if self.last.0 != cell {
+                self.end_run();
+                self.last.0 = cell;
+            }
+            self.last.1 += 1;
+        }
+    }
+
+    fn end_run(&mut self) {
+        let (cell, count) = mem::take(&mut self.last);
+        if count > 0 {
+            *self.others.entry(cell).or_default() += count;
         }
     }
 
@@ -53,6 +69,7 @@ impl Cells {
 
     /// The counts, which are gone then.
     pub(super) fn take(&mut self) -> Vec<ComparedCount> {
+        self.end_run();
         let count = |value, group: u32, count| {
             let spans = ComparedSpans { selected: group % 2 == 1, interval: group / 2 };
             ComparedCount { value, spans, count }
@@ -83,9 +100,13 @@ mod tests {
         for intervals in [5, FIRST_MAX] {
             let mut cells = Cells::new(intervals);
             for _ in 0..2 {
-                for (selected, interval, values) in
-                    [(false, 1, &[3, 0, 3][..]), (true, 1, &[3]), (false, 4, &[0, 5_000]), (false, 1, &[3]), (true, 2, &[])]
-                {
+                for (selected, interval, values) in [
+                    (false, 1, &[3, 0, 3][..]),
+                    (true, 1, &[3]),
+                    (false, 4, &[0, 5_000, 5_000]),
+                    (false, 1, &[3, 5_000]),
+                    (false, 4, &[5_000]),
+                ] {
                     let group = group(ComparedSpans { selected, interval });
                     values.iter().for_each(|value| cells.add(*value, group));
                 }
@@ -95,7 +116,14 @@ mod tests {
                     .map(|count| (count.value, count.spans.selected, count.spans.interval, count.count))
                     .collect();
                 counts.sort_unstable();
-                let expected = [(0, false, 1, 1), (0, false, 4, 1), (3, false, 1, 3), (3, true, 1, 1), (5_000, false, 4, 1)];
+                let expected = [
+                    (0, false, 1, 1),
+                    (0, false, 4, 1),
+                    (3, false, 1, 3),
+                    (3, true, 1, 1),
+                    (5_000, false, 1, 1),
+                    (5_000, false, 4, 3),
+                ];
                 assert_eq!(counts, expected);
             }
         }
