@@ -28,6 +28,7 @@ use self::numbered::Numbered;
 use self::sides::Sides;
 use self::tally::Tally;
 use self::texts::Texts;
+use super::metrics::Sums;
 use super::rooted::{RootedSpans, Roots};
 use super::rows::{AllAttributes, SpanRows, asked, named};
 use super::value::value;
@@ -35,6 +36,8 @@ use crate::values::{AttributeValues, TextColumn, open};
 
 /// Bytes of counts that are held before all are taken in.
 const HELD_MAX: usize = 64 << 20;
+/// Spans whose items are counted before what is held is reserved: each may have keys of its own.
+const SPANS_AT_ONCE: usize = 1024;
 
 /// A span that counts.
 #[derive(Clone, Copy)]
@@ -92,8 +95,12 @@ impl<'q> Compared<'q> {
         }
     }
 
-    /// Counts the spans of a batch that has all columns.
-    pub(super) fn add(&mut self, batch: &RecordBatch, roots: &Roots, into: &mut Accumulator<'_>) -> Result<()> {
+    /// Counts the spans of a batch that has all columns. What is held is reserved with the sums.
+    ///
+    /// # Errors
+    /// Also if there is no memory for the sums alone.
+    pub(super) fn add(&mut self, batch: &RecordBatch, roots: &Roots, sums: &mut Sums<'_>) -> Result<()> {
+        let into = &mut sums.accumulator;
         let rooted = RootedSpans::new(batch, roots, self.attributes)?;
         let spans = self.sides.counted(&rooted, &SpanRows::new(batch, &[])?, into)?;
         if spans.is_empty() {
@@ -102,12 +109,23 @@ impl<'q> Compared<'q> {
         let all = AllAttributes::new(batch)?;
         self.intrinsics(batch, (&rooted, roots), &spans, into)?;
         self.columns(&all, &spans, into);
-        self.items(&all, &spans);
-        self.tallies().filter(|tally| tally.is_full()).for_each(|tally| tally.close(into));
-        if self.bytes() > HELD_MAX {
-            self.close(into);
+        for spans in spans.chunks(SPANS_AT_ONCE) {
+            self.items(&all, spans);
+            self.settle(sums)?;
         }
         Ok(())
+    }
+
+    /// Takes in what there is no room for, and reserves what is left.
+    fn settle(&mut self, sums: &mut Sums<'_>) -> Result<()> {
+        let Sums { accumulator: into, memory } = sums;
+        self.tallies().filter(|tally| tally.is_full()).for_each(|tally| tally.close(into));
+        let held = self.bytes();
+        if held <= HELD_MAX && memory.try_resize(into.bytes() + held).is_ok() {
+            return Ok(());
+        }
+        self.close(into);
+        memory.try_resize(into.bytes() + self.bytes())
     }
 
     fn intrinsics(
@@ -213,13 +231,14 @@ impl<'q> Compared<'q> {
     /// Takes in what is held.
     pub(super) fn close(&mut self, into: &mut Accumulator<'_>) {
         self.tallies().for_each(|tally| tally.close(into));
-        self.maps.clear();
+        self.maps = HashMap::new();
     }
 
     /// Bytes of memory, about.
     pub(super) fn bytes(&mut self) -> usize {
-        let keys: usize = self.maps.keys().map(|(_, key)| 2 * key.len() + size_of::<Numbered<Value<'_>>>()).sum();
-        keys + self.tallies().map(|tally| tally.bytes()).sum::<usize>()
+        let keys: usize = self.maps.keys().map(|(_, key)| 2 * key.len()).sum();
+        let of_maps = keys + self.maps.capacity() * size_of::<((Scope, String), Numbered<Value<'_>>)>();
+        of_maps + self.tallies().map(|tally| tally.bytes()).sum::<usize>()
     }
 }
 

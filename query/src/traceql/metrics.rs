@@ -49,7 +49,7 @@ async fn scanned<'q>(candidates: &Candidates<'_>, mut sums: Sums<'q>) -> Result<
         Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
         Reach::Root if conditions.all_attributes => {
             let mut held = Compared::new(query, conditions, sums.accumulator.intervals());
-            candidates.spans_with_roots(|spans, roots| sums.compare(spans, roots, &mut held)).await?;
+            candidates.spans_with_roots(|spans, roots| held.add(spans, roots, &mut sums)).await?;
             held.close(&mut sums.accumulator);
             sums.memory.try_resize(sums.accumulator.bytes())?;
         }
@@ -82,11 +82,5 @@ impl Sums<'_> {
             self.accumulator.add_first(&trace, spans).map_err(failed)?;
         }
         self.memory.try_resize(self.accumulator.bytes())
-    }
-
-    /// The spans of a batch, in a query that compares all their attributes.
-    fn compare(&mut self, spans: &RecordBatch, roots: &Roots, held: &mut Compared<'_>) -> Result<()> {
-        held.add(spans, roots, &mut self.accumulator)?;
-        self.memory.try_resize(self.accumulator.bytes() + held.bytes())
     }
 }

@@ -89,8 +89,7 @@ struct Values {
     places: HashMap<Value<'static>, usize>,
     /// Of each value, by place.
     counts: Vec<Counts>,
-    /// By interval, up to the last that has any.
-    totals: Vec<u64>,
+    totals: Counts,
     /// Whether some were not counted, because there are too many.
     more: bool,
     /// What they take, about.
@@ -120,7 +119,7 @@ impl Values {
 
     /// Counts so many spans with the value at a place.
     fn add(&mut self, place: Option<usize>, interval: u32, spans: u64) {
-        *total(&mut self.totals, interval) += spans;
+        *self.totals.entry(interval).or_default() += spans;
         let Some(place) = place else { return };
         let count = self.counts[place].entry(interval).or_default();
         self.bytes += if *count == 0 { COUNT_BYTES } else { 0 };
@@ -146,7 +145,7 @@ impl Values {
         self.more |= other.more;
         // Those of the values are added with their places.
         self.bytes += other.bytes - other.places.keys().map(Value::bytes).sum::<usize>();
-        (0..).zip(other.totals).for_each(|(interval, spans)| *total(&mut self.totals, interval) += spans);
+        merge(&mut self.totals, other.totals);
         let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
         // As they came: there may be room for some of them only.
         values.sort_unstable_by_key(|(_, place)| *place);
@@ -168,15 +167,6 @@ impl Values {
 /// The place of a value. (A map of owned values is as good as one of borrowed values, as long as it is only read.)
 fn place<'a>(places: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Option<usize> {
     places.get(value).copied()
-}
-
-/// That of an interval.
-fn total(totals: &mut Vec<u64>, interval: u32) -> &mut u64 {
-    let interval = interval as usize;
-    if interval >= totals.len() {
-        totals.resize(interval + 1, 0);
-    }
-    &mut totals[interval]
 }
 
 fn merge(counts: &mut Counts, others: Counts) {
@@ -275,21 +265,9 @@ impl<'q> Compared<'q> {
                     too_many.push(name.clone());
                 }
                 for (value, counts) in by_total.into_iter().take(self.top) {
-                    all.push(series(
-                        TYPE,
-                        kind,
-                        name,
-                        value.clone(),
-                        dense(counts.iter().map(|(interval, count)| (*interval, *count)), grid),
-                    ));
+                    all.push(series(TYPE, kind, name, value.clone(), dense(counts, grid)));
                 }
-                all.push(series(
-                    TYPE,
-                    &format!("{kind}_total"),
-                    name,
-                    Value::Nil,
-                    dense((0..).zip(values.totals.iter().copied()), grid),
-                ));
+                all.push(series(TYPE, &format!("{kind}_total"), name, Value::Nil, dense(&values.totals, grid)));
             }
         }
         too_many.sort_unstable();
@@ -299,9 +277,9 @@ impl<'q> Compared<'q> {
     }
 }
 
-fn dense(counts: impl Iterator<Item = (u32, u64)>, grid: &Grid) -> Vec<f64> {
+fn dense(counts: &Counts, grid: &Grid) -> Vec<f64> {
     let mut values = vec![0.0; grid.len()];
-    counts.for_each(|(interval, count)| values[interval as usize] = count as f64);
+    counts.iter().for_each(|(interval, count)| values[*interval as usize] = *count as f64);
     values
 }
 

@@ -5,6 +5,8 @@ use meshlake_traceql::{ComparedCount, ComparedSpans};
 
 /// Counts that stand side by side: of the first values, which most spans have, in all groups.
 const FIRST_MAX: usize = 32 * 1024;
+/// As many of them as are made for each one that was added elsewhere: most attributes have few values, in few of many groups.
+const FIRST_PER_ADD: usize = 4;
 /// Counts of other values after which [`Cells::are_full`].
 const OTHERS_MAX: usize = 64 * 1024;
 
@@ -19,8 +21,10 @@ pub(super) struct Cells {
     groups: usize,
     /// Of the first values, each in all groups.
     first: Vec<u64>,
-    /// Of others, by value and group.
+    /// Of others, by value and group; and of the first values from before those had their place.
     others: HashMap<(u32, u32), u64>,
+    /// How many were added to others, ever.
+    adds: usize,
     /// The last of them that was counted, and how often since: spans of a trace stand together, and may well have one value.
     last: ((u32, u32), u64),
 }
@@ -28,7 +32,7 @@ pub(super) struct Cells {
 impl Cells {
     /// `intervals` are as many as the answer has.
     pub(super) fn new(intervals: usize) -> Cells {
-        Cells { groups: 2 * intervals, first: Vec::new(), others: HashMap::new(), last: Default::default() }
+        Cells { groups: 2 * intervals, first: Vec::new(), others: HashMap::new(), adds: 0, last: Default::default() }
     }
 
     /// Adds one of a value to a group.
@@ -41,8 +45,9 @@ impl Cells {
     }
 
     fn add_other(&mut self, value: usize, group: u32) {
+        self.adds += 1;
         let end = (value + 1) * self.groups;
-        if end <= FIRST_MAX {
+        if end <= FIRST_MAX.min(FIRST_PER_ADD * self.adds) {
             self.first.resize(end, 0);
             self.first[value * self.groups + group as usize] += 1;
         } else {
@@ -67,7 +72,7 @@ impl Cells {
         self.others.len() > OTHERS_MAX
     }
 
-    /// The counts, which are gone then.
+    /// The counts, which are gone then; of a value and group there may be two.
     pub(super) fn take(&mut self) -> Vec<ComparedCount> {
         self.end_run();
         let count = |value, group: u32, count| {
@@ -91,6 +96,8 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// Scenario: values of spans of several groups, in few intervals and in so many that no count has its place. Guarantee: each group
@@ -108,24 +115,35 @@ mod tests {
                     (false, 4, &[5_000]),
                 ] {
                     let group = group(ComparedSpans { selected, interval });
-                    values.iter().for_each(|value| cells.add(*value, group));
+                    (0..9).flat_map(|_| values).for_each(|value| cells.add(*value, group));
                 }
-                let mut counts: Vec<_> = cells
-                    .take()
-                    .into_iter()
-                    .map(|count| (count.value, count.spans.selected, count.spans.interval, count.count))
-                    .collect();
-                counts.sort_unstable();
+                assert_eq!(cells.first.is_empty(), intervals == FIRST_MAX);
+                let mut counts = BTreeMap::new();
+                for ComparedCount { value, spans, count } in cells.take() {
+                    *counts.entry((value, spans.selected, spans.interval)).or_default() += count;
+                }
                 let expected = [
-                    (0, false, 1, 1),
-                    (0, false, 4, 1),
-                    (3, false, 1, 3),
-                    (3, true, 1, 1),
-                    (5_000, false, 1, 1),
-                    (5_000, false, 4, 3),
+                    ((0, false, 1), 9),
+                    ((0, false, 4), 9),
+                    ((3, false, 1), 27),
+                    ((3, true, 1), 9),
+                    ((5_000, false, 1), 9),
+                    ((5_000, false, 4), 27),
                 ];
-                assert_eq!(counts, expected);
+                assert_eq!(counts, BTreeMap::from(expected));
             }
         }
+    }
+
+    /// Scenario: a value that occurs in few of many groups, first seldom and then often. Guarantee: its counts stand side by side only
+    /// when it occurs often.
+    #[test]
+    fn few_counts_take_few_bytes() {
+        let mut cells = Cells::new(FIRST_MAX / 4);
+        (0..100).for_each(|group| cells.add(0, group));
+        assert!(cells.first.is_empty() && cells.bytes() < 8_192, "{}", cells.bytes());
+        (0..FIRST_MAX as u32).for_each(|number| cells.add(0, number % 100));
+        assert_eq!(cells.first.len(), FIRST_MAX / 2);
+        assert_eq!(cells.take().iter().map(|count| count.count).sum::<u64>(), 100 + FIRST_MAX as u64);
     }
 }

@@ -1,3 +1,5 @@
+use std::mem;
+
 use hashbrown::HashMap;
 use meshlake_traceql::{Accumulator, Value};
 
@@ -11,6 +13,7 @@ const VALUES_MAX: usize = 16 * 1024;
 pub(super) struct Numbered<T> {
     label: String,
     value: fn(T) -> Value<'static>,
+    intervals: usize,
     numbers: HashMap<T, usize>,
     /// What the values have beside their own size.
     bytes: usize,
@@ -20,7 +23,7 @@ pub(super) struct Numbered<T> {
 impl<T> Numbered<T> {
     /// `value` is what one of them is as a value.
     pub(super) fn new(label: String, value: fn(T) -> Value<'static>, intervals: usize) -> Numbered<T> {
-        Numbered { label, value, numbers: HashMap::new(), bytes: 0, cells: Cells::new(intervals) }
+        Numbered { label, value, intervals, numbers: HashMap::new(), bytes: 0, cells: Cells::new(intervals) }
     }
 }
 
@@ -53,10 +56,12 @@ fn known<'a>(numbers: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Optio
 
 impl<T> Tally for Numbered<T> {
     fn close(&mut self, into: &mut Accumulator<'_>) {
-        let mut values: Vec<(T, usize)> = self.numbers.drain().collect();
+        // What they took is free then.
+        let mut values: Vec<(T, usize)> = mem::take(&mut self.numbers).into_iter().collect();
+        let counts = mem::replace(&mut self.cells, Cells::new(self.intervals)).take();
         values.sort_unstable_by_key(|(_, number)| *number);
         let values: Vec<Value<'_>> = values.into_iter().map(|(value, _)| (self.value)(value)).collect();
-        into.add_counts(&self.label, &values, &self.cells.take());
+        into.add_counts(&self.label, &values, &counts);
         self.bytes = 0;
     }
 

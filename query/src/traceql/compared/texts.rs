@@ -18,13 +18,15 @@ pub(super) struct Texts {
     /// What a text is as a value, and what a missing one is.
     value: for<'t> fn(Option<&'t str>) -> Value<'t>,
     intervals: usize,
-    /// The longest open first.
+    /// The longest unused first.
     open: Vec<Dictionary>,
 }
 
 /// A dictionary, and how often its texts occur.
 struct Dictionary {
     texts: StringArray,
+    /// What they take.
+    bytes: usize,
     /// The first number is that of no text.
     cells: Cells,
 }
@@ -56,18 +58,20 @@ impl Texts {
         // As long as a dictionary is held, no other is where it is.
         let known = self.open.iter().position(|open| open.texts.to_data().ptr_eq(&data));
         let place = known.unwrap_or_else(|| {
-            let new = if self.open.len() == OPEN_MAX {
+            let cells = if self.open.len() == OPEN_MAX {
                 // Its place in memory is used again: many dictionaries are of one batch.
                 let mut longest = self.open.remove(0);
                 self.take_in(&mut longest, into);
-                Dictionary { texts: texts.clone(), ..longest }
+                longest.cells
             } else {
-                Dictionary { texts: texts.clone(), cells: Cells::new(self.intervals) }
+                Cells::new(self.intervals)
             };
-            self.open.push(new);
+            self.open.push(Dictionary { texts: texts.clone(), bytes: texts.get_array_memory_size(), cells });
             self.open.len() - 1
         });
-        &mut self.open[place].cells
+        self.open[place..].rotate_left(1);
+        let last = self.open.len() - 1;
+        &mut self.open[last].cells
     }
 
     fn take_in(&self, dictionary: &mut Dictionary, into: &mut Accumulator<'_>) {
@@ -88,7 +92,7 @@ impl Tally for Texts {
     }
 
     fn bytes(&self) -> usize {
-        self.open.iter().map(|dictionary| dictionary.texts.get_array_memory_size() + dictionary.cells.bytes()).sum()
+        self.open.iter().map(|dictionary| dictionary.bytes + dictionary.cells.bytes()).sum()
     }
 }
 
@@ -113,10 +117,15 @@ mod tests {
         let (mut counted, mut expected) = (new(), new());
         let intervals = counted.intervals();
         let mut texts = Texts::new("span.x".to_owned(), |text| Value::text(text.unwrap_or("none")), intervals);
-        let dictionaries: Vec<ArrayRef> = (0..OPEN_MAX + 2)
+        let dictionaries: Vec<ArrayRef> = (0..2 * OPEN_MAX)
             .map(|number| Arc::new(StringArray::from(vec![Some("same"), None, Some("text"), Some(["a", "b"][number % 2])])) as _)
             .collect();
-        for (turn, dictionary) in (0..7).flat_map(|turn| dictionaries.iter().map(move |dictionary| (turn, dictionary))) {
+        let first = dictionaries[0].to_data();
+        for (turn, number, dictionary) in
+            (0..7).flat_map(|turn| dictionaries.iter().enumerate().map(move |(number, dictionary)| (turn, number, dictionary)))
+        {
+            // One is used now and then between the others.
+            let dictionary = if turn == 3 && number % 4 == 1 { &dictionaries[0] } else { dictionary };
             let keys: Int32Array = (0..9).map(|row| Some((row * turn + row) % 5).filter(|key| *key < 4)).collect();
             let column: ArrayRef = Arc::new(DictionaryArray::new(keys, dictionary.clone()));
             let column = TextColumn::new(&column).unwrap();
@@ -129,6 +138,8 @@ mod tests {
                 let value = Value::text(column.get(of).unwrap_or("none"));
                 expected.add_counts("span.x", &[value], &[ComparedCount { value: 0, spans: spans(row), count: 1 }]);
             }
+            let is_first_open = texts.open.iter().any(|open| open.texts.to_data().ptr_eq(&first));
+            assert!(turn != 3 || is_first_open, "{number}");
             assert!(texts.open.len() <= OPEN_MAX && texts.bytes() > 0 && !texts.is_full());
         }
         texts.close(&mut counted);

@@ -1,11 +1,18 @@
+use arrow::record_batch::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use meshlake_config::{ByteSize, Query as Limits};
-use meshlake_traceql::{Attribute, Intrinsic};
+use meshlake_traceql::{Accumulator, Attribute, Intrinsic, Value};
 
 use super::super::TraceQlMetrics;
+use super::super::compared::Compared;
+use super::super::metrics::Sums;
+use super::super::rooted::Roots;
 use super::{ALL, asked, metrics, query, store};
 use crate::QueryError;
-use crate::testing::{Chance, TestSource, random_rows, tenant};
+use crate::testing::{Chance, START, SpanRow, TestSource, batch, int, random_rows, tenant};
 use crate::types::TimeRange;
+use crate::view::View;
 
 /// Scenario: questions that cannot be asked, and queries that fail on a span. Guarantee: the error says what is wrong, as one of the
 /// person who asked.
@@ -60,4 +67,50 @@ async fn answers_have_limits() {
     let many = TraceQlMetrics { step: 65_000_000, ..of_ids };
     let error = engine.traceql_metrics(&tenant("a"), &many).await.unwrap_err();
     assert!(matches!(error, QueryError::OutOfMemory { .. }), "{error:?}");
+}
+
+/// Scenario: `compare()` of spans each of which has an attribute of its own, in as many intervals as there may be, and at once; with
+/// memory for what is held, and with less. Guarantee: what is held is little more than what it counts, and reserved; without room for
+/// it, it is taken in, and only where that is too much the query ends with an error (P6).
+#[tokio::test]
+async fn attributes_of_one_span_are_held_within_limits() {
+    const SPANS: u64 = 5_000;
+    let row = |span: u64| SpanRow {
+        tenant: "a".to_owned(),
+        trace: span.into(),
+        span,
+        start: START + 100_000_000_000 + span * 100_000_000,
+        attributes: vec![int(&format!("own.{span}"), 1)],
+        ..SpanRow::default()
+    };
+    let spans = batch(&(1..=SPANS).map(row).collect::<Vec<_>>());
+    let with = async |step: u64, memory_limit: u64| {
+        let limits = Limits { memory_limit: ByteSize::mib(memory_limit), ..Limits::default() };
+        let (spans, asked) = (spans.clone(), metrics("{} | compare({ status = error })", step, 0));
+        TestSource::new().engine_with(&limits).run(&tenant("a"), move |view| compared(view, asked, spans)).await
+    };
+    let (held, _) = with(65_000_000, 64).await.unwrap();
+    assert!(held < SPANS as usize * 1_600, "{held}");
+    let error = with(65_000_000, 1).await.unwrap_err();
+    assert!(matches!(error, QueryError::OutOfMemory { .. }), "{error:?}");
+    let (_, attributes) = with(0, 1).await.unwrap();
+    assert!(attributes > SPANS as usize, "{attributes}");
+}
+
+/// What is held after a batch; and if all is asked for at once, the series of the answer that count the spans of an attribute.
+async fn compared(view: View, asked: TraceQlMetrics, spans: RecordBatch) -> Result<(usize, usize)> {
+    let roots = Roots::of(&view, &[]).await?;
+    let memory = MemoryConsumer::new("test").register(&view.lookups.runtime.memory_pool);
+    let mut sums = Sums { accumulator: Accumulator::new(asked.series()?, asked.grid()?, asked.limits()?), memory };
+    let mut compared = Compared::new(&asked.query, &asked.query.conditions(), sums.accumulator.intervals());
+    compared.add(&spans, &roots, &mut sums)?;
+    let held = compared.bytes();
+    assert_eq!(sums.memory.size(), sums.accumulator.bytes() + held);
+    if !asked.instant {
+        return Ok((held, 0));
+    }
+    compared.close(&mut sums.accumulator);
+    sums.memory.try_resize(sums.accumulator.bytes())?;
+    let is_total = |labels: &[(String, Value<'_>)]| labels[0].1 == Value::text("baseline_total");
+    Ok((held, sums.accumulator.finish().series.iter().filter(|series| is_total(&series.labels)).count()))
 }
