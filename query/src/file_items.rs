@@ -1,19 +1,21 @@
 //! Which columns of maps and lists have nothing in a lake file, as the file itself tells.
 //!
 //! Each has half a dozen columns of its own in Parquet: together they are half of a file, and cost most of its reading even where no span
-//! has any event or link. The footer does not say where that is so. What all of their items have, does, and it is read but once.
+//! has any event or link. Footers say where that is so, but not those of older files, nor of every row group. What all of their items
+//! have, does, and it is read but once.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use datafusion::error::Result;
 use futures::TryStreamExt;
-use meshlake_storage::{FileReader, Scope, SpanFile};
+use meshlake_storage::{FileReader, Scope, SpanFile, columns_with_values};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::schema::types::SchemaDescriptor;
 
 use crate::file_summaries::Beside;
 use crate::lookup::footers;
@@ -25,40 +27,47 @@ const BATCH_ROWS: usize = 8192;
 
 /// The columns of maps and lists in which no row of a file has anything.
 pub(crate) struct FileItems {
-    pub(crate) empty: BTreeSet<&'static str>,
+    /// By place in [`COLUMNS`].
+    is_empty: [bool; COLUMNS.len()],
 }
 
 impl FileItems {
-    /// Stops where each column has something.
+    /// The names of those columns.
+    pub(crate) fn empty(&self) -> impl Iterator<Item = &'static str> {
+        COLUMNS.into_iter().zip(self.is_empty).filter(|(_, is_empty)| *is_empty).map(|(name, _)| name)
+    }
+
+    /// Reads what the footer does not tell, each column up to the row group in which it has something.
     async fn of(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<FileItems> {
         let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
-        let mut reader = FileReader::new(store.clone(), path, file.size);
-        let footer = footers::read(&mut reader, file.size).await?;
+        let reader = || FileReader::new(store.clone(), path.clone(), file.size);
+        let footer = footers::read(&mut reader(), file.size, true).await?;
         let footer = ArrowReaderMetadata::try_new(Arc::new(footer), ArrowReaderOptions::new())?;
-        let schema = footer.parquet_schema();
-        let leaves = |name: &&'static str| {
-            let is_of = |leaf: &usize| schema.get_column_root(*leaf).name() == *name;
-            let mut leaves = (0..schema.num_columns()).filter(is_of);
-            // Keys, or what comes first in items; and for one, as Parquet does not read maps without values.
-            [leaves.next(), leaves.next_back()]
-        };
-        let mask = ProjectionMask::leaves(schema, COLUMNS.iter().flat_map(leaves).flatten());
-        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer);
-        let mut batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
-        let mut empty = BTreeSet::from(COLUMNS);
-        if file.promoted.count > 0 {
-            // Maps hold what stands in columns of promoted attributes, too.
-            empty.retain(|name| ![Scope::Span, Scope::Resource].map(Scope::residual_column).contains(name));
-        }
-        while let Some(batch) = batches.try_next().await? {
-            empty.retain(|name| batch.column_by_name(name).is_some_and(has_nothing));
-            if empty.is_empty() {
+        let is_told = told(footer.metadata());
+        // Maps hold what stands in columns of promoted attributes, too.
+        let holds_more =
+            |name| file.promoted.count > 0 && [Scope::Span, Scope::Resource].map(Scope::residual_column).contains(&name);
+        let mut items = FileItems { is_empty: COLUMNS.map(|name| !holds_more(name)) };
+        for group in 0..footer.metadata().num_row_groups() {
+            let open: Vec<&str> = items.empty().filter(|name| !is_told.contains(name)).collect();
+            if open.is_empty() {
                 break;
             }
-            // Others are to be served, too.
-            tokio::task::yield_now().await;
+            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader(), footer.clone());
+            let mask = leaves(footer.parquet_schema(), &open);
+            let mut batches = builder.with_row_groups(vec![group]).with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
+            while let Some(batch) = batches.try_next().await? {
+                for (name, is_empty) in COLUMNS.iter().zip(&mut items.is_empty) {
+                    *is_empty &= batch.column_by_name(name).is_none_or(has_nothing);
+                }
+                if !items.empty().any(|name| open.contains(&name)) {
+                    break;
+                }
+                // Others are to be served, too.
+                tokio::task::yield_now().await;
+            }
         }
-        Ok(FileItems { empty })
+        Ok(items)
     }
 }
 
@@ -68,8 +77,25 @@ impl Beside for FileItems {
     }
 
     fn size(&self) -> usize {
-        self.empty.len() * size_of::<&str>()
+        size_of::<Self>()
     }
+}
+
+/// The columns of which the footer tells that no row has a value.
+fn told(footer: &ParquetMetaData) -> Vec<&str> {
+    let fields = footer.file_metadata().schema_descr().root_schema().get_fields();
+    let columns = fields.iter().zip(columns_with_values(footer));
+    columns.filter(|(_, has_values)| !has_values).map(|(field, _)| field.name()).collect()
+}
+
+/// The keys of maps, or what comes first in items; and of maps one kind of values, as Parquet reads none without.
+fn leaves(schema: &SchemaDescriptor, names: &[&str]) -> ProjectionMask {
+    let leaves = names.iter().flat_map(|name| {
+        let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root(*leaf).name() == *name);
+        let is_bool = |leaf: &usize| matches!(schema.column(*leaf).path().parts(), [_, _, _, last] if last == "bool");
+        [leaves.next(), leaves.find(is_bool)]
+    });
+    ProjectionMask::leaves(schema, leaves.flatten())
 }
 
 /// Whether no row of a map or list has an item.
@@ -82,12 +108,14 @@ fn has_nothing(column: &ArrayRef) -> bool {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+    use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
     use super::*;
     use crate::testing::{START, SpanRow, TestSource, int};
 
     /// Scenario: a file of spans with nothing but their columns, and such of which the last span of many has something in one column
-    /// more. Guarantee: all other columns of maps and lists are told; of what may stand in promoted columns, nothing is.
+    /// more; with statistics and without. Guarantee: all other columns of maps and lists are told; of what may stand in promoted columns,
+    /// nothing is.
     #[tokio::test]
     async fn columns_without_items_are_told() {
         let row = |span: u64| SpanRow { tenant: "a".to_owned(), trace: 1, span, start: START + span, ..SpanRow::default() };
@@ -105,17 +133,21 @@ mod tests {
             (with(&|row| row.links = vec![Link::default()]), Some("links")),
         ];
         for (rows, has) in cases {
-            let mut source = TestSource::promoting(Vec::new());
-            source.add_lake_file(&rows, false).await;
-            let file = source.snapshot.files.iter().next().unwrap().clone();
-            let store = crate::SpanSource::object_store(&source);
-            let told = FileItems::of(store, &file).await.unwrap().empty;
-            let expected: BTreeSet<&str> = COLUMNS.into_iter().filter(|name| Some(*name) != has).collect();
-            assert_eq!(told, expected, "{has:?}");
-            let mut promoted = (*file).clone();
-            promoted.promoted.count = 1;
-            let told = FileItems::of(store, &promoted).await.unwrap().empty;
-            assert!(!told.contains("span_attributes") && !told.contains("resource_attributes"), "{told:?}");
+            let told = WriterProperties::builder().set_max_row_group_row_count(Some(8_192));
+            let untold = told.clone().set_statistics_enabled(EnabledStatistics::None);
+            for properties in [told, untold] {
+                let mut source = TestSource::promoting(Vec::new());
+                source.add_file_with(&rows, properties.build()).await;
+                let file = source.snapshot.files.iter().next().unwrap().clone();
+                let store = crate::SpanSource::object_store(&source);
+                let empty = FileItems::of(store, &file).await.unwrap();
+                let expected: Vec<&str> = COLUMNS.into_iter().filter(|name| Some(*name) != has).collect();
+                assert_eq!(empty.empty().collect::<Vec<_>>(), expected, "{has:?}");
+                let mut promoted = (*file).clone();
+                promoted.promoted.count = 1;
+                let empty = FileItems::of(store, &promoted).await.unwrap();
+                assert!(empty.empty().all(|name| !["span_attributes", "resource_attributes"].contains(&name)));
+            }
         }
     }
 }

@@ -61,6 +61,7 @@ pub use columns::{MapColumn, NumberColumn, TextColumn, TextKey, Value};
 pub use commit::CommitError;
 pub use counter::{AttributeCount, AttributeCounter, AttributeCounts, Counted};
 pub use disk::{Disk, DiskFile, LocalDisk};
+pub use encode::columns_with_values;
 pub use files::{Day, Files};
 pub use frame::{Content, Encoding, Frame};
 pub use ingest::{Accepted, Answer, Decode, Refused};

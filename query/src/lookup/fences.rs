@@ -60,7 +60,7 @@ impl Fences {
         if let Some(fence) = self.cache.get(&path) {
             return Ok(fence);
         }
-        let footer = cut(&footers::read(reader, file.size).await?)?;
+        let footer = cut(&footers::read(reader, file.size, false).await?)?;
         let footer = footers::with_pages(footer, reader, true).await?;
         let group = |group| Ok(Group { places: Arc::new(Places::new(&footer, group)?), bounds: bounds(&footer, group) });
         let groups = (0..footer.metadata().num_row_groups()).map(group).collect::<Result<_>>()?;

@@ -16,10 +16,11 @@ use parquet::file::metadata::{
 /// Bytes at the end of a file that are read first: the footer of most files, without the places of pages.
 const FOOTER_BYTES: usize = 192 << 10;
 
-/// The footer of a file of `size` bytes without what it says of single pages, and without statistics.
-pub(crate) async fn read(file: &mut FileReader, size: u64) -> Result<ParquetMetaData> {
+/// The footer of a file of `size` bytes without what it says of single pages, and without statistics unless `statistics`.
+pub(crate) async fn read(file: &mut FileReader, size: u64, statistics: bool) -> Result<ParquetMetaData> {
+    let of_columns = if statistics { ParquetStatisticsPolicy::KeepAll } else { ParquetStatisticsPolicy::SkipAll };
     let options = ParquetMetaDataOptions::new()
-        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_column_stats_policy(of_columns)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll);
     ParquetMetaDataReader::new()

@@ -55,7 +55,7 @@ impl PlacesCache {
         }
         let footer = match footer {
             Some(footer) => footer,
-            None => footer.insert(footers::read(reader, file.size).await?),
+            None => footer.insert(footers::read(reader, file.size, false).await?),
         };
         if group >= footer.num_row_groups() {
             return Err(ParquetError::General(format!("the file has no row group {group}")));

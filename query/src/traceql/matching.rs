@@ -199,7 +199,7 @@ async fn attributes_of(view: &View, file: &SpanFile) -> Option<Arc<FileAttribute
 async fn empty_columns(view: &View, file: &SpanFile) -> Option<Columns> {
     let empty = attributes_of(view, file).await?.empty_columns()?;
     let items = view.file_items.get(file).await;
-    Some(items.iter().flat_map(|items| &items.empty).copied().chain(empty).collect())
+    Some(items.iter().flat_map(|items| items.empty()).chain(empty).collect())
 }
 
 /// Where attributes stand in a file, if it tells.

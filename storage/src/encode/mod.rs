@@ -26,7 +26,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::ColumnDescPtr;
 
-pub(crate) use nulls::columns_with_values;
+pub use nulls::columns_with_values;
 use text::TextChunk;
 
 /// Rows of a row group after which its size is looked at first.

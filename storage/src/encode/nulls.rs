@@ -42,7 +42,7 @@ pub(super) fn chunk(column: ColumnDescPtr, compression: Compression, rows: usize
 
 /// For each column of a file of this crate whether a row may have a value: not if each row group says of each leaf that all its
 /// values are null. (Elsewhere that could be lists without items too; here it is said of columns without a value only.)
-pub(crate) fn columns_with_values(footer: &ParquetMetaData) -> Vec<bool> {
+pub fn columns_with_values(footer: &ParquetMetaData) -> Vec<bool> {
     let schema = footer.file_metadata().schema_descr();
     let mut valued = vec![false; schema.root_schema().get_fields().len()];
     for group in footer.row_groups() {
