@@ -112,8 +112,8 @@ impl Engine {
         let store = source.object_store().clone();
         let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
         let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 4));
-        let file_attributes = Arc::new(FileSummaries::new(store.clone(), share / 8));
-        let file_items = Arc::new(FileSummaries::new(store.clone(), share / 8));
+        let file_attributes = Arc::new(FileSummaries::new(store.clone(), 7 * share / 32));
+        let file_items = Arc::new(FileSummaries::new(store.clone(), share / 32));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
         let lookups = Lookups::new(store, 2 * share, sessions.runtime().clone());
