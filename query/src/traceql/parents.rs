@@ -27,16 +27,20 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, range: Time
     let mut parents: Vec<SpanId> = Vec::new();
     let mut rows = spans.rows(IDS, None)?.execute_stream().await?;
     while let Some(batch) = rows.try_next().await? {
-        memory.try_grow(batch.num_rows() * size_of::<SpanId>())?;
+        // Twice, as those below, for they may be moved as they grow.
+        memory.try_grow(2 * batch.num_rows() * size_of::<SpanId>())?;
         parents.extend(span_ids(&batch));
     }
-    parents.sort_unstable();
     let mut ids: Vec<TraceId> = Vec::new();
+    if parents.is_empty() {
+        return Ok(TraceIds { ids, memory });
+    }
+    parents.sort_unstable();
     let mut rows = children(view, range)?.execute_stream().await?;
     while let Some(batch) = rows.try_next().await? {
         let known = ids.len();
         add_parents(&parents, &batch, &mut ids);
-        memory.try_grow((ids.len() - known) * size_of::<TraceId>())?;
+        memory.try_grow(2 * (ids.len() - known) * size_of::<TraceId>())?;
     }
     ids.sort_unstable();
     ids.dedup();
