@@ -155,14 +155,18 @@ impl<'a> Finder<'a> {
             {
                 ids = sieve.sift(self.view, &self.search.query.attributes, ids, *oldest..=*newest).await?;
             }
-            if self.seldom_matches() {
-                if self.glance_at(ids).await? {
-                    return Ok(true);
-                }
-            } else {
+            let glances = self.seldom_matches();
+            if !glances {
                 self.look_into(ids).await?;
+            } else if self.glance_at(ids).await? {
+                return Ok(true);
             }
-            self.step = self.step.saturating_mul(self.step_growth());
+            self.step = if glances && !self.seldom_matches() {
+                // Now most match, and all of a step are looked into.
+                first_step(self.search.limit)
+            } else {
+                self.step.saturating_mul(self.step_growth())
+            };
         }
         Ok(false)
     }
@@ -188,19 +192,21 @@ impl<'a> Finder<'a> {
         ids.sort_unstable_by_key(|id| (Reverse(newest(&self.seen, id)), *id));
         let needless = self.needless().await;
         let mut most = first_step(self.search.limit);
+        let mut later = ids.into_iter();
+        let mut ids: Vec<TraceId> = later.by_ref().take(GLANCED_AT_ONCE).collect();
         while let (Some(glance), Some(first)) = (&self.glance, ids.first()) {
             let newest = newest(&self.seen, first);
             if self.is_enough(newest) {
                 self.leave(newest);
                 return Ok(true);
             }
-            let later = ids.split_off(ids.len().min(GLANCED_AT_ONCE));
             let of = (self.pipeline, self.search.query.attributes.as_slice());
             let glanced = glance.at(self.view, of, (&ids, most), &needless).await?;
             self.inspected_bytes += glanced.bytes as u64;
             self.inspected_traces += (ids.len() - glanced.left.len() - glanced.ids.len()) as u64;
             self.look_into(glanced.ids).await?;
-            ids = [glanced.left, later].concat();
+            ids = glanced.left;
+            ids.extend(later.by_ref().take(GLANCED_AT_ONCE - ids.len()));
             most = most.saturating_mul(STEP_GROWTH);
         }
         Ok(false)
