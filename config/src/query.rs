@@ -38,7 +38,7 @@ impl Default for Query {
             max_rows: 100_000,
             threads: 0,
             concurrency: 8,
-            metadata_cache: ByteSize::mib(32),
+            metadata_cache: ByteSize::mib(64),
             rollup_cache: ByteSize::mib(128),
         }
     }

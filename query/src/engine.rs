@@ -49,8 +49,8 @@ use crate::types::TimeRange;
 use crate::view::View;
 use crate::{attributes, find, nested_names, services, traceql};
 
-/// The part of `query.metadata_cache` that file summaries get, and half of what lookups get: the rest is for footers, which are larger.
-const CACHE_SHARE: usize = 5;
+/// The part of `query.metadata_cache` that file summaries get. Lookups get four of them, footers for scans the rest.
+const CACHE_SHARE: usize = 8;
 
 /// Answers queries. Cheap to clone; all clones share the limits.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Engine {
             threads => threads as usize,
         };
         let share = config.metadata_cache.as_usize() / CACHE_SHARE;
-        let footers_bytes = config.metadata_cache.as_usize() - 3 * share;
+        let footers_bytes = config.metadata_cache.as_usize() - 5 * share;
         let store = source.object_store().clone();
         let summaries = Arc::new(FileSummaries::new(store.clone(), share / 2));
         let attribute_counts = Arc::new(FileSummaries::new(store.clone(), share / 4));
@@ -116,7 +116,7 @@ impl Engine {
         let file_items = Arc::new(FileSummaries::new(store.clone(), share / 32));
         let sessions =
             Sessions::new(&store, threads, config.memory_limit.as_usize(), footers_bytes).map_err(QueryError::internal)?;
-        let lookups = Lookups::new(store, 2 * share, sessions.runtime().clone());
+        let lookups = Lookups::new(store, 4 * share, sessions.runtime().clone());
         let eighth = config.rollup_cache.as_usize() / 8;
         let rollups = Arc::new(FileRollups::new(&lookups.store, 5 * eighth));
         let graphs = Arc::new(KeptGraphs::new(3 * eighth));

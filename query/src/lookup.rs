@@ -97,8 +97,9 @@ pub(crate) fn compact(batch: RecordBatch) -> Result<RecordBatch> {
 impl Lookups {
     /// Lookups in the files of a store that keep at most `cache` bytes of their footers.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: usize, runtime: Arc<RuntimeEnv>) -> Self {
-        let half = cache / 2;
-        Lookups { store, fences: Fences::new(half), places: PlacesCache::new(cache - half), runtime }
+        // What a lookup reads of a row group takes more than its fence.
+        let fences = cache / 4;
+        Lookups { store, fences: Fences::new(fences), places: PlacesCache::new(cache - fences), runtime }
     }
 
     /// Gives `each` all rows of the tenant with one of `ids`, those of one id in a place together, in no particular order, with the
