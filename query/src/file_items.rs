@@ -37,6 +37,11 @@ impl FileItems {
         COLUMNS.into_iter().zip(self.is_empty).filter(|(_, is_empty)| *is_empty).map(|(name, _)| name)
     }
 
+    /// Whether no row has anything in the column of that name.
+    pub(crate) fn has_none(&self, name: &str) -> bool {
+        self.empty().any(|empty| empty == name)
+    }
+
     /// Reads what the footer does not tell, each column up to the row group in which it has something.
     async fn of(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Result<FileItems> {
         let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
