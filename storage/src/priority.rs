@@ -6,9 +6,9 @@ use tracing::warn;
 /// What a thread works at, if not at spans that come in: those are refused when nothing takes them, and what Envoy sent is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Somebody waits for it: on Linux a niceness of 2, two thirds of what a thread of ingest gets of a contended processor.
+    /// Somebody waits for it: on Linux a niceness of 1, four fifths of what a thread of ingest gets of a contended processor.
     Query,
-    /// Nobody waits for it: a niceness of 6, a quarter. With 9, an eighth, merges fell behind where other processes were busy.
+    /// Nobody waits for it: a niceness of 5, a third. With 9, an eighth, merges fell behind where other processes were busy.
     Merge,
 }
 
@@ -48,7 +48,7 @@ mod tests {
                 niceness()
             })
         });
-        assert_eq!(taken.join().unwrap(), [2, 6]);
+        assert_eq!(taken.join().unwrap(), [1, 5]);
         assert_eq!(niceness(), before);
     }
 }

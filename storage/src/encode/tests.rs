@@ -23,6 +23,9 @@ use crate::schema::text_type;
 /// Rows of a page, rows of a row group, bytes of a dictionary, bytes of a page.
 const LIMITS: (usize, usize, usize, usize) = (50, 170, 400, 300);
 
+/// Columns of texts, which come first.
+const TEXTS: usize = 4;
+
 fn layout(compression: Compression) -> WriterProperties {
     let (page, group, dictionary, bytes) = LIMITS;
     WriterProperties::builder()
@@ -81,7 +84,7 @@ async fn file(batches: &[RecordBatch], compression: Compression) -> Bytes {
 
 proptest! {
     /// Scenario: batches of texts over dictionaries of few and many values, nulls among them, with limits that they pass.
-    /// Guarantee: they read back; no page with a value and no row group has more rows than it may; columns without a value are told.
+    /// Guarantee: they read back; no page of texts and no row group has more rows than it may; columns without a value are told.
     #[test]
     fn reads_back(
         batches in proptest::collection::vec((proptest::collection::vec((any::<u32>(), any::<bool>()), 1..200), 1..120u32), 0..6),
@@ -101,7 +104,8 @@ proptest! {
         let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
         let mut before = 0;
         for (group, pages) in footer.row_groups().iter().zip(footer.offset_index().into_iter().flatten()) {
-            for (column, pages) in pages.iter().enumerate() {
+            // Of texts: Parquet's own writer looks at rows a thousand at a time.
+            for (column, pages) in pages.iter().enumerate().take(TEXTS) {
                 let texts = texts(&read, column);
                 let firsts = pages.page_locations.iter().map(|page| page.first_row_index).chain([group.num_rows()]);
                 for rows in firsts.collect::<Vec<i64>>().windows(2) {
