@@ -57,7 +57,7 @@ async fn spans_without_items_are_compared() {
     source.add_lake_file(&own[lake / 3..2 * lake / 3], true).await;
     source.add_lake_file(&own[2 * lake / 3..lake], false).await;
     let bare = source.engine();
-    for text in ["{} | compare({ status = error })", "{ event:name = nil } | compare({ .x = nil }, 3)"] {
+    for text in ["{} | compare({ status = error })", "{ event.x = nil } | compare({ .x = nil }, 3)"] {
         are_as_the_traces_say(&bare, &own[..lake], text).await;
     }
     let mut source = TestSource::promoting(Vec::new());
