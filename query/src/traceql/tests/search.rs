@@ -211,22 +211,29 @@ async fn traces_are_as_long_as_asked_for() {
     }
 }
 
-/// Scenario: many newer traces have spans of the right side only; of two older ones, one matches by the copy of a span that counts, the one
-/// that ends last, the other by a copy that does not. Guarantee: the first is found, although the first traces looked at say nothing, and
-/// wherever its spans are; with its summary.
-#[tokio::test]
-async fn the_copy_that_counts_decides() {
-    let span = |trace: u128, span: u64, parent: Option<u64>, status: &'static str| SpanRow {
+/// A server span of tenant a; those of a later trace start later.
+fn server(trace: u128, span: u64, parent: Option<u64>, name: &str, status: &'static str) -> SpanRow {
+    SpanRow {
         tenant: "a".to_owned(),
         trace,
         span,
         parent,
         start: START + 1_000_000 * trace as u64 + span,
         duration: 10,
-        name: if parent.is_some() { "below" } else { "root" }.to_owned(),
+        name: name.to_owned(),
         kind: Some("server"),
         status: Some(status),
         ..SpanRow::default()
+    }
+}
+
+/// Scenario: many newer traces have spans of the right side only; of two older ones, one matches by the copy of a span that counts, the one
+/// that ends last, the other by a copy that does not. Guarantee: the first is found, although the first traces looked at say nothing, and
+/// wherever its spans are; with its summary.
+#[tokio::test]
+async fn the_copy_that_counts_decides() {
+    let span = |trace: u128, span: u64, parent: Option<u64>, status: &'static str| {
+        server(trace, span, parent, if parent.is_some() { "below" } else { "root" }, status)
     };
     let later = |row: SpanRow| SpanRow { duration: 20, ..row };
     let mut source = TestSource::new();
@@ -253,27 +260,15 @@ async fn the_copy_that_counts_decides() {
 /// that. Guarantee: the newest of these are found, however many are asked for, and most of those without a child are not looked at.
 #[tokio::test]
 async fn what_has_no_child_is_above_nothing() {
-    let span = |trace: u128, span: u64, parent: Option<u64>, name: &str, status: &'static str| SpanRow {
-        tenant: "a".to_owned(),
-        trace,
-        span,
-        parent,
-        start: START + 1_000_000 * trace as u64 + span,
-        duration: 10,
-        name: name.to_owned(),
-        kind: Some("server"),
-        status: Some(status),
-        ..SpanRow::default()
-    };
     let mut places = [Vec::new(), Vec::new(), Vec::new()];
     for trace in 1..=700 {
         let is_below = trace % 20 == 0;
-        places[0].push(span(trace, 1, None, "root", "ok"));
-        places[usize::from(trace % 11 == 0)].push(span(trace, 2, Some(1), "left", "ok"));
-        let right = span(trace, 3, Some(if is_below { 2 } else { 1 }), "right", "error");
+        places[0].push(server(trace, 1, None, "root", "ok"));
+        places[usize::from(trace % 11 == 0)].push(server(trace, 2, Some(1), "left", "ok"));
+        let right = server(trace, 3, Some(if is_below { 2 } else { 1 }), "right", "error");
         places[if trace % 7 == 0 { 2 } else { 0 }].push(right);
         if trace % 3 == 0 {
-            places[usize::from(trace % 2 == 0)].push(span(trace, 4, Some(2), "child", "ok"));
+            places[usize::from(trace % 2 == 0)].push(server(trace, 4, Some(2), "child", "ok"));
         }
     }
     let rows = batch(&places.concat());
