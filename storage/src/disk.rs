@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// A local file system. Contents survive power loss once [`DiskFile::sync`] returned; names, once [`Disk::sync_dir`] did.
@@ -29,6 +30,8 @@ pub trait DiskFile: Debug + Send {
     fn append(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Makes all that was appended survive power loss.
     fn sync(&mut self) -> io::Result<()>;
+    /// Lets the memory go that keeps synced bytes for those who read them soon. Nothing else comes of it.
+    fn evict(&self, _bytes: Range<u64>) {}
 }
 
 /// Creates a folder and those above it that do not exist, so that all of them survive power loss.
@@ -102,5 +105,14 @@ impl DiskFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn evict(&self, bytes: Range<u64>) {
+        let len = bytes.end.saturating_sub(bytes.start);
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // Advice: where it isn't taken, nothing is lost.
+            let _ = rustix::fs::fadvise(self, bytes.start, Some(len), rustix::fs::Advice::DontNeed);
+        }
     }
 }

@@ -21,6 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::disk::{Disk, DiskFile, create_dir_all};
 use crate::frame::{FRAME_HEADER, Frame, RequestHash, SEGMENT_HEADER, parse_segment_header, segment_header};
 
+/// Bytes that the page cache lets go of at once, many of its pages.
+const EVICTED: u64 = 1 << 20;
 const SEEN_MAGIC: &[u8; 8] = b"MESHSEEN";
 const SEEN_HEADER: usize = 32;
 
@@ -107,7 +109,7 @@ impl Journal {
             // On a full disk this is tried again and again, under the next number.
             let _ = self.disk.remove(&path);
         })?;
-        Ok(Segment { path, file, len: SEGMENT_HEADER as u64, seed: self.seed, disk: self.disk.clone() })
+        Ok(Segment { path, file, len: SEGMENT_HEADER as u64, evicted: 0, seed: self.seed, disk: self.disk.clone() })
     }
 
     fn begin(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -197,6 +199,8 @@ pub(crate) struct Segment {
     file: Box<dyn DiskFile>,
     /// Bytes that survive power loss.
     len: u64,
+    /// Bytes of them that the page cache was asked to let go of.
+    evicted: u64,
     seed: u64,
     disk: Arc<dyn Disk>,
 }
@@ -220,7 +224,17 @@ impl Segment {
             return Err(error);
         }
         self.len += frames.iter().map(|(frame, _)| frame.stored_len() as u64).sum::<u64>();
+        self.evict();
         Ok(())
+    }
+
+    /// Nobody reads a segment but after a crash. What is written next comes into the memory that this gives back, which is mapped
+    /// and in the processor's cache: on a virtual machine that costs a third to a seventh of memory that the host has to find first.
+    fn evict(&mut self) {
+        // The last page is written to again.
+        let end = self.len / EVICTED * EVICTED;
+        self.file.evict(self.evicted..end);
+        self.evicted = end;
     }
 
     /// Cuts off what may have been written without being acknowledged.
