@@ -1,11 +1,11 @@
 //! Asks a store that was built for graphs and latencies, as they are built for an answer and before they are written as one.
 
-use std::{fmt::Display, path::PathBuf};
+use std::{cell::Cell, fmt::Display, path::PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use meshlake_benches::LocalStore;
 use meshlake_config::{ByteSize, Tenant};
-use meshlake_query::{Engine, Graph, GraphQuery, Latency, LatencyQuery, LatencySide, TimeRange};
+use meshlake_query::{Engine, Graph, GraphQuery, Latency, LatencyQuery, LatencySide, TimeRange, TraceId};
 
 use crate::{build::in_lake, config, files, timings::Timings};
 
@@ -54,6 +54,8 @@ enum Question {
     WholeTime,
     /// The latency series, last 24 hours, of the operation with most spans in the last of them
     Latency,
+    /// A trace that nobody has: what it takes to plan a lookup, which is to tell what files may hold its trace
+    Planning,
 }
 
 pub(crate) async fn measure(args: &Measure) -> anyhow::Result<()> {
@@ -111,6 +113,7 @@ impl Questions<'_> {
                     .await;
             }
             Question::Latency => self.latency().await?,
+            Question::Planning => self.planning().await,
         }
         Ok(())
     }
@@ -133,6 +136,18 @@ impl Questions<'_> {
             format!("{nodes} nodes, {edges} edges, {} requests, {} unresolved", counts.requests, counts.unresolved)
         };
         print(name, taken, told);
+    }
+
+    async fn planning(&self) {
+        // Multiples of the golden ratio: ids as evenly spread as random ones, which no generator makes.
+        let asked = Cell::new(0_u128);
+        let look_up = async || {
+            asked.set(asked.get() + 1);
+            let id = asked.get().wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            self.engine.trace(&self.tenant, TraceId(id.to_be_bytes())).await
+        };
+        let taken = Timings::take(self.args.repetitions, look_up).await;
+        print("plan of a lookup by trace id", taken, |found| if found.is_some() { "found" } else { "not found" });
     }
 
     /// The service with most spans among those that receive requests, and the operation by which it receives most.
