@@ -269,9 +269,13 @@ mod tests {
     use parquet::basic::{Compression, ZstdLevel};
     use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 
+    /// Rows of a row group, in many pages.
+    const GROUP_ROWS: usize = 800;
+
     /// Files as a lake has them, with pages of few rows; with other pages; and without the places of pages.
     fn layouts() -> Vec<WriterPropertiesBuilder> {
-        let small = || WriterProperties::builder().set_data_page_row_count_limit(8).set_write_batch_size(4);
+        let of_groups = || WriterProperties::builder().set_max_row_group_row_count(Some(GROUP_ROWS));
+        let small = || of_groups().set_data_page_row_count_limit(8).set_write_batch_size(4);
         let lake = || small().set_writer_version(WriterVersion::PARQUET_2_0);
         vec![
             lake().set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap())),
@@ -282,10 +286,11 @@ mod tests {
         ]
     }
 
-    /// Some of so many rows, in runs and gaps of at most `longest`.
-    fn some(chance: &mut Chance, rows: usize, longest: u64) -> RowSelection {
+    /// Some of so many rows, in runs and gaps that are at most so long.
+    fn some(chance: &mut Chance, rows: usize, (longest_run, longest_gap): (u64, u64)) -> RowSelection {
         let (mut mask, mut selected) = (Vec::new(), chance.below(2) == 0);
         while mask.len() < rows {
+            let longest = if selected { longest_run } else { longest_gap };
             mask.extend(std::iter::repeat_n(selected, 1 + chance.below(longest) as usize));
             selected = !selected;
         }
@@ -294,19 +299,31 @@ mod tests {
         RowSelection::from_filters(&[BooleanArray::from(mask)])
     }
 
-    fn expected(file: &Bytes, rows: RowSelection, columns: &[usize]) -> RecordBatch {
+    fn expected(file: &Bytes, group: usize, rows: RowSelection, columns: &[usize]) -> RecordBatch {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-        let mut batches = builder.with_projection(mask).with_row_selection(rows).with_batch_size(BATCH_ROWS).build().unwrap();
-        batches.next().unwrap().unwrap()
+        let builder = builder.with_projection(mask).with_row_groups(vec![group]).with_row_selection(rows);
+        builder.with_batch_size(BATCH_ROWS).build().unwrap().next().unwrap().unwrap()
     }
 
-    /// Scenario: files of several layouts, and rows of them in long and short runs. Guarantee: the rows are those that Parquet's own
-    /// reader finds; columns without a value are not read where pages tell of it.
+    /// Scenario: files of several layouts and row groups, and rows of them in long and short runs, close together and with many pages
+    /// between. Guarantee: the rows are those that Parquet's own reader finds; columns without a value are not read where pages tell
+    /// of it.
     #[tokio::test]
     async fn rows_are_what_parquet_reads() {
         let mut chance = Chance(7);
-        let spans = batch(&random_rows(&mut chance, "a", 150));
+        let spans = batch(&random_rows(&mut chance, "a", 600)).slice(0, 2 * GROUP_ROWS + 100);
+        let all: Vec<usize> = (0..spans.num_columns()).collect();
+        let asked = [
+            ((1, 1), &all[..]),
+            ((3, 3), &all),
+            ((40, 40), &all),
+            ((2, 120), &all),
+            ((60, 300), &all),
+            ((1000, 1), &all),
+            ((1, 60), &all[1..4]),
+            ((1, 1), &all[60..]),
+        ];
         for (layout, properties) in layouts().into_iter().enumerate() {
             let mut writer = ArrowWriter::try_new(Vec::new(), spans.schema(), Some(properties.build())).unwrap();
             writer.write(&spans).unwrap();
@@ -315,18 +332,19 @@ mod tests {
             store.put(&path, bytes.clone().into()).await.unwrap();
             let file = SpanFile { path: path.to_string(), size: bytes.len() as u64, ..SpanFile::default() };
             let mut reader = FileReader::new(store as Arc<dyn ObjectStore>, path, file.size);
-            let cache = PlacesCache::new(1 << 20);
-            let all: Vec<usize> = (0..spans.num_columns()).collect();
-            for (longest, columns) in [(1, &all[..]), (3, &all), (40, &all), (200, &all), (40, &all[1..4]), (1, &all[60..])] {
-                let rows = some(&mut chance, spans.num_rows(), longest);
-                let places = cache.get(&mut reader, &file, 0, &mut None).await.unwrap();
-                let mut found = Rows::read(&mut reader, places, &rows, columns).await.unwrap();
-                let whole = found.next().unwrap().unwrap();
-                assert_eq!(whole.columns(), expected(&bytes, rows, columns).columns(), "{layout} {longest}");
-                assert!(found.next().is_none());
-                assert!(layout > 2 || columns.len() < 4 || found.read.len() < columns.len(), "{layout}");
+            let cache = PlacesCache::new(8 << 20);
+            for (group, rows) in [GROUP_ROWS, GROUP_ROWS, 100].into_iter().enumerate() {
+                for (longest, columns) in asked {
+                    let rows = some(&mut chance, rows, longest);
+                    let places = cache.get(&mut reader, &file, group, &mut None).await.unwrap();
+                    let mut found = Rows::read(&mut reader, places, &rows, columns).await.unwrap();
+                    let whole = found.next().unwrap().unwrap();
+                    assert_eq!(whole.columns(), expected(&bytes, group, rows, columns).columns(), "{layout} {group} {longest:?}");
+                    assert!(found.next().is_none());
+                    assert!(layout > 2 || columns.len() < 4 || found.read.len() < columns.len(), "{layout}");
+                }
             }
-            assert!(cache.get(&mut reader, &file, 1, &mut None).await.is_err());
+            assert!(cache.get(&mut reader, &file, 3, &mut None).await.is_err());
         }
     }
 
