@@ -22,6 +22,7 @@ const FILES_MAX: usize = 256;
 const FILES_AT_ONCE: usize = 16;
 /// Scans of files with attributes in different places.
 const PARTS_MAX: usize = 8;
+const ALWAYS: TimeRange = TimeRange { start: i64::MIN, end: i64::MAX };
 
 /// How much rows are filtered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,22 @@ impl Matching {
         range: TimeRange,
         filtered: Filtered,
     ) -> Result<Matching> {
-        let parts = parts(view, predicate, range).await.into_iter();
+        Matching::in_snapshot(view, &view.snapshot, attributes, predicate, (Some(range), filtered)).await
+    }
+
+    /// The same of a part of the snapshot, whenever rows start: that is not even read. Finely filtered.
+    pub(super) async fn of_part(view: &View, part: &Snapshot, attributes: &[Named], predicate: &Predicate) -> Result<Matching> {
+        Matching::in_snapshot(view, part, attributes, predicate, (None, Filtered::Finely)).await
+    }
+
+    async fn in_snapshot(
+        view: &View,
+        snapshot: &Snapshot,
+        attributes: &[Named],
+        predicate: &Predicate,
+        (range, filtered): (Option<TimeRange>, Filtered),
+    ) -> Result<Matching> {
+        let parts = parts(view, snapshot, predicate, range.unwrap_or(ALWAYS)).await.into_iter();
         let parts = parts.map(|(stands, part)| (stands, part, Columns::new())).collect();
         Matching::of(parts, view, attributes, predicate, (range, filtered))
     }
@@ -65,10 +81,10 @@ impl Matching {
         filtered: Filtered,
     ) -> Result<Matching> {
         let mut all = Vec::new();
-        for (stands, part) in parts(view, predicate, range).await {
+        for (stands, part) in parts(view, &view.snapshot, predicate, range).await {
             all.extend(by_emptiness(view, part, range).await.into_iter().map(|(part, empty)| (stands.clone(), part, empty)));
         }
-        Matching::of(all, view, attributes, predicate, (range, filtered))
+        Matching::of(all, view, attributes, predicate, (Some(range), filtered))
     }
 
     fn of(
@@ -76,7 +92,7 @@ impl Matching {
         view: &View,
         attributes: &[Named],
         predicate: &Predicate,
-        (range, filtered): (TimeRange, Filtered),
+        (range, filtered): (Option<TimeRange>, Filtered),
     ) -> Result<Matching> {
         let promoted: Vec<&Promoted> = view.snapshot.promotions.of(view.tenant.as_str()).collect();
         let part = |(stands, part, empty): (Stands, Snapshot, Columns)| {
@@ -85,7 +101,8 @@ impl Matching {
                 Filtered::Coarsely => filter.coarse(predicate),
                 Filtered::Finely => filter.fine(predicate),
             };
-            let rows = view.spans_of(part)?.filter(passes.into_iter().fold(starts_in(range), Expr::and))?;
+            let passes = range.map(starts_in).into_iter().chain(passes).reduce(Expr::and);
+            let rows = passes.into_iter().try_fold(view.spans_of(part)?, DataFrame::filter)?;
             Ok(Part { rows, empty })
         };
         Ok(Matching(parts.into_iter().map(part).collect::<Result<_>>()?))
@@ -108,14 +125,14 @@ impl Matching {
 /// Where attributes stand in a file, or in those of a part.
 pub(super) type Stands = BTreeMap<(Scope, String), Stand>;
 
-/// Parts of the snapshot: files in which the attributes that a predicate asks for stand alike, and all else.
-async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Stands, Snapshot)> {
+/// Parts of a snapshot: files in which the attributes that a predicate asks for stand alike, and all else.
+async fn parts(view: &View, snapshot: &Snapshot, predicate: &Predicate, range: TimeRange) -> Vec<(Stands, Snapshot)> {
     let mut asked = Stands::new();
     note(predicate, &mut asked);
     if asked.is_empty() {
-        return vec![(asked, (*view.snapshot).clone())];
+        return vec![(asked, snapshot.clone())];
     }
-    let (told, others) = stands(view, &asked, range).await;
+    let (told, others) = stands(view, snapshot, &asked, range).await;
     let mut known = BTreeMap::<Stands, Vec<Arc<SpanFile>>>::new();
     known.insert(asked.clone(), others);
     for (stands, file) in told {
@@ -124,8 +141,8 @@ async fn parts(view: &View, predicate: &Predicate, range: TimeRange) -> Vec<(Sta
     }
     let part = |(stands, files): (Stands, Vec<Arc<SpanFile>>)| {
         // What is not in a lake file may stand anywhere.
-        let live = if stands == asked { view.snapshot.live.clone() } else { Vec::new() };
-        (stands, Snapshot { live, files: Arc::new(files.into_iter().collect()), ..(*view.snapshot).clone() })
+        let live = if stands == asked { snapshot.live.clone() } else { Vec::new() };
+        (stands, Snapshot { live, files: Arc::new(files.into_iter().collect()), ..snapshot.clone() })
     };
     known.into_iter().map(part).collect()
 }
@@ -164,9 +181,14 @@ fn newest(snapshot: &Snapshot, range: TimeRange) -> (Vec<Arc<SpanFile>>, Vec<Arc
     (files, others)
 }
 
-/// Where attributes stand in each of the newest files with spans in a range; and the other files.
-pub(super) async fn stands(view: &View, asked: &Stands, range: TimeRange) -> (Vec<(Stands, Arc<SpanFile>)>, Vec<Arc<SpanFile>>) {
-    let (files, others) = newest(&view.snapshot, range);
+/// Where attributes stand in each of the newest files of a snapshot with spans in a range; and the other files.
+pub(super) async fn stands(
+    view: &View,
+    snapshot: &Snapshot,
+    asked: &Stands,
+    range: TimeRange,
+) -> (Vec<(Stands, Arc<SpanFile>)>, Vec<Arc<SpanFile>>) {
+    let (files, others) = newest(snapshot, range);
     let told = futures::stream::iter(files).map(|file| async move { (stands_in(view, &file, asked).await, file) });
     (told.buffered(FILES_AT_ONCE).collect().await, others)
 }

@@ -19,7 +19,7 @@ pub(super) async fn needless(view: &View, attributes: &[Named], conditions: &Con
     if asked.is_empty() {
         return Needless::default();
     }
-    let (known, _) = stands(view, &asked, range).await;
+    let (known, _) = stands(view, &view.snapshot, &asked, range).await;
     let of_file = |stands: &Stands| {
         let is_needless = |scope: &Scope| !stands.iter().any(|((of, key), stand)| of == scope && is_in_map(*of, key, *stand));
         Scope::ALL.into_iter().filter(is_needless).collect()

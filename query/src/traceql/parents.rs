@@ -1,7 +1,5 @@
 //! Traces in which a span of a kind is the parent of another, told by ids alone.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray};
 use arrow::record_batch::RecordBatch;
 use datafusion::dataframe::DataFrame;
@@ -14,15 +12,13 @@ use super::columns::IDS;
 use super::matching::Matching;
 use crate::hops::TraceIds;
 use crate::trace_id::TraceId;
-use crate::types::TimeRange;
 use crate::view::View;
 
 /// A span, by its trace and its own id.
 type SpanId = (TraceId, [u8; 8]);
 
-/// The traces in which one of these spans is the parent of another that starts in the range; it may be one that starts out of it, if
-/// that stands in a file of the range.
-pub(super) async fn traces_of_parents(view: &View, spans: &Matching, range: TimeRange) -> Result<TraceIds> {
+/// The traces in which one of these spans is the parent of another in that part of the snapshot.
+pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snapshot) -> Result<TraceIds> {
     let memory = MemoryConsumer::new("traceql: parents").register(&view.lookups.runtime.memory_pool);
     let mut parents: Vec<SpanId> = Vec::new();
     let mut rows = spans.rows(IDS, None)?.execute_stream().await?;
@@ -36,7 +32,7 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, range: Time
         return Ok(TraceIds { ids, memory });
     }
     parents.sort_unstable();
-    let mut rows = children(view, range)?.execute_stream().await?;
+    let mut rows = children(view, part)?.execute_stream().await?;
     while let Some(batch) = rows.try_next().await? {
         let known = ids.len();
         add_parents(&parents, &batch, &mut ids);
@@ -48,11 +44,9 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, range: Time
     Ok(TraceIds { ids, memory })
 }
 
-/// Each span of the range with the id of its parent.
-fn children(view: &View, range: TimeRange) -> Result<DataFrame> {
-    let files = view.snapshot.files.between(range.start, range.end).cloned().collect();
-    let part = Snapshot { files: Arc::new(files), ..(*view.snapshot).clone() };
-    view.spans_of(part)?.select_columns(&["trace_id", "parent_span_id"])
+/// Each span with the id of its parent.
+fn children(view: &View, part: &Snapshot) -> Result<DataFrame> {
+    view.spans_of(part.clone())?.select_columns(&["trace_id", "parent_span_id"])
 }
 
 /// Adds the traces of rows of which one of these spans, which are sorted, is the parent.
@@ -77,6 +71,8 @@ fn of(spans: &[SpanId], id: TraceId) -> &[SpanId] {
 /// What the two columns of rows say; those without the second are left out.
 fn span_ids(rows: &RecordBatch) -> impl Iterator<Item = SpanId> {
     let [traces, spans] = [0, 1].map(|column| rows.column(column).as_fixed_size_binary());
-    let has_span = (0..rows.num_rows()).filter(|row| spans.is_valid(*row));
-    has_span.filter_map(|row| Some((TraceId::from_slice(traces.value(row))?, spans.value(row).try_into().ok()?)))
+    let (traces, _) = traces.value_data().as_chunks::<16>();
+    let (ids, _) = spans.value_data().as_chunks::<8>();
+    let has_id = (0..rows.num_rows()).filter(|row| spans.is_valid(*row));
+    has_id.map(|row| (TraceId(traces[row]), ids[row]))
 }

@@ -1,23 +1,24 @@
 //! Traces that have not all the spans that a query asks for, told without a look at them.
 //!
-//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too, which are parents. One scan of those tells
-//! which traces have, and one of all parents' ids which of these are any, as far as all rows of a trace stand in the files that were
-//! scanned; traces that other files or live spans may hold are let through.
+//! `{ A } >> { B }` finds rows of B; their traces match only if they have rows of A, too, which are parents. One scan of those
+//! tells which traces have, and one of all parents' ids which of these are any. Each file is scanned once, together with others
+//! of about its time and with all live spans: that says all of a trace whose other rows stand there, too. Traces that files of
+//! several scans may hold, or of none, are let through.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
-use meshlake_storage::{Files, LiveBatch, Snapshot, SpanFile};
+use meshlake_storage::{Snapshot, SpanFile};
 use meshlake_traceql::{Conditions, Named, Predicate, TracePredicate};
 
-use super::matching::{Filtered, Matching};
+use super::matching::Matching;
 use super::parents::traces_of_parents;
 use super::passes::of_the_span;
 use crate::hops::TraceIds;
-use crate::lookup::{FoundRows, Needless};
-use crate::trace_id::{TraceId, trace_ids};
-use crate::types::TimeRange;
+use crate::spans::may_hold;
+use crate::trace_id::TraceId;
 use crate::view::View;
 
 /// Traces that are looked up in about the time of a scan of their file.
@@ -28,8 +29,10 @@ pub(super) struct Sieve {
     needs: Needs,
     /// The kinds of spans that are needed.
     kinds: Vec<Kind>,
-    /// The traces that have a span of each kind in a range.
-    scanned: Option<(TimeRange, Vec<TraceIds>)>,
+    /// For each scan the traces that have a span of each kind.
+    scans: Vec<Vec<TraceIds>>,
+    /// By which of them a file was read, by its path; live spans are read by all.
+    scanned: HashMap<String, usize>,
 }
 
 /// Spans that are asked for.
@@ -98,11 +101,11 @@ impl Sieve {
     pub(super) fn new(conditions: &Conditions) -> Option<Sieve> {
         let mut kinds = Vec::new();
         let needs = Needs::new(&conditions.trace, &conditions.found_by, &mut kinds);
-        needs.may_fail().then_some(Sieve { needs, kinds, scanned: None })
+        needs.may_fail().then_some(Sieve { needs, kinds, scans: Vec::new(), scanned: HashMap::new() })
     }
 
-    /// The traces that may match, of those that were found by rows that start within `starts`; microseconds. All, if so few are
-    /// faster looked up. `attributes` are those of the query, by slot.
+    /// The traces that may match, of those that were found by rows that start within `starts`; microseconds. Files are not
+    /// scanned for so few as are faster looked up. `attributes` are those of the query, by slot.
     pub(super) async fn sift(
         &mut self,
         view: &View,
@@ -110,98 +113,87 @@ impl Sieve {
         ids: Vec<TraceId>,
         starts: RangeInclusive<i64>,
     ) -> Result<Vec<TraceId>> {
-        let range = range_of_files(&view.snapshot, &starts);
-        // Those that are scanned.
-        let files = view.snapshot.files.between(range.start, range.end).count();
-        let known = self.scanned.as_ref().is_some_and(|(known, _)| known.start <= range.start && range.end <= known.end);
+        let between = view.snapshot.files.between(*starts.start(), starts.end().saturating_add(1));
+        let is_new = |file: &&Arc<SpanFile>| may_hold(file, &view.tenant) && !self.scanned.contains_key(&file.path);
+        let files: Vec<Arc<SpanFile>> = between.filter(is_new).cloned().collect();
+        let is_known = files.is_empty() && !self.scans.is_empty();
         let scans: usize = self.kinds.iter().map(|kind| 1 + usize::from(kind.is_parent)).sum();
-        if !known && ids.len() < files * scans * TRACES_PER_FILE {
-            return Ok(ids);
-        }
-        if !known {
-            self.scanned = None;
-            match self.scan(view, attributes, range).await {
-                Ok(have) => self.scanned = Some((range, have)),
+        if !is_known && ids.len() >= files.len() * scans * TRACES_PER_FILE {
+            match self.scan(view, attributes, files).await {
                 // Too many to be told apart: all are looked up, this time and later.
                 Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                     (self.needs, self.kinds) = (Needs::Nothing, Vec::new());
-                    self.scanned = Some((TimeRange { start: i64::MIN, end: i64::MAX }, Vec::new()));
-                    return Ok(ids);
+                    self.scans.clear();
+                    self.scanned.clear();
                 }
-                Err(error) => return Err(error),
+                scanned => scanned?,
             }
         }
-        self.leave(view, ids).await
+        Ok(if self.scans.is_empty() { ids } else { self.leave(view, ids) })
     }
 
-    /// Those that have what is needed in the range that was scanned, or may have spans out of it.
-    async fn leave(&self, view: &View, ids: Vec<TraceId>) -> Result<Vec<TraceId>> {
-        let Some((range, have)) = &self.scanned else { return Ok(ids) };
-        let holds = |id: &TraceId| self.needs.hold(&|kind| have[kind].ids.binary_search(id).is_ok());
+    /// Those that have what is needed by one scan, or may have spans that it did not read.
+    fn leave(&self, view: &View, ids: Vec<TraceId>) -> Vec<TraceId> {
+        let holds = |id: &TraceId| {
+            let mut scans = self.scans.iter();
+            scans.any(|have| self.needs.hold(&|kind| have[kind].ids.binary_search(id).is_ok()))
+        };
         let (mut left, others): (Vec<TraceId>, Vec<TraceId>) = ids.into_iter().partition(holds);
-        left.extend(beyond(view, *range, others).await?);
-        Ok(left)
+        left.extend(self.scattered(view, &others));
+        left
     }
 
-    async fn scan(&self, view: &View, attributes: &[Named], range: TimeRange) -> Result<Vec<TraceIds>> {
+    /// The traces that files of several scans may hold, or of none.
+    fn scattered(&self, view: &View, ids: &[TraceId]) -> Vec<TraceId> {
+        let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.0).collect();
+        let mut of_scan: Vec<Option<usize>> = vec![None; ids.len()];
+        let mut is_scattered = vec![false; ids.len()];
+        for (file, positions) in view.snapshot.files.of_traces(&keys) {
+            if !may_hold(&file, &view.tenant) {
+                continue;
+            }
+            let scan = self.scanned.get(&file.path).copied();
+            for position in positions {
+                is_scattered[position] |= scan.is_none() || of_scan[position].is_some_and(|known| Some(known) != scan);
+                of_scan[position] = scan;
+            }
+        }
+        ids.iter().zip(is_scattered).filter_map(|(id, is_scattered)| is_scattered.then_some(*id)).collect()
+    }
+
+    /// Reads files that were not read yet, and all live spans.
+    async fn scan(&mut self, view: &View, attributes: &[Named], files: Vec<Arc<SpanFile>>) -> Result<()> {
+        let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        let part = Snapshot { files: Arc::new(files.into_iter().collect()), ..(*view.snapshot).clone() };
         let mut have = Vec::with_capacity(self.kinds.len());
         for kind in &self.kinds {
-            let matching = Matching::new(view, attributes, &kind.span, range, Filtered::Finely).await?;
+            let matching = Matching::of_part(view, &part, attributes, &kind.span).await?;
             have.push(if kind.is_parent {
-                traces_of_parents(view, &matching, range).await?
+                traces_of_parents(view, &matching, &part).await?
             } else {
                 view.traces_of(matching.rows(["trace_id"], None)?).await?
             });
         }
-        Ok(have)
-    }
-}
-
-/// The range of all spans of those files and live batches that may have some that start within `starts`.
-fn range_of_files(snapshot: &Snapshot, starts: &RangeInclusive<i64>) -> TimeRange {
-    let files = snapshot.files.between(*starts.start(), starts.end().saturating_add(1));
-    let live = snapshot.live.iter().map(|live| (live.start_min, live.start_max));
-    let live = live.filter(|(first, last)| first <= starts.end() && last >= starts.start());
-    let (first, last) = files
-        .map(|file| (file.start_min, file.start_max))
-        .chain(live)
-        .fold((*starts.start(), *starts.end()), |(first, last), bounds| (first.min(bounds.0), last.max(bounds.1)));
-    TimeRange { start: first, end: last.saturating_add(1) }
-}
-
-/// The traces that may have spans out of the range.
-async fn beyond(view: &View, range: TimeRange, ids: Vec<TraceId>) -> Result<Vec<TraceId>> {
-    let is_beyond = |first: i64, last: i64| first < range.start || last >= range.end;
-    let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.0).collect();
-    let file_is_beyond = |file: &SpanFile| is_beyond(file.start_min, file.start_max);
-    let in_files = view.snapshot.files.of_traces(&keys).into_iter().filter(|(file, _)| file_is_beyond(file));
-    let mut found: HashSet<TraceId> = in_files.flat_map(|(_, places)| places).map(|place| ids[place]).collect();
-    let live: Vec<LiveBatch> =
-        view.snapshot.live.iter().filter(|live| is_beyond(live.start_min, live.start_max)).cloned().collect();
-    let live = Snapshot { live, files: Files::default().into(), promotions: view.snapshot.promotions.clone() };
-    let take = |parts: &[FoundRows]| {
-        for batch in parts.iter().flat_map(|found| &found.batches) {
-            found.extend(trace_ids(batch));
-        }
+        self.scanned.extend(paths.into_iter().map(|path| (path, self.scans.len())));
+        self.scans.push(have);
         Ok(())
-    };
-    view.lookups.find_together(&live, &view.tenant, &ids, &["trace_id"], &Needless::default(), take).await?;
-    Ok(found.into_iter().collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use meshlake_storage::{TraceFilter, trace_key};
     use meshlake_traceql::View as TraceView;
 
-    use super::super::tests::{ALL, SEARCHES, START_MICROS, query, store};
+    use super::super::tests::{SEARCHES, START_MICROS, query, store};
     use super::super::whole::WholeTraces;
     use super::*;
-    use crate::testing::{batch, tenant};
+    use crate::testing::{START, SpanRow, TestSource, batch, tenant};
 
-    /// Scenario: queries that ask for spans of several kinds, of traces that are scattered over files and live batches, which are
-    /// scanned in part, or all. Guarantee: no trace that has all kinds is left out, and if all is scanned, every other.
+    /// Scenario: queries that ask for spans of several kinds, of traces that are scattered over files and live batches; some
+    /// files, or all, are scanned. Guarantee: no trace that has all kinds is left out, and if all are scanned, every other.
     #[tokio::test]
     async fn a_sieve_leaves_traces_that_have_all_kinds() {
         let (own, engine) = store(24).await;
@@ -220,20 +212,88 @@ mod tests {
                 }
             }
             assert!(passing.len() < found.len(), "{query}");
-            let part = TimeRange { start: START_MICROS + 200_000_000, end: START_MICROS + 300_000_000 };
-            for range in [part, ALL] {
+            for most in [3, usize::MAX] {
                 let (asked, ids) = (query.clone(), found.clone());
                 let sift = async move |view: View| {
-                    sieve.scanned = Some((range, sieve.scan(&view, &asked.attributes, range).await?));
-                    Ok((sieve.leave(&view, ids).await?, sieve))
+                    sieve.scans.clear();
+                    sieve.scanned.clear();
+                    let files = view.snapshot.files.iter().take(most).cloned().collect();
+                    sieve.scan(&view, &asked.attributes, files).await?;
+                    Ok((sieve.leave(&view, ids), sieve))
                 };
                 let left;
                 (left, sieve) = engine.run(&tenant("a"), sift).await.unwrap();
                 let left: BTreeSet<TraceId> = left.into_iter().collect();
                 assert!(left.is_superset(&passing), "{query}");
-                assert!(range != ALL || left == passing, "{query}");
+                assert!(most < usize::MAX || left == passing, "{query}");
             }
         }
         assert!(sieves > 2, "{sieves}");
+    }
+
+    /// Two spans of tenant a; the second, which failed, is below the first, or below one that only another trace has.
+    fn pair(trace: u64, is_below: bool) -> [SpanRow; 2] {
+        let (tenant, start, span) = ("a".to_owned(), START + trace * 1_000_000, 1 + trace % 2);
+        let left = SpanRow { tenant, trace: trace.into(), span, start, name: "left".to_owned(), ..SpanRow::default() };
+        let parent = Some(if is_below { span } else { 3 - span });
+        let right = SpanRow { span: 3, parent, name: "right".to_owned(), status: Some("error"), ..left.clone() };
+        [left, right]
+    }
+
+    /// Two files that tell which traces they hold, 400 each, of which every seventh matches. The second span of one in 50 is
+    /// live, and that of one in 60 in the other file.
+    async fn two_files() -> TestSource {
+        let (mut files, mut live) = ([Vec::new(), Vec::new()], Vec::new());
+        for trace in 0..800 {
+            let [left, right] = pair(trace, trace % 7 == 0);
+            let file = usize::from(trace >= 400);
+            files[file].push(left);
+            match trace {
+                trace if trace % 50 == 0 => live.push(right),
+                // It starts when others of that file do.
+                trace if trace % 60 == 0 => files[1 - file].push(SpanRow { start: START + (800 - trace) * 1_000_000, ..right }),
+                _ => files[file].push(right),
+            }
+        }
+        let mut source = TestSource::new();
+        for rows in &files {
+            source.add_lake_file(rows, true).await;
+        }
+        source.add_live(&live);
+        let telling = |file: &Arc<SpanFile>| {
+            let rows = files.iter().find(|rows| rows.iter().map(SpanRow::start_micros).min() == Some(file.start_min)).unwrap();
+            let keys = rows.iter().map(|row| trace_key(&row.trace.to_be_bytes())).collect();
+            Arc::new(SpanFile { traces: TraceFilter::new(keys).map(Arc::new), ..(**file).clone() })
+        };
+        source.snapshot.files = Arc::new(source.snapshot.files.iter().map(telling).collect());
+        source
+    }
+
+    /// Scenario: traces that were found in one file, then in another, then in both, of which some have rows in both, or live.
+    /// Guarantee: left are those that match, wherever their rows are, and besides only those that both files have rows of; each
+    /// file is scanned once.
+    #[tokio::test]
+    async fn each_file_is_scanned_once() {
+        let query = query("{ name = \"left\" } >> { status = error }");
+        let mut sieve = Sieve::new(&query.conditions()).unwrap();
+        let sift = async move |view: View| {
+            let mut told = Vec::new();
+            for traces in [400..800, 0..400, 0..800u64] {
+                let ids = traces.clone().map(|trace| TraceId(u128::from(trace).to_be_bytes())).collect();
+                let start = |trace: u64| START_MICROS + 1_000 * trace as i64;
+                let starts = start(traces.start)..=start(traces.end - 1);
+                let mut left = sieve.sift(&view, &query.attributes, ids, starts).await?;
+                left.sort_unstable();
+                told.push((traces, left, sieve.scans.len()));
+            }
+            Ok(told)
+        };
+        let told = two_files().await.engine().run(&tenant("a"), sift).await.unwrap();
+        let is_in_both = |trace: &u64| trace.is_multiple_of(60) && !trace.is_multiple_of(50);
+        for ((traces, left, scans), expected) in told.into_iter().zip([1, 2, 2]) {
+            let matching = traces.filter(|trace| trace % 7 == 0 || is_in_both(trace));
+            let matching: Vec<TraceId> = matching.map(|trace| TraceId(u128::from(trace).to_be_bytes())).collect();
+            assert_eq!((left, scans), (matching, expected));
+        }
     }
 }

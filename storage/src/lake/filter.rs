@@ -138,8 +138,8 @@ fn class(keys: usize) -> u64 {
 }
 
 impl TraceFilter {
-    /// The filter of the keys of some traces; none if there can be no filter of them, which has not been seen.
-    pub(crate) fn new(mut keys: Vec<u64>) -> Option<TraceFilter> {
+    /// The filter of the keys of some traces, see [`trace_key`]; none if there can be no filter of them, which has not been seen.
+    pub fn new(mut keys: Vec<u64>) -> Option<TraceFilter> {
         keys.sort_unstable();
         keys.dedup();
         let missing = class(keys.len()) as usize - keys.len();
