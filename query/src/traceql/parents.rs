@@ -1,11 +1,22 @@
 //! Traces in which a span of a kind is the parent of another, told by ids alone.
+//!
+//! Few rows of a file are below those spans: ids of parents are asked as they are decoded, and of the others the traces are not
+//! read.
 
-use arrow::array::{Array, AsArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::cast::as_fixed_size_binary_array;
+use datafusion::common::internal_err;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::logical_expr::{ColumnarValue, Expr, Volatility, col, create_udf};
 use futures::TryStreamExt;
+use hashbrown::HashSet;
 use meshlake_storage::Snapshot;
 
 use super::columns::IDS;
@@ -16,6 +27,10 @@ use crate::view::View;
 
 /// A span, by its trace and its own id.
 type SpanId = (TraceId, [u8; 8]);
+
+/// Spans whose ids are asked for as rows are decoded, at most: of more, most traces have some, and the set of their ids is slow,
+/// for it is larger than caches are.
+const ASKED_MAX: usize = 128 * 1024;
 
 /// The traces in which one of these spans is the parent of another in that part of the snapshot.
 pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snapshot) -> Result<TraceIds> {
@@ -32,7 +47,7 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snap
         return Ok(TraceIds { ids, memory });
     }
     parents.sort_unstable();
-    let mut rows = children(view, part)?.execute_stream().await?;
+    let mut rows = children(view, part, &parents, &memory)?.execute_stream().await?;
     while let Some(batch) = rows.try_next().await? {
         let known = ids.len();
         add_parents(&parents, &batch, &mut ids);
@@ -44,9 +59,35 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snap
     Ok(TraceIds { ids, memory })
 }
 
-/// Each span with the id of its parent.
-fn children(view: &View, part: &Snapshot) -> Result<DataFrame> {
-    view.spans_of(part.clone())?.select_columns(&["trace_id", "parent_span_id"])
+/// Each span of which one of these may be the parent, with the id of its parent.
+fn children(view: &View, part: &Snapshot, parents: &[SpanId], memory: &MemoryReservation) -> Result<DataFrame> {
+    let mut spans = view.spans_of(part.clone())?;
+    if parents.len() <= ASKED_MAX {
+        // The set of their ids is smaller than they are.
+        memory.try_grow(size_of_val(parents))?;
+        spans = spans.filter(has_parent_of(parents))?;
+    }
+    spans.select_columns(&["trace_id", "parent_span_id"])
+}
+
+/// Whether the parent of a row has the id of one of these. Ids are hardly ever those of two traces.
+fn has_parent_of(parents: &[SpanId]) -> Expr {
+    let ids: HashSet<u64> = parents.iter().map(|(_, id)| u64::from_ne_bytes(*id)).collect();
+    let holds = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let [spans] = arrays.as_slice() else { return internal_err!("{} columns instead of one", arrays.len()) };
+        Ok(ColumnarValue::Array(Arc::new(are_in(&ids, as_fixed_size_binary_array(spans)?))))
+    };
+    let id = vec![DataType::FixedSizeBinary(8)];
+    let function = create_udf("traceql_has_parent_of", id, DataType::Boolean, Volatility::Immutable, Arc::new(holds));
+    function.call(vec![col("parent_span_id")])
+}
+
+/// Which spans are in a set; of those that are null that is not known.
+fn are_in(ids: &HashSet<u64>, spans: &FixedSizeBinaryArray) -> BooleanArray {
+    let (values, _) = spans.value_data().as_chunks::<8>();
+    let is_in = |row: usize| ids.contains(&u64::from_ne_bytes(values[row]));
+    BooleanArray::new(BooleanBuffer::collect_bool(spans.len(), is_in), spans.nulls().cloned())
 }
 
 /// Adds the traces of rows of which one of these spans, which are sorted, is the parent.
