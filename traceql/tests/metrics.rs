@@ -209,7 +209,7 @@ fn values_are_compared_at_once() {
     let query = query("{} | compare({ status = error }, 1)");
     let Body::Metrics(expr) = &query.body else { panic!() };
     let new = || Accumulator::new(expr, instant(), MetricsLimits { series: 100, exemplars: 0 });
-    let hosts = |accumulator: Accumulator<'_>| {
+    let hosts = |accumulator: Accumulator| {
         let series = accumulator.finish().series.into_iter();
         series.filter(|series| series.labels[1].0 == "span.host").map(|series| format!("{series:?}")).collect::<Vec<_>>()
     };

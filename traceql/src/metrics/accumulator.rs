@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::alike::Alike;
 use super::compare::{Compared, ComparedCount, ComparedTime};
 use super::grid::Grid;
@@ -11,15 +13,16 @@ use crate::trace::Trace;
 use crate::value::Value;
 
 /// The numbers of the traces that were seen so far. Parts that were computed apart merge to what one would have been: counts, least
-/// and greatest values, quantiles and sums of integers exactly, in any order (P4).
+/// and greatest values, quantiles and sums of integers exactly, in any order (P4). So do those of `compare()`, as long as none of them
+/// has more values of an attribute than are counted.
 #[derive(Clone, Debug)]
-pub struct Accumulator<'q> {
-    expr: &'q SeriesExpr,
-    queries: Vec<&'q MetricsQuery>,
+pub struct Accumulator {
+    expr: SeriesExpr,
+    queries: Vec<Arc<MetricsQuery>>,
     grid: Grid,
     limits: MetricsLimits,
     /// One of each query of spans, from left to right.
-    parts: Vec<Part<'q>>,
+    parts: Vec<Part>,
 }
 
 /// How large an answer may be (P6).
@@ -41,21 +44,26 @@ pub struct MetricsAnswer {
 }
 
 #[derive(Clone, Debug)]
-enum Part<'q> {
-    Groups(Groups<'q>),
-    Compared(Compared<'q>),
+enum Part {
+    Groups(Groups),
+    Compared(Compared),
 }
 
-impl<'q> Accumulator<'q> {
+impl Accumulator {
     /// Of no traces.
-    pub fn new(expr: &'q SeriesExpr, grid: Grid, limits: MetricsLimits) -> Accumulator<'q> {
-        let part = |query: &'q MetricsQuery| match &query.function {
-            Function::Compare { selection, top, window } => Part::Compared(Compared::new(selection, *top, *window)),
-            _ => Part::Groups(Groups::new(query, limits.series)),
+    pub fn new(expr: &SeriesExpr, grid: Grid, limits: MetricsLimits) -> Accumulator {
+        let part = |query: &Arc<MetricsQuery>| match &query.function {
+            Function::Compare { selection, top, window } => Part::Compared(Compared::new(selection.clone(), *top, *window)),
+            _ => Part::Groups(Groups::new(query.clone(), limits.series)),
         };
-        let queries = expr.queries();
-        let parts = queries.iter().copied().map(part).collect();
-        Accumulator { expr, queries, grid, limits, parts }
+        let queries: Vec<_> = expr.queries().into_iter().cloned().map(Arc::new).collect();
+        let parts = queries.iter().map(part).collect();
+        Accumulator { expr: expr.clone(), queries, grid, limits, parts }
+    }
+
+    /// Of no traces: to be merged with this one.
+    pub fn apart(&self) -> Accumulator {
+        Accumulator::new(&self.expr, self.grid, self.limits)
     }
 
     /// Takes in a whole trace: its pipelines see all of it, and of what they leave, the spans that start within the range count.
@@ -88,7 +96,7 @@ impl<'q> Accumulator<'q> {
     /// Whether [`Accumulator::add`] might count a span of a trace, or fail on it, whenever its spans start.
     pub fn may_count<T: Trace + ?Sized>(&self, trace: &T) -> bool {
         let view = View::new(trace);
-        let may = |query: &&MetricsQuery| view.pipeline(&query.pipeline).map_or(true, |spansets| !spansets.is_empty());
+        let may = |query: &Arc<MetricsQuery>| view.pipeline(&query.pipeline).map_or(true, |spansets| !spansets.is_empty());
         self.queries.iter().any(may)
     }
 
@@ -156,7 +164,7 @@ impl<'q> Accumulator<'q> {
     fn each_left<'t, T: Trace + ?Sized>(
         &mut self,
         trace: &'t T,
-        mut take: impl FnMut(&mut Part<'q>, &View<'t, T>, usize) -> Result<(), EvalError>,
+        mut take: impl FnMut(&mut Part, &View<'t, T>, usize) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let view = View::new(trace);
         for (query, part) in self.queries.iter().zip(&mut self.parts) {
@@ -172,7 +180,7 @@ impl<'q> Accumulator<'q> {
 
     /// How much memory it takes, and its answer will, about.
     pub fn bytes(&self) -> usize {
-        let of_part = |part: &Part<'q>| match part {
+        let of_part = |part: &Part| match part {
             Part::Groups(groups) => groups.bytes(&self.grid),
             Part::Compared(compared) => compared.bytes(&self.grid),
         };
@@ -180,11 +188,11 @@ impl<'q> Accumulator<'q> {
     }
 
     /// Takes in what another of the same query and intervals has seen.
-    pub fn merge(&mut self, other: Accumulator<'q>) {
+    pub fn merge(&mut self, other: Accumulator) {
         for parts in self.parts.iter_mut().zip(other.parts) {
             match parts {
                 (Part::Groups(own), Part::Groups(other)) => own.merge(other),
-                (Part::Compared(own), Part::Compared(other)) => own.merge(other),
+                (Part::Compared(own), Part::Compared(other)) => own.merge(&other),
                 // Parts of one query are of one kind.
                 _ => {}
             }
@@ -195,7 +203,7 @@ impl<'q> Accumulator<'q> {
     pub fn finish(self) -> MetricsAnswer {
         let truncated = self.parts.iter().any(|part| matches!(part, Part::Groups(groups) if groups.truncated));
         let mut parts = self.parts.into_iter();
-        let mut series = match series(self.expr, &mut parts, &self.grid) {
+        let mut series = match series(&self.expr, &mut parts, &self.grid) {
             Operand::Series(series) => series,
             Operand::Number(_) => Vec::new(),
         };
@@ -210,7 +218,7 @@ enum Operand {
     Number(Literal),
 }
 
-fn series<'q>(expr: &SeriesExpr, parts: &mut impl Iterator<Item = Part<'q>>, grid: &Grid) -> Operand {
+fn series(expr: &SeriesExpr, parts: &mut impl Iterator<Item = Part>, grid: &Grid) -> Operand {
     match expr {
         SeriesExpr::Number(number) => Operand::Number(number.clone()),
         SeriesExpr::Query(_) => Operand::Series(match parts.next() {

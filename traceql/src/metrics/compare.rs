@@ -39,8 +39,8 @@ const COUNT_BYTES: usize = 32;
 type Counts = BTreeMap<u32, u64>;
 
 #[derive(Clone, Debug)]
-pub(super) struct Compared<'q> {
-    selection: &'q FieldExpr,
+pub(super) struct Compared {
+    selection: FieldExpr,
     top: usize,
     window: Option<(u64, u64)>,
     baseline: Side,
@@ -120,7 +120,12 @@ impl Values {
     /// Counts so many spans with the value at a place.
     fn add(&mut self, place: Option<usize>, interval: u32, spans: u64) {
         *self.totals.entry(interval).or_default() += spans;
-        let Some(place) = place else { return };
+        if let Some(place) = place {
+            self.count(place, interval, spans);
+        }
+    }
+
+    fn count(&mut self, place: usize, interval: u32, spans: u64) {
         let count = self.counts[place].entry(interval).or_default();
         self.bytes += if *count == 0 { COUNT_BYTES } else { 0 };
         *count += spans;
@@ -141,17 +146,13 @@ impl Values {
         Some(self.counts.len() - 1)
     }
 
-    fn merge(&mut self, mut other: Values) {
+    fn merge(&mut self, other: &Values) {
         self.more |= other.more;
-        // Those of the values are added with their places.
-        self.bytes += other.bytes - other.places.keys().map(Value::bytes).sum::<usize>();
-        merge(&mut self.totals, other.totals);
-        let mut values: Vec<(Value<'static>, usize)> = other.places.into_iter().collect();
-        // As they came: there may be room for some of them only.
-        values.sort_unstable_by_key(|(_, place)| *place);
-        for (value, place) in values {
-            if let Some(own) = self.place_of(&value) {
-                merge(&mut self.counts[own], std::mem::take(&mut other.counts[place]));
+        other.totals.iter().for_each(|(interval, spans)| *self.totals.entry(*interval).or_default() += spans);
+        // The most frequent first: there may be room for some of them only.
+        for (value, counts) in other.by_total() {
+            if let Some(place) = self.place_of(value) {
+                counts.iter().for_each(|(interval, spans)| self.count(place, *interval, *spans));
             }
         }
     }
@@ -169,14 +170,8 @@ fn place<'a>(places: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Option
     places.get(value).copied()
 }
 
-fn merge(counts: &mut Counts, others: Counts) {
-    for (interval, count) in others {
-        *counts.entry(interval).or_default() += count;
-    }
-}
-
-impl<'q> Compared<'q> {
-    pub(super) fn new(selection: &'q FieldExpr, top: usize, window: Option<(u64, u64)>) -> Compared<'q> {
+impl Compared {
+    pub(super) fn new(selection: FieldExpr, top: usize, window: Option<(u64, u64)>) -> Compared {
         Compared { selection, top, window, baseline: Side::new(), selected: Side::new() }
     }
 
@@ -187,7 +182,7 @@ impl<'q> Compared<'q> {
 
     /// Whether a span is of the selection.
     pub(super) fn selects<T: Trace + ?Sized>(&self, view: &View<'_, T>, span: usize, in_window: bool) -> Result<bool, EvalError> {
-        Ok(in_window && view.holds(self.selection, span)?)
+        Ok(in_window && view.holds(&self.selection, span)?)
     }
 
     /// Takes in a span of an interval.
@@ -247,11 +242,9 @@ impl<'q> Compared<'q> {
         sides.map(|values| values.bytes + of_series(values)).sum()
     }
 
-    pub(super) fn merge(&mut self, other: Compared<'q>) {
-        for (side, others) in [(&mut self.baseline, other.baseline), (&mut self.selected, other.selected)] {
-            for (name, values) in others {
-                side.entry(name).or_default().merge(values);
-            }
+    pub(super) fn merge(&mut self, other: &Compared) {
+        for (selected, others) in [(false, &other.baseline), (true, &other.selected)] {
+            others.iter().for_each(|(name, values)| self.with_values(selected, name, |own| own.merge(values)));
         }
     }
 

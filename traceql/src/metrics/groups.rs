@@ -1,6 +1,7 @@
 //! Spans grouped by the values of attributes: everything but `compare()`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::alike::Alike;
 use super::cell::Cell;
@@ -33,8 +34,8 @@ struct Told<'a> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Groups<'q> {
-    query: &'q MetricsQuery,
+pub(super) struct Groups {
+    query: Arc<MetricsQuery>,
     places: BTreeMap<Key<'static>, usize>,
     /// By place and interval.
     cells: Vec<BTreeMap<u32, Cell>>,
@@ -45,8 +46,8 @@ pub(super) struct Groups<'q> {
     pub truncated: bool,
 }
 
-impl<'q> Groups<'q> {
-    pub(super) fn new(query: &'q MetricsQuery, series_max: usize) -> Groups<'q> {
+impl Groups {
+    pub(super) fn new(query: Arc<MetricsQuery>, series_max: usize) -> Groups {
         Groups { query, places: BTreeMap::new(), cells: Vec::new(), series_max, bytes: 0, truncated: false }
     }
 
@@ -204,14 +205,17 @@ impl<'q> Groups<'q> {
         Some(place)
     }
 
-    pub(super) fn merge(&mut self, mut other: Groups<'q>) {
+    pub(super) fn merge(&mut self, mut other: Groups) {
         self.truncated |= other.truncated;
-        self.bytes += other.bytes;
         for (key, theirs) in other.places {
             let place = self.places.get(&key).copied().or_else(|| self.new_place(key));
             let Some(place) = place else { continue };
-            for (interval, cell) in std::mem::take(&mut other.cells[theirs]) {
-                self.cells[place].entry(interval).or_default().merge(cell);
+            for (interval, theirs) in std::mem::take(&mut other.cells[theirs]) {
+                let cell = self.cell(place, interval);
+                let before = cell.bytes();
+                cell.merge(theirs);
+                let after = cell.bytes();
+                self.bytes += after - before;
             }
         }
     }
