@@ -55,6 +55,19 @@ impl<'a> TextColumn<'a> {
         self.values.is_valid(key).then_some(key)
     }
 
+    /// What all rows have, where that is told without a look at them: the place of their text, or that of none.
+    pub(crate) fn common_key(&self) -> Option<Option<usize>> {
+        if self.empty {
+            return Some(None);
+        }
+        (self.keys().is_some() && self.values.len() == 1).then_some(Some(0))
+    }
+
+    /// The places of the texts of all rows, unless one may have none.
+    pub(crate) fn keys(&self) -> Option<&'a [i32]> {
+        (self.nulls.is_none() && self.values.null_count() == 0).then_some(self.keys)
+    }
+
     /// The text at a place.
     #[inline]
     pub(crate) fn text(&self, key: usize) -> &'a str {

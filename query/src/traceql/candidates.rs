@@ -1,18 +1,21 @@
 //! What a query is evaluated on, where all of a range has to be seen.
 
-use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+
+use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::scalar::ScalarValue;
-use futures::TryStreamExt;
 use meshlake_traceql::{Conditions, Intrinsic, Query};
 
 use super::columns::{Columns, SHAPE, START};
 use super::matching::{Filtered, Matching};
 use super::needless::needless;
 use super::rooted::Roots;
-use super::trace::{BatchTrace, TraceRows};
+use super::trace::BatchTrace;
 use super::whole::WholeTraces;
+use crate::hops::TraceIds;
 use crate::lookup::FoundRows;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
@@ -35,23 +38,14 @@ pub(super) struct Candidates<'a> {
 }
 
 impl Candidates<'_> {
-    /// Gives `each` the spans of a batch, each as a trace of its own, from one scan; only those of which `also` holds.
-    pub(super) async fn spans(
-        &self,
-        also: Option<Expr>,
-        mut each: impl FnMut(&mut dyn Iterator<Item = BatchTrace<'_>>) -> Result<()>,
-    ) -> Result<()> {
+    /// The spans, for who asks each for itself, from one scan; only those of which `also` holds.
+    pub(super) async fn spans(&self, also: Option<Expr>) -> Result<DataFrame> {
         let columns: Columns = self.columns.iter().copied().chain(START).collect();
-        let matching = self.matching(Filtered::Coarsely).await?;
-        let mut batches = matching.rows(columns, also.as_ref())?.execute_stream().await?;
-        while let Some(batch) = batches.try_next().await? {
-            each(&mut TraceRows::new([&batch], &self.query.attributes)?.spans())?;
-        }
-        Ok(())
+        self.matching(Filtered::Coarsely).await?.rows(columns, also.as_ref())
     }
 
-    /// Gives `each` the rows of a batch and the first roots of their traces, from two scans and lookups of the roots.
-    pub(super) async fn spans_with_roots(&self, mut each: impl FnMut(&RecordBatch, &Roots) -> Result<()>) -> Result<()> {
+    /// The rows and the first roots of their traces, from two scans and lookups of the roots.
+    pub(super) async fn with_roots(&self) -> Result<Rooted<'_>> {
         let intrinsics = &self.conditions.intrinsics;
         let asks = intrinsics.iter().any(|intrinsic| intrinsic.is_of_trace() || *intrinsic == Intrinsic::ParentId);
         // Where the query asks for roots itself, a span must say, too, whether it is one.
@@ -63,16 +57,8 @@ impl Candidates<'_> {
         } else {
             self.matching(Filtered::Finely).await?
         };
-        let traces = self.view.traces_of(matching.rows(["trace_id"], None)?).await?;
-        for chunk in traces.ids.chunks(ROOTS_AT_ONCE) {
-            let roots = Roots::of(self.view, chunk).await?;
-            let also = if chunk.len() < traces.ids.len() { between(chunk) } else { None };
-            let mut batches = matching.rows(columns.iter().copied(), also.as_ref())?.execute_stream().await?;
-            while let Some(batch) = batches.try_next().await? {
-                each(&batch, &roots)?;
-            }
-        }
-        Ok(())
+        let traces = view.traces_of(matching.rows(["trace_id"], None)?).await?;
+        Ok(Rooted { view, matching, columns, traces, given: 0 })
     }
 
     async fn matching(&self, filtered: Filtered) -> Result<Matching> {
@@ -94,6 +80,29 @@ impl Candidates<'_> {
             view.lookups.find_together(&view.snapshot, &view.tenant, chunk, &columns, &needless, take).await?;
         }
         Ok(())
+    }
+}
+
+/// Rows with the roots of their traces.
+pub(super) struct Rooted<'a> {
+    view: &'a View,
+    matching: Matching,
+    columns: Columns,
+    traces: TraceIds,
+    /// How many of them were given.
+    given: usize,
+}
+
+impl Rooted<'_> {
+    /// The rows of the next traces, in partitions, and their roots. If the query reads all attributes, columns may be missing in which
+    /// nothing stands.
+    pub(super) async fn next(&mut self) -> Result<Option<(Vec<SendableRecordBatchStream>, Arc<Roots>)>> {
+        let Rooted { view, matching, columns, traces, given } = self;
+        let Some(chunk) = traces.ids[*given..].chunks(ROOTS_AT_ONCE).next() else { return Ok(None) };
+        *given += chunk.len();
+        let roots = Roots::of(view, chunk).await?;
+        let also = if chunk.len() < traces.ids.len() { between(chunk) } else { None };
+        Ok(Some((matching.partitions(columns, also.as_ref()).await?, Arc::new(roots))))
     }
 }
 

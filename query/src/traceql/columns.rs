@@ -68,7 +68,8 @@ fn of_attribute(attribute: &Attribute, columns: &mut Columns) {
     }
 }
 
-fn of_named(named: &Named, columns: &mut Columns) {
+/// The columns that a named attribute is read from.
+pub(super) fn of_named(named: &Named, columns: &mut Columns) {
     scopes(named.scope).iter().for_each(|scope| columns.extend(of_scope(*scope, &named.name)));
     match named.scope {
         Asked::Any => columns.extend([EVENTS, LINKS]),

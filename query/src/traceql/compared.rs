@@ -2,29 +2,33 @@
 //!
 //! It counts every attribute of every span: some fifty values of each. What spans are counted together, each span says; how often
 //! they have which values, columns say, in which a value is a number. Counts by number are held from batch to batch, as long as
-//! numbers mean the same; only then each value is looked up.
+//! numbers mean the same; only then each value is looked up. Each partition of the rows has counts of its own.
 //!
 //! ```text
 //! batch ─┬─ time, status … ─> side and interval of each row ─┐
-//!        └─ columns, maps ──> number of its value ───────────┴─> cells: values × groups ──> accumulator, by value
+//!        └─ columns, maps ──> number of its value ───────────┴─> cells: values × groups ──> series of all partitions, by value
 //! ```
 
 mod cells;
 mod numbered;
+mod shared;
 mod sides;
 mod tally;
 mod texts;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::HashMap;
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Found, ResidualMap};
 use meshlake_traceql::{Accumulator, Attribute, ComparedSpans, Conditions, Intrinsic, Kind, Named, Query, Scope, Status, Value};
 
 use self::numbered::Numbered;
+pub(super) use self::shared::SharedSums;
 use self::sides::Sides;
 use self::tally::Tally;
 use self::texts::Texts;
@@ -34,7 +38,7 @@ use super::rows::{AllAttributes, SpanRows, asked, named};
 use super::value::value;
 use crate::values::{AttributeValues, TextColumn, open};
 
-/// Bytes of counts that are held before all are taken in.
+/// Bytes of counts that all partitions hold before they take them in.
 const HELD_MAX: usize = 64 << 20;
 /// Spans whose items are counted before what is held is reserved: each may have keys of its own.
 const SPANS_AT_ONCE: usize = 1024;
@@ -53,9 +57,30 @@ impl Counted {
     }
 }
 
-/// Counts that are not taken in yet, of all attributes.
-pub(super) struct Compared<'q> {
-    attributes: &'q [Named],
+/// The spans of a batch that count.
+struct Spans {
+    counted: Vec<Counted>,
+    /// How many there are of each group that has some.
+    groups: Vec<(u32, u32)>,
+}
+
+impl Spans {
+    fn new(counted: Vec<Counted>, intervals: usize) -> Spans {
+        let mut groups = vec![0; 2 * intervals];
+        counted.iter().for_each(|span| groups[span.group as usize] += 1);
+        Spans { counted, groups: (0..).zip(groups).filter(|(_, count)| *count > 0).collect() }
+    }
+}
+
+/// Counts of a partition that are not taken in yet, of all attributes.
+pub(super) struct Compared {
+    series: Arc<SharedSums>,
+    /// Of no spans: what the query says of some, it says without a look at what the series have.
+    empty: Accumulator,
+    /// Of what is held.
+    memory: MemoryReservation,
+    held_max: usize,
+    attributes: Arc<[Named]>,
     sides: Sides,
     intervals: usize,
     /// By place in [`ComparedSpans::INTRINSICS`].
@@ -75,9 +100,11 @@ enum OfSource {
     Derived,
 }
 
-impl<'q> Compared<'q> {
-    /// Of no spans. `conditions` are the query's; `intervals` are as many as the answer has.
-    pub(super) fn new(query: &'q Query, conditions: &Conditions, intervals: usize) -> Compared<'q> {
+impl Compared {
+    /// Of no spans. `conditions` are the query's; `partitions` are as many as count into these series.
+    pub(super) fn new(query: &Query, conditions: &Conditions, series: Arc<SharedSums>, partitions: usize) -> Compared {
+        let Sums { accumulator: empty, memory } = series.apart();
+        let intervals = empty.intervals();
         let intrinsic = |of: Intrinsic| Texts::new(of.name().to_owned(), text_of(of), intervals);
         let column = |column: &meshlake_storage::AttributeColumn| {
             let source =
@@ -85,7 +112,11 @@ impl<'q> Compared<'q> {
             column.sources.iter().map(source).collect()
         };
         Compared {
-            attributes: &query.attributes,
+            series,
+            empty,
+            memory,
+            held_max: HELD_MAX / partitions,
+            attributes: query.attributes.as_slice().into(),
             sides: Sides::new(query, conditions),
             intervals,
             intrinsics: ComparedSpans::INTRINSICS.map(intrinsic).into(),
@@ -95,45 +126,44 @@ impl<'q> Compared<'q> {
         }
     }
 
-    /// Counts the spans of a batch that has all columns. What is held is reserved with the sums.
+    /// Counts the spans of a batch that has all columns in which something stands. What is held is reserved, and the series are.
     ///
     /// # Errors
-    /// Also if there is no memory for the sums alone.
-    pub(super) fn add(&mut self, batch: &RecordBatch, roots: &Roots, sums: &mut Sums<'_>) -> Result<()> {
-        let into = &mut sums.accumulator;
-        let rooted = RootedSpans::new(batch, roots, self.attributes)?;
-        let spans = self.sides.counted(&rooted, &SpanRows::new(batch, &[])?, into)?;
-        if spans.is_empty() {
+    /// Also if there is no memory for the series alone.
+    pub(super) fn add(&mut self, batch: &RecordBatch, roots: &Roots) -> Result<()> {
+        let (attributes, series) = (self.attributes.clone(), self.series.clone());
+        let rooted = RootedSpans::new(batch, roots, &attributes)?;
+        let counted = self.sides.counted(&rooted, &SpanRows::new(batch, &[])?, &self.empty)?;
+        if counted.is_empty() {
             return Ok(());
         }
-        let all = AllAttributes::new(batch)?;
-        self.intrinsics(batch, (&rooted, roots), &spans, into)?;
-        self.columns(&all, &spans, into);
-        for spans in spans.chunks(SPANS_AT_ONCE) {
+        let (all, spans) = (AllAttributes::new(batch)?, Spans::new(counted, self.intervals));
+        self.intrinsics(batch, (&rooted, roots), &spans, &series)?;
+        self.columns(&all, &spans, &series);
+        for spans in spans.counted.chunks(SPANS_AT_ONCE) {
             self.items(&all, spans);
-            self.settle(sums)?;
+            self.settle()?;
         }
         Ok(())
     }
 
     /// Takes in what there is no room for, and reserves what is left.
-    fn settle(&mut self, sums: &mut Sums<'_>) -> Result<()> {
-        let Sums { accumulator: into, memory } = sums;
-        self.tallies().filter(|tally| tally.is_full()).for_each(|tally| tally.close(into));
+    fn settle(&mut self) -> Result<()> {
+        let series = self.series.clone();
+        self.tallies().filter(|tally| tally.is_full()).for_each(|tally| tally.close(&series));
         let held = self.bytes();
-        if held <= HELD_MAX && memory.try_resize(into.bytes() + held).is_ok() {
+        if held <= self.held_max && self.memory.try_resize(held).is_ok() && series.reserve().is_ok() {
             return Ok(());
         }
-        self.close(into);
-        memory.try_resize(into.bytes() + self.bytes())
+        self.close()
     }
 
     fn intrinsics(
         &mut self,
         batch: &RecordBatch,
         (rooted, roots): (&RootedSpans<'_>, &Roots),
-        spans: &[Counted],
-        into: &mut Accumulator<'_>,
+        spans: &Spans,
+        into: &SharedSums,
     ) -> Result<()> {
         for (intrinsic, texts) in ComparedSpans::INTRINSICS.iter().zip(&mut self.intrinsics) {
             let (rows, column) = match intrinsic {
@@ -149,22 +179,20 @@ impl<'q> Compared<'q> {
             };
             let column = open(rows, column, TextColumn::new)?;
             if intrinsic.is_of_trace() {
-                texts.add(column, spans, |row| rooted.root(row), into);
+                texts.add_at(column, &spans.counted, |row| rooted.root(row), into);
             } else {
-                texts.add(column, spans, Some, into);
+                texts.add(column, spans, into);
             }
         }
         Ok(())
     }
 
-    fn columns(&mut self, all: &AllAttributes<'_>, spans: &[Counted], into: &mut Accumulator<'_>) {
-        let of_rows = || spans.iter().map(|span| all.origins(span.row()));
+    fn columns(&mut self, all: &AllAttributes<'_>, spans: &Spans, into: &SharedSums) {
+        let of_rows = || spans.counted.iter().map(|span| all.origins(span.row()));
         // The bits that all rows have, and those that any has.
         let (every, any) = of_rows().fold((!0, 0), |(every, any), origins| (every & origins, any | origins));
         for ((column, values), tallies) in ATTRIBUTE_COLUMNS.iter().zip(&all.columns).zip(&mut self.columns) {
-            if values.is_empty() {
-                continue;
-            }
+            let Some(values) = values.as_ref().filter(|values| !values.is_empty()) else { continue };
             // All bits of the column are those of its fourth source.
             let mask = column.origin_bits(3);
             let one_source = (every ^ any) & mask == 0;
@@ -175,9 +203,10 @@ impl<'q> Compared<'q> {
                 }
                 let own = |row: usize| (one_source || all.origins(row) & mask == bits).then_some(row);
                 match (values, tally) {
-                    (AttributeValues::Text(texts), OfSource::Texts(tally)) => tally.add(*texts, spans, own, into),
+                    (AttributeValues::Text(texts), OfSource::Texts(tally)) if one_source => tally.add(*texts, spans, into),
+                    (AttributeValues::Text(texts), OfSource::Texts(tally)) => tally.add_at(*texts, &spans.counted, own, into),
                     (AttributeValues::Int(ints), OfSource::Ints(tally)) => {
-                        for span in spans {
+                        for span in &spans.counted {
                             if let Some(row) = own(span.row()).filter(|row| ints.is_valid(*row)) {
                                 tally.add(ints.value(row), span.group);
                             }
@@ -191,15 +220,18 @@ impl<'q> Compared<'q> {
 
     /// The entries of maps, and the names of events.
     fn items(&mut self, all: &AllAttributes<'_>, spans: &[Counted]) {
-        let AllAttributes { maps, events, links, .. } = all;
-        for span in spans {
-            events.items(span.row()).for_each(|event| self.event_names.add(Value::text(events.name(event)), span.group));
-        }
-        for (scope, map) in maps {
+        for (scope, map) in &all.maps {
             self.map(*scope, map, |row| row..row + 1, spans);
         }
-        self.map(Scope::Event, events.attributes(), |row| events.items(row), spans);
-        self.map(Scope::Link, links.attributes(), |row| links.items(row), spans);
+        if let Some(events) = &all.events {
+            for span in spans {
+                events.items(span.row()).for_each(|event| self.event_names.add(Value::text(events.name(event)), span.group));
+            }
+            self.map(Scope::Event, events.attributes(), |row| events.items(row), spans);
+        }
+        if let Some(links) = &all.links {
+            self.map(Scope::Link, links.attributes(), |row| links.items(row), spans);
+        }
     }
 
     /// The values of all keys of a map, of which each row has some items.
@@ -228,10 +260,17 @@ impl<'q> Compared<'q> {
         intrinsics.chain([&mut self.event_names as &mut dyn Tally]).chain(of_columns).chain(of_maps)
     }
 
-    /// Takes in what is held.
-    pub(super) fn close(&mut self, into: &mut Accumulator<'_>) {
-        self.tallies().for_each(|tally| tally.close(into));
+    /// Takes in what is held, and reserves the series.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub(super) fn close(&mut self) -> Result<()> {
+        let series = self.series.clone();
+        self.tallies().for_each(|tally| tally.close(&series));
         self.maps = HashMap::new();
+        let left = self.bytes();
+        self.memory.try_resize(left)?;
+        series.reserve()
     }
 
     /// Bytes of memory, about.

@@ -21,7 +21,7 @@ const PLACES: usize = 16;
 const ROWS: usize = 1024;
 
 /// Offers the first spans of some files and live batches of a range.
-pub(super) async fn offer(candidates: &Candidates<'_>, accumulator: &mut Accumulator<'_>) -> Result<()> {
+pub(super) async fn offer(candidates: &Candidates<'_>, accumulator: &mut Accumulator) -> Result<()> {
     let Candidates { view, query, range, .. } = candidates;
     let columns: Columns = candidates.columns.iter().copied().chain(START).chain(IDS).collect();
     let columns: Vec<&'static str> = columns.into_iter().collect();

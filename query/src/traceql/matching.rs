@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, col, lit};
-use datafusion::scalar::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
 use futures::StreamExt;
-use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile, spans_schema};
+use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
 use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
 
-use super::columns::Columns;
+use super::columns::{Columns, of_named};
 use super::filter::Filter;
 use crate::file_attributes::{FileAttributes, Stand};
 use crate::types::TimeRange;
@@ -39,7 +39,7 @@ pub(super) struct Matching(Vec<Part>);
 /// Some of them.
 struct Part {
     rows: DataFrame,
-    /// Columns that need not be read, for no attribute stands in them.
+    /// Columns that need not be read: in them nothing stands that anybody asks for by its name.
     empty: Columns,
 }
 
@@ -72,7 +72,8 @@ impl Matching {
         Matching::of(parts, view, attributes, predicate, (range, filtered))
     }
 
-    /// The same for who reads all attributes: columns in which no lake file has any, of those that tell, are not read there.
+    /// The same for who reads all attributes: of columns in which no lake file has any, of those that tell, only those of `attributes`
+    /// are read there.
     pub(super) async fn sparing(
         view: &View,
         attributes: &[Named],
@@ -80,9 +81,11 @@ impl Matching {
         range: TimeRange,
         filtered: Filtered,
     ) -> Result<Matching> {
-        let mut all = Vec::new();
+        let (mut all, mut asked) = (Vec::new(), Columns::new());
+        attributes.iter().for_each(|named| of_named(named, &mut asked));
         for (stands, part) in parts(view, &view.snapshot, predicate, range).await {
-            all.extend(by_emptiness(view, part, range).await.into_iter().map(|(part, empty)| (stands.clone(), part, empty)));
+            let parts = by_emptiness(view, part, range).await.into_iter();
+            all.extend(parts.map(|(part, empty)| (stands.clone(), part, &empty - &asked)));
         }
         Matching::of(all, view, attributes, predicate, (Some(range), filtered))
     }
@@ -111,14 +114,25 @@ impl Matching {
     /// The rows with these columns; only those of which `also` holds.
     pub(super) fn rows(&self, columns: impl IntoIterator<Item = &'static str>, also: Option<&Expr>) -> Result<DataFrame> {
         let columns: Vec<&'static str> = columns.into_iter().collect();
-        let part = |Part { rows, empty }: &Part| {
-            let rows = also.cloned().into_iter().try_fold(rows.clone(), DataFrame::filter)?;
-            let read = |name: &&'static str| if empty.contains(name) { null(name) } else { Ok(col(*name)) };
-            rows.select(columns.iter().map(read).collect::<Result<Vec<_>>>()?)
-        };
-        let mut parts = self.0.iter().map(part);
+        let mut parts = self.0.iter().map(|part| part.rows(&columns, also));
         let first = parts.next().unwrap_or_else(|| datafusion::common::internal_err!("a snapshot has no part"))?;
         parts.try_fold(first, |all, part| all.union(part?))
+    }
+
+    /// The same as partitions, of which some may have fewer columns: not those that need not be read.
+    pub(super) async fn partitions(&self, columns: &Columns, also: Option<&Expr>) -> Result<Vec<SendableRecordBatchStream>> {
+        let mut all = Vec::new();
+        for part in &self.0 {
+            let read: Vec<&str> = columns.difference(&part.empty).copied().collect();
+            all.extend(part.rows(&read, also)?.execute_stream_partitioned().await?);
+        }
+        Ok(all)
+    }
+}
+
+impl Part {
+    fn rows(&self, columns: &[&str], also: Option<&Expr>) -> Result<DataFrame> {
+        also.cloned().into_iter().try_fold(self.rows.clone(), DataFrame::filter)?.select_columns(columns)
     }
 }
 
@@ -145,12 +159,6 @@ async fn parts(view: &View, snapshot: &Snapshot, predicate: &Predicate, range: T
         (stands, Snapshot { live, files: Arc::new(files.into_iter().collect()), ..snapshot.clone() })
     };
     known.into_iter().map(part).collect()
-}
-
-/// A column of spans of which nothing is read.
-fn null(name: &str) -> Result<Expr> {
-    let nothing = ScalarValue::try_new_null(spans_schema().field_with_name(name)?.data_type())?;
-    Ok(lit(nothing).alias(name))
 }
 
 /// The files of a part with spans in a range that tell of their attributes, with the columns that are empty in all of them; and

@@ -1,14 +1,19 @@
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::logical_expr::Expr;
 use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
+use super::apart::each_apart;
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
-use super::compared::Compared;
-use super::rooted::{RootedSpans, Roots};
+use super::compared::{Compared, SharedSums};
+use super::rooted::RootedSpans;
 use super::summed::Summable;
-use super::trace::BatchTrace;
+use super::trace::{BatchTrace, TraceRows};
 use super::{TraceQlMetrics, exemplars, failed};
 use crate::types::TimeRange;
 use crate::view::View;
@@ -43,24 +48,39 @@ pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<Metri
 }
 
 /// The series of spans, as each is.
-async fn scanned<'q>(candidates: &Candidates<'_>, mut sums: Sums<'q>) -> Result<Sums<'q>> {
+async fn scanned(candidates: &Candidates<'_>, mut sums: Sums) -> Result<Sums> {
     let Candidates { conditions, query, .. } = candidates;
     match conditions.reach {
-        Reach::Span => candidates.spans(None, |spans| sums.add(spans, 1)).await?,
-        Reach::Root if conditions.all_attributes => {
-            let mut held = Compared::new(query, conditions, sums.accumulator.intervals());
-            candidates.spans_with_roots(|spans, roots| held.add(spans, roots, &mut sums)).await?;
-            held.close(&mut sums.accumulator);
-            sums.memory.try_resize(sums.accumulator.bytes())?;
-        }
+        Reach::Span => sums.add_spans(candidates, None).await?,
+        Reach::Root if conditions.all_attributes => return compared(candidates, sums).await,
         Reach::Root => {
-            let add =
-                |spans: &RecordBatch, roots: &Roots| sums.add(&mut RootedSpans::new(spans, roots, &query.attributes)?.spans(), 1);
-            candidates.spans_with_roots(add).await?;
+            let mut rooted = candidates.with_roots().await?;
+            while let Some((partitions, roots)) = rooted.next().await? {
+                let attributes = query.attributes.clone();
+                let add = move |part: &mut Sums, rows: &RecordBatch| {
+                    part.add(&mut RootedSpans::new(rows, &roots, &attributes)?.spans(), 1)
+                };
+                sums.add_apart(partitions, add).await?;
+            }
         }
         Reach::Trace => candidates.traces(|traces| sums.add(traces, usize::MAX)).await?,
     }
     Ok(sums)
+}
+
+/// The series of `compare()`, into which all partitions count: of the values of an attribute the same ones are left out for all.
+async fn compared(candidates: &Candidates<'_>, sums: Sums) -> Result<Sums> {
+    let Candidates { conditions, query, .. } = candidates;
+    let empty = sums.apart();
+    let series = Arc::new(SharedSums::new(sums));
+    let mut rooted = candidates.with_roots().await?;
+    while let Some((partitions, roots)) = rooted.next().await? {
+        let count = partitions.len();
+        let begin = || Compared::new(query, conditions, series.clone(), count);
+        let add = move |part: &mut Compared, rows: &RecordBatch| part.add(rows, &roots);
+        each_apart(partitions, begin, add).await?.iter_mut().try_for_each(Compared::close)?;
+    }
+    Ok(series.replace(empty))
 }
 
 /// The microseconds in which spans of the intervals may start: a little more than those.
@@ -70,17 +90,49 @@ fn range(grid: &Grid) -> TimeRange {
 }
 
 /// Series in the making.
-pub(super) struct Sums<'q> {
-    pub(super) accumulator: Accumulator<'q>,
+pub(super) struct Sums {
+    pub(super) accumulator: Accumulator,
     pub(super) memory: MemoryReservation,
 }
 
-impl Sums<'_> {
+impl Sums {
+    /// Of nothing, like these.
+    pub(super) fn apart(&self) -> Sums {
+        Sums { accumulator: self.accumulator.apart(), memory: self.memory.new_empty() }
+    }
+
+    /// The spans of a scan, each for itself; only those of which `also` holds.
+    pub(super) async fn add_spans(&mut self, candidates: &Candidates<'_>, also: Option<Expr>) -> Result<()> {
+        let partitions = candidates.spans(also).await?.execute_stream_partitioned().await?;
+        let attributes = candidates.query.attributes.clone();
+        let add = move |part: &mut Sums, rows: &RecordBatch| part.add(&mut TraceRows::new([rows], &attributes)?.spans(), 1);
+        self.add_apart(partitions, add).await
+    }
+
+    /// What `add` makes of the rows of each partition for itself.
+    async fn add_apart(
+        &mut self,
+        partitions: Vec<SendableRecordBatchStream>,
+        add: impl Fn(&mut Sums, &RecordBatch) -> Result<()> + Clone + Send + 'static,
+    ) -> Result<()> {
+        for Sums { accumulator, memory } in each_apart(partitions, || self.apart(), add).await? {
+            self.accumulator.merge(accumulator);
+            drop(memory);
+            self.reserve()?;
+        }
+        Ok(())
+    }
+
     /// Of each trace the first so many spans.
     pub(super) fn add(&mut self, traces: &mut dyn Iterator<Item = BatchTrace<'_>>, spans: usize) -> Result<()> {
         for trace in traces {
             self.accumulator.add_first(&trace, spans).map_err(failed)?;
         }
+        self.reserve()
+    }
+
+    /// Reserves what they take.
+    pub(super) fn reserve(&self) -> Result<()> {
         self.memory.try_resize(self.accumulator.bytes())
     }
 }

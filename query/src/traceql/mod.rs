@@ -15,6 +15,7 @@
 //! are.
 
 mod answer;
+mod apart;
 mod candidates;
 mod columns;
 mod compared;

@@ -20,7 +20,7 @@ const TRACES_AT_ONCE: usize = 16 * 1024;
 
 /// The first roots of traces.
 pub(super) struct Roots {
-    /// Roots, with the columns of [`SHAPE`] and [`ROOT`].
+    /// Roots, with the columns of [`SHAPE`] and [`ROOT`], but for their durations: whoever asks for those asks for whole traces.
     pub(super) batch: RecordBatch,
     /// Of each trace the row of its first root, if it has one.
     first: HashMap<TraceId, usize>,
@@ -30,7 +30,7 @@ pub(super) struct Roots {
 impl Roots {
     /// Those of the traces, wherever they are.
     pub(super) async fn of(view: &View, ids: &[TraceId]) -> Result<Roots> {
-        let columns: Vec<&str> = SHAPE.into_iter().chain(ROOT).collect();
+        let columns: Vec<&str> = SHAPE.into_iter().filter(|column| *column != "duration").chain(ROOT).collect();
         let memory = MemoryConsumer::new("traceql: roots").register(&view.lookups.runtime.memory_pool);
         let mut batches = Vec::new();
         for ids in ids.chunks(TRACES_AT_ONCE) {
@@ -101,6 +101,10 @@ impl<'a> RootedSpans<'a> {
     /// Each as a trace of the two: the span first. In the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
         self.pairs.iter().map(|(pair, count)| self.rows.trace(&pair[..*count]))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
     }
 
     /// The row of the root of a row's trace.

@@ -184,26 +184,29 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Every attribute of the spans of a batch.
+/// Every attribute of the spans of a batch. In columns that it has not, nothing stands.
 pub(super) struct AllAttributes<'a> {
     origins: &'a Int64Array,
     /// By position in [`ATTRIBUTE_COLUMNS`].
-    pub(super) columns: Vec<AttributeValues<'a>>,
+    pub(super) columns: Vec<Option<AttributeValues<'a>>>,
     pub(super) maps: Vec<(Asked, ResidualMap<'a>)>,
-    pub(super) events: Events<'a>,
-    pub(super) links: Links<'a>,
+    pub(super) events: Option<Events<'a>>,
+    pub(super) links: Option<Links<'a>>,
 }
 
 impl<'a> AllAttributes<'a> {
     pub(super) fn new(batch: &'a RecordBatch) -> Result<AllAttributes<'a>> {
-        let column = |column: &meshlake_storage::AttributeColumn| open(batch, column.name, AttributeValues::new);
-        let map = |scope: Scope| Ok((asked(scope), open(batch, scope.residual_column(), ResidualMap::new)?));
+        let column = |column: &meshlake_storage::AttributeColumn| optional(batch, column.name, AttributeValues::new);
+        let mut maps = Vec::new();
+        for scope in Scope::ALL {
+            maps.extend(optional(batch, scope.residual_column(), ResidualMap::new)?.map(|map| (asked(scope), map)));
+        }
         Ok(AllAttributes {
             origins: open(batch, ORIGINS, |column| column.as_primitive_opt())?,
             columns: ATTRIBUTE_COLUMNS.iter().map(column).collect::<Result<_, QueryError>>()?,
-            maps: Scope::ALL.into_iter().map(map).collect::<Result<_, QueryError>>()?,
-            events: open(batch, "events", |column| Events::new(column.as_list_opt()?))?,
-            links: open(batch, "links", |column| Links::new(column.as_list_opt()?))?,
+            maps,
+            events: optional(batch, "events", |column| Events::new(column.as_list_opt()?))?,
+            links: optional(batch, "links", |column| Links::new(column.as_list_opt()?))?,
         })
     }
 
@@ -217,7 +220,7 @@ impl<'a> AllAttributes<'a> {
         let origins = self.origins(row);
         for (column, values) in ATTRIBUTE_COLUMNS.iter().zip(&self.columns) {
             let Some(source) = column.source(origins) else { continue };
-            if let Some(found) = values.get(row, source.form) {
+            if let Some(found) = values.as_ref().and_then(|values| values.get(row, source.form)) {
                 show(asked(column.scope), source.key, value(found));
             }
         }
@@ -225,8 +228,12 @@ impl<'a> AllAttributes<'a> {
             map.entries(item).for_each(|(key, found)| show(scope, key, found.map_or(Value::Nil, value)));
         };
         self.maps.iter().for_each(|(scope, map)| of_map(*scope, map, row));
-        self.events.items(row).for_each(|item| of_map(Asked::Event, self.events.attributes(), item));
-        self.links.items(row).for_each(|item| of_map(Asked::Link, self.links.attributes(), item));
+        if let Some(events) = &self.events {
+            events.items(row).for_each(|item| of_map(Asked::Event, events.attributes(), item));
+        }
+        if let Some(links) = &self.links {
+            links.items(row).for_each(|item| of_map(Asked::Link, links.attributes(), item));
+        }
     }
 }
 

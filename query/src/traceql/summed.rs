@@ -87,7 +87,7 @@ impl Summable {
     }
 
     /// The series, into which nothing was taken in yet; nothing if sums do not tell them after all.
-    pub(super) async fn series<'q>(&self, candidates: &Candidates<'_>, mut series: Sums<'q>) -> Result<Option<Sums<'q>>> {
+    pub(super) async fn series(&self, candidates: &Candidates<'_>, mut series: Sums) -> Result<Option<Sums>> {
         let (summed, parts) = (&candidates.view.summed, self.parts);
         let mut held = Held::new(parts);
         let counts = self.asked == Asked::Counts;
@@ -118,13 +118,13 @@ impl Summable {
             return Ok(None);
         }
         if held.nameless {
-            candidates.spans(Some(col("service_name").is_null()), |spans| series.add(spans, 1)).await?;
+            series.add_spans(candidates, Some(col("service_name").is_null())).await?;
         }
         Ok(Some(series))
     }
 
     /// Takes in what is held, as far as it tells enough; whether it all does.
-    fn take_in(&self, held: &mut Held, series: &mut Sums<'_>) -> Result<bool> {
+    fn take_in(&self, held: &mut Held, series: &mut Sums) -> Result<bool> {
         let mut tells = true;
         held.drain(|span, spans| {
             tells &= !self.totals || spans.iter().all(|spans| spans.durations.min() != Some(0));

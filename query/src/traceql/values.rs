@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::col;
+use futures::TryStreamExt;
 use meshlake_hops::NodeKind;
 use meshlake_storage::{Scope, ValueType};
 use meshlake_traceql::{
@@ -16,7 +17,7 @@ use meshlake_traceql::{
 use super::candidates::Candidates;
 use super::columns::of_query;
 use super::failed;
-use super::trace::BatchTrace;
+use super::trace::{BatchTrace, TraceRows};
 use crate::attributes;
 use crate::error::QueryError;
 use crate::graph::{Graph, GraphQuery, graph};
@@ -164,17 +165,21 @@ impl Question {
         let (query, conditions) = (&self.query, &self.conditions);
         let columns = of_query(query, conditions);
         let candidates = Candidates { view, query, conditions, range: self.range, columns };
-        let count = |traces: &mut dyn Iterator<Item = BatchTrace<'_>>| {
+        let mut count = |traces: &mut dyn Iterator<Item = BatchTrace<'_>>| {
             for trace in traces {
                 self.count(&trace, counts)?;
             }
             counts.memory.try_resize(counts.bytes)
         };
-        if self.is_of_each_span() {
-            candidates.spans(self.roots.then(|| col("parent_span_id").is_null()), count).await
-        } else {
-            candidates.traces(count).await
+        if !self.is_of_each_span() {
+            return candidates.traces(count).await;
         }
+        let rows = candidates.spans(self.roots.then(|| col("parent_span_id").is_null())).await?;
+        let mut batches = rows.execute_stream().await?;
+        while let Some(batch) = batches.try_next().await? {
+            count(&mut TraceRows::new([&batch], &query.attributes)?.spans())?;
+        }
+        Ok(())
     }
 
     /// Counts the values of those spans of a trace that the query leaves and that start in the range.

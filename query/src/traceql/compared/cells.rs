@@ -3,7 +3,8 @@ use std::mem;
 use hashbrown::HashMap;
 use meshlake_traceql::{ComparedCount, ComparedSpans};
 
-/// Counts that stand side by side: of the first values, which most spans have, in all groups.
+/// Counts that stand side by side: of the first values, which most spans have, in all groups. So few that they stay in a
+/// processor's cache while a column is counted.
 const FIRST_MAX: usize = 32 * 1024;
 /// As many of them as are made for each one that was added elsewhere: most attributes have few values, in few of many groups.
 const FIRST_PER_ADD: usize = 4;
@@ -20,8 +21,8 @@ pub(super) struct Cells {
     /// How many there are of groups.
     groups: usize,
     /// Of the first values, each in all groups.
-    first: Vec<u64>,
-    /// Of others, by value and group; and of the first values from before those had their place.
+    first: Vec<u32>,
+    /// Of others, by value and group; of the first values what was counted before those had their place, or has no room there.
     others: HashMap<(u32, u32), u64>,
     /// How many were added to others, ever.
     adds: usize,
@@ -39,24 +40,33 @@ impl Cells {
     #[inline]
     pub(super) fn add(&mut self, value: usize, group: u32) {
         match self.first.get_mut(value * self.groups + group as usize) {
-            Some(count) => *count += 1,
-            None => self.add_other(value, group),
+            Some(count) if *count < u32::MAX => *count += 1,
+            _ => self.add_other(value, group, 1),
         }
     }
 
-    fn add_other(&mut self, value: usize, group: u32) {
+    /// Adds so many of a value to a group.
+    pub(super) fn add_many(&mut self, value: usize, group: u32, spans: u32) {
+        let place = value * self.groups + group as usize;
+        match self.first.get(place).and_then(|count| count.checked_add(spans)) {
+            Some(count) => self.first[place] = count,
+            None => self.add_other(value, group, spans),
+        }
+    }
+
+    fn add_other(&mut self, value: usize, group: u32, spans: u32) {
         self.adds += 1;
         let end = (value + 1) * self.groups;
-        if end <= FIRST_MAX.min(FIRST_PER_ADD * self.adds) {
+        if self.first.len() < end && end <= FIRST_MAX.min(FIRST_PER_ADD * self.adds) {
             self.first.resize(end, 0);
-            self.first[value * self.groups + group as usize] += 1;
+            self.first[value * self.groups + group as usize] = spans;
         } else {
             let cell = (value as u32, group);
             if self.last.0 != cell {
                 self.end_run();
                 self.last.0 = cell;
             }
-            self.last.1 += 1;
+            self.last.1 += u64::from(spans);
         }
     }
 
@@ -80,7 +90,7 @@ impl Cells {
             ComparedCount { value, spans, count }
         };
         let of_first = self.first.chunks(self.groups.max(1)).enumerate().flat_map(|(value, counts)| {
-            (0..).zip(counts).filter(|(_, spans)| **spans > 0).map(move |(group, spans)| count(value, group, *spans))
+            (0..).zip(counts).filter(|(_, spans)| **spans > 0).map(move |(group, spans)| count(value, group, u64::from(*spans)))
         });
         let mut all: Vec<ComparedCount> = of_first.collect();
         all.extend(self.others.drain().map(|((value, group), spans)| count(value as usize, group, spans)));
@@ -90,7 +100,7 @@ impl Cells {
 
     /// Bytes of memory, about.
     pub(super) fn bytes(&self) -> usize {
-        self.first.capacity() * size_of::<u64>() + self.others.capacity() * size_of::<((u32, u32), u64)>()
+        self.first.capacity() * size_of::<u32>() + self.others.capacity() * size_of::<((u32, u32), u64)>()
     }
 }
 
@@ -115,7 +125,8 @@ mod tests {
                     (false, 4, &[5_000]),
                 ] {
                     let group = group(ComparedSpans { selected, interval });
-                    (0..9).flat_map(|_| values).for_each(|value| cells.add(*value, group));
+                    (0..5).flat_map(|_| values).for_each(|value| cells.add(*value, group));
+                    values.iter().for_each(|value| cells.add_many(*value, group, 4));
                 }
                 assert_eq!(cells.first.is_empty(), intervals == FIRST_MAX);
                 let mut counts = BTreeMap::new();
@@ -133,6 +144,19 @@ mod tests {
                 assert_eq!(counts, BTreeMap::from(expected));
             }
         }
+    }
+
+    /// Scenario: more of a value than there is room for in its place. Guarantee: all count.
+    #[test]
+    fn counts_are_of_any_size() {
+        let mut cells = Cells::new(1);
+        for spans in [1, u32::MAX - 1, 1, u32::MAX, 2] {
+            cells.add_many(0, 1, spans);
+        }
+        cells.add(0, 1);
+        let counts = cells.take();
+        assert!(counts.iter().all(|count| count.value == 0 && count.spans.selected));
+        assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), 2 * u64::from(u32::MAX) + 4);
     }
 
     /// Scenario: a value that occurs in few of many groups, first seldom and then often. Guarantee: its counts stand side by side only

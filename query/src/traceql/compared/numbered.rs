@@ -1,9 +1,10 @@
 use std::mem;
 
 use hashbrown::HashMap;
-use meshlake_traceql::{Accumulator, Value};
+use meshlake_traceql::Value;
 
 use super::cells::Cells;
+use super::shared::SharedSums;
 use super::tally::Tally;
 
 /// Values after which [`Tally::is_full`].
@@ -55,7 +56,7 @@ fn known<'a>(numbers: &'a HashMap<Value<'a>, usize>, value: &Value<'a>) -> Optio
 }
 
 impl<T> Tally for Numbered<T> {
-    fn close(&mut self, into: &mut Accumulator<'_>) {
+    fn close(&mut self, into: &SharedSums) {
         // What they took is free then.
         let mut values: Vec<(T, usize)> = mem::take(&mut self.numbers).into_iter().collect();
         let counts = mem::replace(&mut self.cells, Cells::new(self.intervals)).take();
@@ -76,21 +77,19 @@ impl<T> Tally for Numbered<T> {
 
 #[cfg(test)]
 mod tests {
-    use meshlake_traceql::{Body, ComparedCount, ComparedSpans, Grid, MetricsLimits, Query};
+    use meshlake_traceql::{ComparedCount, ComparedSpans};
 
     use super::super::cells::group;
+    use super::super::shared::tests::of_ten_intervals;
     use super::*;
 
     /// Scenario: integers, and values of several types that read alike; taken in now and then. Guarantee: the answer is that of each on
     /// its own, and nothing is left of what was taken in.
     #[test]
     fn values_are_counted_whatever_their_numbers() {
-        let query: Query = "{} | compare({ status = error }, 1000)".parse().unwrap();
-        let Body::Metrics(series) = &query.body else { panic!("{query}") };
-        let limits = MetricsLimits { series: 1, exemplars: 0 };
-        let new = || Accumulator::new(series, Grid::range(10, 20, Some(1)).unwrap(), limits);
-        let (mut counted, mut expected) = (new(), new());
-        let intervals = counted.intervals();
+        let counted = of_ten_intervals();
+        let mut expected = counted.apart().accumulator;
+        let intervals = expected.intervals();
         let mut ints = Numbered::<i64>::new("span.int".to_owned(), Value::Int, intervals);
         let mut values = Numbered::<Value<'static>>::new("span.any".to_owned(), std::convert::identity, intervals);
         let mut all = |attribute: &str, value: &Value<'_>, spans| {
@@ -110,12 +109,12 @@ mod tests {
             all("span.any", &value, spans);
             values.add(value, group(spans));
             if number % 100 == 99 {
-                ints.close(&mut counted);
-                values.close(&mut counted);
+                ints.close(&counted);
+                values.close(&counted);
                 assert!(ints.numbers.is_empty() && ints.cells.take().is_empty() && values.bytes == 0);
             }
         }
-        assert_eq!(counted.finish(), expected.finish());
+        assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());
         (0..=VALUES_MAX as i64).for_each(|int| ints.add(int, 0));
         assert!(ints.is_full() && !values.is_full());
     }

@@ -25,17 +25,12 @@ impl Sides {
         if alike { Sides::Alike([None; ALIKE]) } else { Sides::OfEach }
     }
 
-    /// The spans of a batch that count.
-    pub(super) fn counted(
-        &mut self,
-        rooted: &RootedSpans<'_>,
-        rows: &SpanRows<'_>,
-        into: &Accumulator<'_>,
-    ) -> Result<Vec<Counted>> {
-        let mut counted = Vec::new();
+    /// The spans of a batch that count, as the series of the query say, whatever those have of spans.
+    pub(super) fn counted(&mut self, rooted: &RootedSpans<'_>, rows: &SpanRows<'_>, empty: &Accumulator) -> Result<Vec<Counted>> {
+        let mut counted = Vec::with_capacity(rooted.len());
         for (row, span) in rooted.spans().enumerate() {
-            let Some(at) = into.compared_at(rows.start(row)) else { continue };
-            let selects = || into.selects(&span, at.in_window).map_err(failed);
+            let Some(at) = empty.compared_at(rows.start(row)) else { continue };
+            let selects = || empty.selects(&span, at.in_window).map_err(failed);
             let selected = match self {
                 Sides::OfEach => selects()?,
                 Sides::Alike(known) => {

@@ -1,11 +1,12 @@
 use std::mem;
 
 use arrow::array::{Array, StringArray};
-use meshlake_traceql::{Accumulator, Value};
+use meshlake_traceql::Value;
 
-use super::Counted;
 use super::cells::Cells;
+use super::shared::SharedSums;
 use super::tally::Tally;
+use super::{Counted, Spans};
 use crate::values::TextColumn;
 
 /// Dictionaries that are open at once. Batches of several files, each with its own, come by turns.
@@ -36,24 +37,36 @@ impl Texts {
         Texts { label, value, intervals, open: Vec::new() }
     }
 
-    /// Counts the spans of a batch. `row_of` a span is the row of its text in the column, if it counts.
-    pub(super) fn add(
+    /// Counts the spans of a batch, of which each has its text in its own row.
+    pub(super) fn add(&mut self, column: TextColumn<'_>, spans: &Spans, into: &SharedSums) {
+        let cells = self.cells(column.dictionary(), into);
+        if let Some(key) = column.common_key() {
+            spans.groups.iter().for_each(|(group, count)| cells.add_many(number(key), *group, *count));
+        } else if let Some(keys) = column.keys() {
+            spans.counted.iter().for_each(|span| cells.add(keys[span.row()] as usize + 1, span.group));
+        } else {
+            spans.counted.iter().for_each(|span| cells.add(number(column.key(span.row())), span.group));
+        }
+    }
+
+    /// Counts spans of a batch. `row_of` a span is the row of its text in the column, if it counts.
+    pub(super) fn add_at(
         &mut self,
         column: TextColumn<'_>,
         spans: &[Counted],
         row_of: impl Fn(usize) -> Option<usize>,
-        into: &mut Accumulator<'_>,
+        into: &SharedSums,
     ) {
         let cells = self.cells(column.dictionary(), into);
         for span in spans {
             if let Some(row) = row_of(span.row()) {
-                cells.add(column.key(row).map_or(0, |key| key + 1), span.group);
+                cells.add(number(column.key(row)), span.group);
             }
         }
     }
 
     /// Those of a dictionary.
-    fn cells(&mut self, texts: &StringArray, into: &mut Accumulator<'_>) -> &mut Cells {
+    fn cells(&mut self, texts: &StringArray, into: &SharedSums) -> &mut Cells {
         let data = texts.to_data();
         // As long as a dictionary is held, no other is where it is.
         let known = self.open.iter().position(|open| open.texts.to_data().ptr_eq(&data));
@@ -74,15 +87,20 @@ impl Texts {
         &mut self.open[last].cells
     }
 
-    fn take_in(&self, dictionary: &mut Dictionary, into: &mut Accumulator<'_>) {
+    fn take_in(&self, dictionary: &mut Dictionary, into: &SharedSums) {
         let texts = dictionary.texts.iter();
         let values: Vec<Value<'_>> = [None].into_iter().chain(texts).map(self.value).collect();
         into.add_counts(&self.label, &values, &dictionary.cells.take());
     }
 }
 
+/// That of a text, or of none.
+fn number(key: Option<usize>) -> usize {
+    key.map_or(0, |key| key + 1)
+}
+
 impl Tally for Texts {
-    fn close(&mut self, into: &mut Accumulator<'_>) {
+    fn close(&mut self, into: &SharedSums) {
         let open = mem::take(&mut self.open);
         open.into_iter().for_each(|mut dictionary| self.take_in(&mut dictionary, into));
     }
@@ -101,38 +119,47 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
-    use meshlake_traceql::{Body, ComparedCount, ComparedSpans, Grid, MetricsLimits, Query};
+    use meshlake_traceql::{ComparedCount, ComparedSpans};
 
     use super::super::cells::group;
+    use super::super::shared::tests::of_ten_intervals;
     use super::*;
 
     /// Scenario: columns of dictionaries that come by turns and have some texts in common, more of them than are open at once; missing
-    /// texts, and rows that do not count. Guarantee: the answer is that of each text on its own.
+    /// texts, columns that have one text, texts of own and of other rows, and rows that do not count. Guarantee: the answer is that of each text on its own.
     #[test]
     fn texts_are_counted_whatever_their_dictionary() {
-        let query: Query = "{} | compare({ status = error }, 1000)".parse().unwrap();
-        let Body::Metrics(series) = &query.body else { panic!("{query}") };
-        let limits = MetricsLimits { series: 1, exemplars: 0 };
-        let new = || Accumulator::new(series, Grid::range(10, 20, Some(1)).unwrap(), limits);
-        let (mut counted, mut expected) = (new(), new());
-        let intervals = counted.intervals();
+        let counted = of_ten_intervals();
+        let mut expected = counted.apart().accumulator;
+        let intervals = expected.intervals();
         let mut texts = Texts::new("span.x".to_owned(), |text| Value::text(text.unwrap_or("none")), intervals);
-        let dictionaries: Vec<ArrayRef> = (0..2 * OPEN_MAX)
-            .map(|number| Arc::new(StringArray::from(vec![Some("same"), None, Some("text"), Some(["a", "b"][number % 2])])) as _)
-            .collect();
+        let dictionary = |number: usize| match number % 3 {
+            0 => StringArray::from(vec![Some("same"), None, Some("text"), Some(["a", "b"][number % 2])]),
+            1 => StringArray::from(vec![Some("same"), Some("all")]),
+            _ => StringArray::from(vec![Some("same")]),
+        };
+        let dictionaries: Vec<ArrayRef> = (0..2 * OPEN_MAX).map(|number| Arc::new(dictionary(number)) as _).collect();
         let first = dictionaries[0].to_data();
         for (turn, number, dictionary) in
             (0..7).flat_map(|turn| dictionaries.iter().enumerate().map(move |(number, dictionary)| (turn, number, dictionary)))
         {
             // One is used now and then between the others.
             let dictionary = if turn == 3 && number % 4 == 1 { &dictionaries[0] } else { dictionary };
-            let keys: Int32Array = (0..9).map(|row| Some((row * turn + row) % 5).filter(|key| *key < 4)).collect();
+            let texts_of = dictionary.len() as i32;
+            // Where a text may be missing, some rows have none either.
+            let keys = texts_of + i32::from(texts_of == 4);
+            let keys: Int32Array = (0..9).map(|row| Some((row * turn + row) % keys).filter(|key| *key < texts_of)).collect();
             let column: ArrayRef = Arc::new(DictionaryArray::new(keys, dictionary.clone()));
             let column = TextColumn::new(&column).unwrap();
-            let row_of = |row: usize| (row != 7).then_some((row + 1) % 9);
+            let own = turn % 2 == 1;
+            let row_of = |row: usize| if own { Some(row) } else { (row != 7).then_some((row + 1) % 9) };
             let spans = |row: u32| ComparedSpans { selected: row.is_multiple_of(2), interval: row };
             let rows: Vec<Counted> = (0..9).map(|row| Counted { row, group: group(spans(row)) }).collect();
-            texts.add(column, &rows, row_of, &mut counted);
+            if own {
+                texts.add(column, &Spans::new(rows, intervals), &counted);
+            } else {
+                texts.add_at(column, &rows, row_of, &counted);
+            }
             for row in 0..9 {
                 let Some(of) = row_of(row as usize) else { continue };
                 let value = Value::text(column.get(of).unwrap_or("none"));
@@ -142,8 +169,8 @@ mod tests {
             assert!(turn != 3 || is_first_open, "{number}");
             assert!(texts.open.len() <= OPEN_MAX && texts.bytes() > 0 && !texts.is_full());
         }
-        texts.close(&mut counted);
+        texts.close(&counted);
         assert!(texts.open.is_empty());
-        assert_eq!(counted.finish(), expected.finish());
+        assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -5,7 +7,7 @@ use meshlake_config::{ByteSize, Query as Limits};
 use meshlake_traceql::{Accumulator, Attribute, Intrinsic, Value};
 
 use super::super::TraceQlMetrics;
-use super::super::compared::Compared;
+use super::super::compared::{Compared, SharedSums};
 use super::super::metrics::Sums;
 use super::super::rooted::Roots;
 use super::{ALL, asked, metrics, query, store};
@@ -101,16 +103,19 @@ async fn attributes_of_one_span_are_held_within_limits() {
 async fn compared(view: View, asked: TraceQlMetrics, spans: RecordBatch) -> Result<(usize, usize)> {
     let roots = Roots::of(&view, &[]).await?;
     let memory = MemoryConsumer::new("test").register(&view.lookups.runtime.memory_pool);
-    let mut sums = Sums { accumulator: Accumulator::new(asked.series()?, asked.grid()?, asked.limits()?), memory };
-    let mut compared = Compared::new(&asked.query, &asked.query.conditions(), sums.accumulator.intervals());
-    compared.add(&spans, &roots, &mut sums)?;
+    let series = Sums { accumulator: Accumulator::new(asked.series()?, asked.grid()?, asked.limits()?), memory };
+    let (empty, series) = (series.apart(), Arc::new(SharedSums::new(series)));
+    let mut compared = Compared::new(&asked.query, &asked.query.conditions(), series.clone(), 1);
+    compared.add(&spans, &roots)?;
     let held = compared.bytes();
-    assert_eq!(sums.memory.size(), sums.accumulator.bytes() + held);
+    let reserved = view.lookups.runtime.memory_pool.reserved();
     if !asked.instant {
+        assert!(reserved >= held, "{reserved} {held}");
         return Ok((held, 0));
     }
-    compared.close(&mut sums.accumulator);
-    sums.memory.try_resize(sums.accumulator.bytes())?;
+    compared.close()?;
+    let sums = series.replace(empty);
+    assert_eq!(sums.memory.size(), sums.accumulator.bytes());
     let is_total = |labels: &[(String, Value<'_>)]| labels[0].1 == Value::text("baseline_total");
     Ok((held, sums.accumulator.finish().series.iter().filter(|series| is_total(&series.labels)).count()))
 }
