@@ -98,9 +98,9 @@ struct Values {
 
 impl Values {
     /// Counts values of a list. Each is looked up once.
-    fn add_all<'c>(&mut self, values: &[Value<'_>], counts: impl Iterator<Item = &'c ComparedCount> + Clone) {
+    fn add_all(&mut self, values: &[Value<'_>], counts: &[&ComparedCount]) {
         let mut spans = vec![0; values.len()];
-        counts.clone().for_each(|count| spans[count.value] += count.count);
+        counts.iter().for_each(|count| spans[count.value] += count.count);
         let there = (0..values.len()).filter(|value| spans[*value] > 0);
         let mut places: Vec<Option<usize>> = vec![None; values.len()];
         there.clone().for_each(|value| places[value] = place(&self.places, &values[value]));
@@ -114,7 +114,7 @@ impl Values {
             new.sort_unstable_by(|a, b| spans[*b].cmp(&spans[*a]).then_with(|| values[*a].cmp(&values[*b])));
         }
         new.into_iter().for_each(|value| places[value] = self.place_of(&values[value]));
-        counts.for_each(|count| self.add(places[count.value], count.spans.interval, count.count));
+        counts.iter().for_each(|count| self.add(places[count.value], count.spans.interval, count.count));
     }
 
     /// Counts so many spans with the value at a place.
@@ -216,9 +216,9 @@ impl Compared {
     pub(super) fn add_counts(&mut self, attribute: &str, values: &[Value<'_>], counts: &[ComparedCount]) {
         for selected in [false, true] {
             let is_of_side = |count: &&ComparedCount| count.spans.selected == selected && !values[count.value].is_nil();
-            let of_side = counts.iter().filter(is_of_side);
-            if of_side.clone().next().is_some() {
-                self.with_values(selected, attribute, |held| held.add_all(values, of_side));
+            let of_side: Vec<&ComparedCount> = counts.iter().filter(is_of_side).collect();
+            if !of_side.is_empty() {
+                self.with_values(selected, attribute, |held| held.add_all(values, &of_side));
             }
         }
     }

@@ -1,5 +1,3 @@
-use std::mem;
-
 use arrow::array::{Array, StringArray};
 use meshlake_traceql::Value;
 
@@ -9,32 +7,25 @@ use super::tally::Tally;
 use super::{Counted, Spans};
 use crate::values::TextColumn;
 
-/// Dictionaries that are open at once. Batches of several files, each with its own, come by turns.
-const OPEN_MAX: usize = 8;
-
-/// The texts of an attribute, counted by their numbers in the dictionaries of columns: batches of one file have the same for long, so
-/// a text is looked at when that ends.
+/// The texts of an attribute, counted by their numbers in the dictionary of a column: batches of one file have the same for long, and
+/// a partition reads a file after the other, so a text is looked at when that ends. (Of a column without a dictionary each batch has
+/// one of its own, which is looked at while it is in a processor's cache.)
 pub(super) struct Texts {
     label: String,
     /// What a text is as a value, and what a missing one is.
     value: for<'t> fn(Option<&'t str>) -> Value<'t>,
     intervals: usize,
-    /// The longest unused first.
-    open: Vec<Dictionary>,
-}
-
-/// A dictionary, and how often its texts occur.
-struct Dictionary {
-    texts: StringArray,
-    /// What they take.
+    /// The dictionary that is counted by, if there is one.
+    open: Option<StringArray>,
+    /// What it takes.
     bytes: usize,
-    /// The first number is that of no text.
+    /// How often its texts occur. The first number is that of no text.
     cells: Cells,
 }
 
 impl Texts {
     pub(super) fn new(label: String, value: for<'t> fn(Option<&'t str>) -> Value<'t>, intervals: usize) -> Texts {
-        Texts { label, value, intervals, open: Vec::new() }
+        Texts { label, value, intervals, open: None, bytes: 0, cells: Cells::new(intervals) }
     }
 
     /// Counts the spans of a batch, of which each has its text in its own row.
@@ -67,30 +58,21 @@ impl Texts {
 
     /// Those of a dictionary.
     fn cells(&mut self, texts: &StringArray, into: &SharedSums) -> &mut Cells {
-        let data = texts.to_data();
         // As long as a dictionary is held, no other is where it is.
-        let known = self.open.iter().position(|open| open.texts.to_data().ptr_eq(&data));
-        let place = known.unwrap_or_else(|| {
-            let cells = if self.open.len() == OPEN_MAX {
-                // Its place in memory is used again: many dictionaries are of one batch.
-                let mut longest = self.open.remove(0);
-                self.take_in(&mut longest, into);
-                longest.cells
-            } else {
-                Cells::new(self.intervals)
-            };
-            self.open.push(Dictionary { texts: texts.clone(), bytes: texts.get_array_memory_size(), cells });
-            self.open.len() - 1
-        });
-        self.open[place..].rotate_left(1);
-        let last = self.open.len() - 1;
-        &mut self.open[last].cells
+        let is_open = self.open.as_ref().is_some_and(|open| open.to_data().ptr_eq(&texts.to_data()));
+        if !is_open {
+            self.take_in(into);
+            (self.open, self.bytes) = (Some(texts.clone()), texts.get_array_memory_size());
+        }
+        &mut self.cells
     }
 
-    fn take_in(&self, dictionary: &mut Dictionary, into: &SharedSums) {
-        let texts = dictionary.texts.iter();
-        let values: Vec<Value<'_>> = [None].into_iter().chain(texts).map(self.value).collect();
-        into.add_counts(&self.label, &values, &dictionary.cells.take());
+    fn take_in(&mut self, into: &SharedSums) {
+        self.bytes = 0;
+        if let Some(texts) = self.open.take() {
+            let values: Vec<Value<'_>> = [None].into_iter().chain(texts.iter()).map(self.value).collect();
+            into.add_counts(&self.label, &values, &self.cells.take());
+        }
     }
 }
 
@@ -101,16 +83,17 @@ fn number(key: Option<usize>) -> usize {
 
 impl Tally for Texts {
     fn close(&mut self, into: &SharedSums) {
-        let open = mem::take(&mut self.open);
-        open.into_iter().for_each(|mut dictionary| self.take_in(&mut dictionary, into));
+        self.take_in(into);
+        // What they took is free then.
+        self.cells = Cells::new(self.intervals);
     }
 
     fn is_full(&self) -> bool {
-        self.open.iter().any(|dictionary| dictionary.cells.are_full())
+        self.cells.are_full()
     }
 
     fn bytes(&self) -> usize {
-        self.open.iter().map(|dictionary| dictionary.bytes + dictionary.cells.bytes()).sum()
+        self.bytes + self.cells.bytes()
     }
 }
 
@@ -125,8 +108,9 @@ mod tests {
     use super::super::shared::tests::of_ten_intervals;
     use super::*;
 
-    /// Scenario: columns of dictionaries that come by turns and have some texts in common, more of them than are open at once; missing
-    /// texts, columns that have one text, texts of own and of other rows, and rows that do not count. Guarantee: the answer is that of each text on its own.
+    /// Scenario: columns of dictionaries that come by turns, for one batch or two, and have some texts in common; missing texts, columns
+    /// that have one text, texts of own and of other rows, and rows that do not count. Guarantee: the answer is that of each text on its
+    /// own.
     #[test]
     fn texts_are_counted_whatever_their_dictionary() {
         let counted = of_ten_intervals();
@@ -138,13 +122,9 @@ mod tests {
             1 => StringArray::from(vec![Some("same"), Some("all")]),
             _ => StringArray::from(vec![Some("same")]),
         };
-        let dictionaries: Vec<ArrayRef> = (0..2 * OPEN_MAX).map(|number| Arc::new(dictionary(number)) as _).collect();
-        let first = dictionaries[0].to_data();
-        for (turn, number, dictionary) in
-            (0..7).flat_map(|turn| dictionaries.iter().enumerate().map(move |(number, dictionary)| (turn, number, dictionary)))
-        {
-            // One is used now and then between the others.
-            let dictionary = if turn == 3 && number % 4 == 1 { &dictionaries[0] } else { dictionary };
+        let dictionaries: Vec<ArrayRef> = (0..6).map(|number| Arc::new(dictionary(number)) as _).collect();
+        let batches = (0..7).flat_map(|turn| dictionaries.iter().map(move |dictionary| (turn, dictionary)));
+        for (turn, dictionary) in batches.flat_map(|batch| std::iter::repeat_n(batch, 1 + batch.0 as usize % 3)) {
             let texts_of = dictionary.len() as i32;
             // Where a text may be missing, some rows have none either.
             let keys = texts_of + i32::from(texts_of == 4);
@@ -165,12 +145,11 @@ mod tests {
                 let value = Value::text(column.get(of).unwrap_or("none"));
                 expected.add_counts("span.x", &[value], &[ComparedCount { value: 0, spans: spans(row), count: 1 }]);
             }
-            let is_first_open = texts.open.iter().any(|open| open.texts.to_data().ptr_eq(&first));
-            assert!(turn != 3 || is_first_open, "{number}");
-            assert!(texts.open.len() <= OPEN_MAX && texts.bytes() > 0 && !texts.is_full());
+            assert!(texts.open.as_ref().unwrap().to_data().ptr_eq(&dictionary.to_data()));
+            assert!(texts.bytes() >= dictionary.get_array_memory_size() && !texts.is_full());
         }
         texts.close(&counted);
-        assert!(texts.open.is_empty());
+        assert!(texts.open.is_none() && texts.bytes() == 0);
         assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());
     }
 }
