@@ -11,6 +11,7 @@ use futures::StreamExt;
 use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
 use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
 
+use super::apart::partitions;
 use super::columns::{Columns, of_named};
 use super::filter::Filter;
 use crate::file_attributes::{FileAttributes, Stand};
@@ -124,7 +125,7 @@ impl Matching {
         let mut all = Vec::new();
         for part in &self.0 {
             let read: Vec<&str> = columns.difference(&part.empty).copied().collect();
-            all.extend(part.rows(&read, also)?.execute_stream_partitioned().await?);
+            all.extend(partitions(part.rows(&read, also)?).await?);
         }
         Ok(all)
     }

@@ -7,7 +7,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::Expr;
 use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
-use super::apart::each_apart;
+use super::apart::{each_apart, partitions};
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
 use super::compared::{Compared, SharedSums};
@@ -103,7 +103,7 @@ impl Sums {
 
     /// The spans of a scan, each for itself; only those of which `also` holds.
     pub(super) async fn add_spans(&mut self, candidates: &Candidates<'_>, also: Option<Expr>) -> Result<()> {
-        let partitions = candidates.spans(also).await?.execute_stream_partitioned().await?;
+        let partitions = partitions(candidates.spans(also).await?).await?;
         let attributes = candidates.query.attributes.clone();
         let add = move |part: &mut Sums, rows: &RecordBatch| part.add(&mut TraceRows::new([rows], &attributes)?.spans(), 1);
         self.add_apart(partitions, add).await
