@@ -6,15 +6,25 @@ use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{ByteArray, FixedLenByteArray, Int96};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::metadata::{ColumnChunkMetaData, LevelHistogram, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 /// An encoded column chunk: to be appended to a row group.
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     pub bytes: Bytes,
     pub close: ColumnCloseResult,
+}
+
+/// What is told of the values of a chunk.
+pub(super) struct Told {
+    pub statistics: Statistics,
+    /// Values by definition level.
+    pub levels: Option<LevelHistogram>,
+    /// The bounds of each page.
+    pub index: Option<ColumnIndexMetaData>,
 }
 
 /// The pages of a chunk as they lie in it.
@@ -67,12 +77,14 @@ impl Laid {
         Ok(())
     }
 
-    /// The chunk of a leaf. A value is a row, null or not: in no list there are items.
-    pub(super) fn finish(self, column: ColumnDescPtr, compression: Compression) -> Result<Chunk, ParquetError> {
+    /// The chunk of a leaf, of whose values the nulls are told if nothing else is. A value is a row, null or not: in no list there
+    /// are items.
+    pub(super) fn finish(self, column: ColumnDescPtr, compression: Compression, told: Option<Told>) -> Result<Chunk, ParquetError> {
         let bytes = Bytes::from(self.sink.into_inner()?);
+        let nulls = || Told { statistics: statistics(column.physical_type(), self.nulls), levels: None, index: None };
+        let told = told.unwrap_or_else(nulls);
         // Definition levels are RLE.
         let encodings = self.stats.iter().map(|stats| stats.encoding).chain([Encoding::RLE]);
-        let nulls = statistics(column.physical_type(), self.nulls);
         let metadata = ColumnChunkMetaData::builder(column)
             .set_compression(compression)
             .set_encodings(encodings.collect())
@@ -80,7 +92,8 @@ impl Laid {
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(self.uncompressed as i64)
             .set_num_values(self.rows as i64)
-            .set_statistics(nulls)
+            .set_statistics(told.statistics)
+            .set_definition_level_histogram(told.levels)
             .set_data_page_offset(self.data.unwrap_or_default())
             .set_dictionary_page_offset(self.dictionary)
             .build()?;
@@ -89,7 +102,7 @@ impl Laid {
             rows_written: self.rows,
             metadata,
             bloom_filter: None,
-            column_index: None,
+            column_index: told.index,
             offset_index: Some(self.offsets.build()),
         };
         Ok(Chunk { bytes, close })

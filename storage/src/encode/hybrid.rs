@@ -6,6 +6,11 @@ const GROUP: usize = 8;
 /// Groups of one packed run: the most whose header is one byte.
 const GROUPS_MAX: usize = 63;
 
+/// Bits of numbers below `count`.
+pub(super) fn width(count: usize) -> u8 {
+    (usize::BITS - count.saturating_sub(1).leading_zeros()) as u8
+}
+
 /// Appends `numbers`, of which each has at most `width` bits. Width is at most 32.
 pub(super) fn encode(numbers: &[u32], width: u8, out: &mut Vec<u8>) {
     let (mut packed, mut at) = (0, 0);
@@ -49,10 +54,13 @@ fn pack(numbers: &[u32], width: u8, out: &mut Vec<u8>) {
 
 /// Packs eight numbers, or fewer and zeros.
 fn pack_group(group: &[u32], width: usize, out: &mut Vec<u8>) {
-    if width <= 8 {
-        let each = group.iter().enumerate();
-        let bits = each.fold(0u64, |bits, (index, number)| bits | u64::from(*number) << (index * width));
-        out.extend_from_slice(&bits.to_le_bytes()[..width]);
+    if width <= 16 {
+        let (low, high) = group.split_at(group.len().min(GROUP / 2));
+        let half = |numbers: &[u32]| numbers.iter().rev().fold(0u64, |bits, number| bits << width | u64::from(*number));
+        let bits = u128::from(half(low)) | u128::from(half(high)) << (GROUP / 2 * width);
+        let from = out.len();
+        out.extend_from_slice(&bits.to_le_bytes());
+        out.truncate(from + width);
         return;
     }
     let (mut bits, mut filled) = (0u64, 0);

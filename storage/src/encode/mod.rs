@@ -1,14 +1,18 @@
 //! Rows of `spans` as Parquet.
 //!
-//! Parquet's own writer encodes the columns, but for texts without statistics, which are most of a span (see [`text`]), and for
-//! columns without a value, which are half (see [`nulls`]).
+//! Texts without statistics are encoded here (see [`text`]), as are numbers, times and ids (see [`number`]): together most of a
+//! span. So are columns without a value, which are half (see [`nulls`]). The rest is left to Parquet's own writer.
 
+mod bounds;
 mod chunk;
 mod column;
 mod file;
+mod fixed;
 mod hybrid;
 mod nulls;
+mod number;
 mod page;
+mod pages;
 #[cfg(test)]
 mod tests;
 mod text;

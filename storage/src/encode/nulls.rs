@@ -37,7 +37,7 @@ pub(super) fn chunk(column: ColumnDescPtr, compression: Compression, rows: usize
     };
     let mut laid = Laid::new(size);
     laid.put(CompressedPage::new(page, size))?;
-    laid.finish(column, compression)
+    laid.finish(column, compression, None)
 }
 
 /// For each column of a file of this crate whether a row may have a value: not if each row group says of each leaf that all its

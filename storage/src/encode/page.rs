@@ -10,7 +10,13 @@ use parquet::errors::ParquetError;
 const SHORT: usize = 32;
 
 /// Compresses the pages of one column chunk.
-pub(super) enum Compressor {
+pub(super) struct Compressor {
+    codec: Codec,
+    /// What pages are compressed into: they are held until the chunk ends, and have no room to spare.
+    room: Vec<u8>,
+}
+
+enum Codec {
     None,
     Lz4(Box<CompressTable>),
     Zstd(zstd::bulk::Compressor<'static>),
@@ -29,50 +35,47 @@ pub(super) struct Values<'a> {
 
 impl Compressor {
     pub(super) fn new(compression: Compression) -> Result<Compressor, ParquetError> {
-        Ok(match compression {
-            Compression::UNCOMPRESSED => Compressor::None,
-            Compression::LZ4_RAW => Compressor::Lz4(Box::default()),
-            Compression::ZSTD(level) => Compressor::Zstd(zstd::bulk::Compressor::new(level.compression_level())?),
-            other => return Err(ParquetError::NYI(format!("text compressed with {other}"))),
-        })
+        let codec = match compression {
+            Compression::UNCOMPRESSED => Codec::None,
+            Compression::LZ4_RAW => Codec::Lz4(Box::default()),
+            Compression::ZSTD(level) => Codec::Zstd(zstd::bulk::Compressor::new(level.compression_level())?),
+            other => return Err(ParquetError::NYI(format!("columns compressed with {other}"))),
+        };
+        Ok(Compressor { codec, room: Vec::new() })
     }
 
-    /// Appends `bytes`, compressed.
-    fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ParquetError> {
-        let from = out.len();
-        match self {
-            Compressor::None => out.extend_from_slice(bytes),
-            Compressor::Lz4(table) => {
-                out.resize(from + get_maximum_output_size(bytes.len()), 0);
-                let written = compress_into_with_table(bytes, &mut out[from..], table);
-                out.truncate(from + written.map_err(|error| ParquetError::External(Box::new(error)))?);
-            }
-            Compressor::Zstd(context) => out.extend(context.compress(bytes)?),
+    /// `bytes`, compressed.
+    fn compress<'a>(&'a mut self, bytes: &'a [u8]) -> Result<&'a [u8], ParquetError> {
+        let most = match self.codec {
+            Codec::None => return Ok(bytes),
+            Codec::Lz4(_) => get_maximum_output_size(bytes.len()),
+            Codec::Zstd(_) => zstd::zstd_safe::compress_bound(bytes.len()),
+        };
+        if self.room.len() < most {
+            self.room.resize(most, 0);
         }
-        Ok(())
+        let written = match &mut self.codec {
+            Codec::None => 0,
+            Codec::Lz4(table) => {
+                compress_into_with_table(bytes, &mut self.room, table).map_err(|error| ParquetError::External(Box::new(error)))?
+            }
+            Codec::Zstd(context) => context.compress_to_buffer(bytes, self.room.as_mut_slice())?,
+        };
+        Ok(&self.room[..written])
     }
 
     /// A dictionary page of `count` values. Unlike those of a data page its bytes are what the chunk's codec makes of them.
     pub(super) fn dictionary(&mut self, values: &[u8], count: u32) -> Result<CompressedPage, ParquetError> {
-        let mut buf = Vec::new();
-        self.compress(values, &mut buf)?;
-        let page = Page::DictionaryPage { buf: Bytes::from(buf), num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
+        let buf = Bytes::copy_from_slice(self.compress(values)?);
+        let page = Page::DictionaryPage { buf, num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
         Ok(CompressedPage::new(page, values.len()))
     }
 
     /// A data page (version 2: levels are not compressed, and values only if that makes them smaller).
     pub(super) fn data(&mut self, page: &Values<'_>) -> Result<CompressedPage, ParquetError> {
-        let mut buf = Vec::with_capacity(page.levels.len() + page.values.len());
-        buf.extend_from_slice(page.levels);
-        if page.values.len() > SHORT {
-            self.compress(page.values, &mut buf)?;
-        }
-        let compressed = buf.len() - page.levels.len();
-        let is_compressed = compressed > 0 && compressed < page.values.len();
-        if !is_compressed {
-            buf.truncate(page.levels.len());
-            buf.extend_from_slice(page.values);
-        }
+        let compressed = if page.values.len() > SHORT { self.compress(page.values)? } else { page.values };
+        let is_compressed = compressed.len() < page.values.len();
+        let buf = [page.levels, if is_compressed { compressed } else { page.values }].concat();
         let size = page.levels.len() + page.values.len();
         let page = Page::DataPageV2 {
             buf: Bytes::from(buf),

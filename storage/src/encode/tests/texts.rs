@@ -1,23 +1,17 @@
-//! Files of random texts, read back by Parquet's own reader.
+//! Files of random texts.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
-use object_store::buffered::BufWriter;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
-use super::{FileWriter, columns_with_values};
+use super::super::columns_with_values;
+use super::{compressions, file, read};
 use crate::schema::text_type;
 
 /// Rows of a page, rows of a row group, bytes of a dictionary, bytes of a page.
@@ -69,19 +63,6 @@ fn texts(batches: &[RecordBatch], column: usize) -> Vec<Option<String>> {
     batches.iter().flat_map(of).collect()
 }
 
-async fn file(batches: &[RecordBatch], compression: Compression) -> Bytes {
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let path = Path::from("file");
-    let mut writer = FileWriter::new(BufWriter::new(store.clone(), path.clone()), schema(), layout(compression)).unwrap();
-    for batch in batches {
-        writer.write(batch).await.unwrap();
-    }
-    let size = writer.finish().await.unwrap();
-    let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
-    assert_eq!(size, bytes.len() as u64);
-    bytes
-}
-
 proptest! {
     /// Scenario: batches of texts over dictionaries of few and many values, nulls among them, with limits that they pass.
     /// Guarantee: they read back; no page of texts and no row group has more rows than it may; columns without a value are told.
@@ -90,18 +71,9 @@ proptest! {
         batches in proptest::collection::vec((proptest::collection::vec((any::<u32>(), any::<bool>()), 1..200), 1..120u32), 0..6),
         codec in 0..3usize,
     ) {
-        let zstd = Compression::ZSTD(ZstdLevel::try_new(1).unwrap());
         let batches: Vec<_> = batches.iter().map(|(rows, distinct)| batch(rows, *distinct)).collect();
-        let compression = [Compression::UNCOMPRESSED, Compression::LZ4_RAW, zstd][codec];
-        let bytes = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(file(&batches, compression));
-
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(&bytes, options).unwrap();
-        let groups = metadata.metadata().row_groups();
-        prop_assert!(groups.iter().all(|group| group.num_rows() <= LIMITS.1 as i64));
-        let footer = metadata.metadata().clone();
-        let read = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata).build().unwrap();
-        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
+        let (footer, read) = read(file(schema(), layout(compressions()[codec]), &batches));
+        prop_assert!(footer.row_groups().iter().all(|group| group.num_rows() <= LIMITS.1 as i64));
         let mut before = 0;
         for (group, pages) in footer.row_groups().iter().zip(footer.offset_index().into_iter().flatten()) {
             // Of texts: Parquet's own writer looks at rows a thousand at a time.

@@ -1,0 +1,163 @@
+//! The column chunk of a column of numbers, times or ids.
+//!
+//! Values are taken as they lie in the array, where `ArrowWriter` makes an object of each id, and hashes each number by way of its
+//! bytes.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::NullBuffer;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use parquet::basic::Encoding;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnDescPtr;
+
+use super::bounds::Bounds;
+use super::chunk::Chunk;
+use super::column::ColumnChunk;
+use super::fixed::Fixed;
+use super::hybrid;
+use super::pages::Pages;
+
+/// Rows of such a column, encoded as one column chunk. Its statistics tell the nulls, and bounds where they are asked for.
+pub(super) struct NumberChunk<T> {
+    pages: Pages,
+    dictionary: Dictionary<T>,
+    bounds: Option<Bounds<T>>,
+}
+
+/// The values of a chunk.
+struct Dictionary<T> {
+    /// As Parquet's PLAIN encoding has them.
+    plain: Vec<u8>,
+    numbers: HashMap<T, u32>,
+}
+
+/// Whether a column is encoded as this module does: by a dictionary, by PLAIN, or by PLAIN when the dictionary is full.
+pub(super) fn is_known(column: &ColumnDescPtr, properties: &WriterProperties) -> bool {
+    properties.encoding(column.path()) == Some(Encoding::PLAIN)
+}
+
+impl<T: Fixed> NumberChunk<T> {
+    /// A chunk of a column that is a leaf of the schema itself, as `properties` say.
+    ///
+    /// # Errors
+    /// A compression that no layout of this crate has.
+    pub(super) fn new(column: ColumnDescPtr, properties: &WriterProperties) -> Result<NumberChunk<T>, ParquetError> {
+        let statistics = properties.statistics_enabled(column.path());
+        Ok(NumberChunk {
+            bounds: Bounds::new(column.physical_type(), column.max_def_level(), statistics),
+            pages: Pages::new(column, properties)?,
+            dictionary: Dictionary { plain: Vec::new(), numbers: HashMap::new() },
+        })
+    }
+
+    /// Rows that are appended to the page before its bytes are looked at again: as many as it has room for, at least one.
+    fn room(&self) -> usize {
+        let bytes = self.pages.limits.page.saturating_sub(self.pages.open.plain.len());
+        if self.pages.plain { self.pages.room().min(bytes.div_ceil(T::WIDTH).max(1)) } else { self.pages.room() }
+    }
+
+    /// Appends values to the page, and tells of how many rows: up to one whose value the dictionary has no room for.
+    fn write_numbers(&mut self, values: &[T], nulls: Option<&NullBuffer>) -> usize {
+        for (row, value) in values.iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                continue;
+            }
+            match self.dictionary.number(*value, self.pages.limits.dictionary) {
+                Some(number) => self.pages.open.numbers.push(number),
+                None => return row,
+            }
+        }
+        values.len()
+    }
+
+    /// Appends values to the page.
+    fn write_plain(&mut self, values: &[T], nulls: Option<&NullBuffer>) {
+        let out = &mut self.pages.open.plain;
+        match nulls {
+            None => push_plain(values, out),
+            Some(nulls) => nulls.valid_slices().for_each(|(from, until)| push_plain(&values[from..until], out)),
+        }
+    }
+
+    fn end_page(&mut self) -> Result<(), ParquetError> {
+        if let Some(bounds) = self.bounds.as_mut().filter(|_| self.pages.open.rows > 0) {
+            bounds.end_page(self.pages.open.rows, self.pages.open.nulls);
+        }
+        self.pages.end(hybrid::width(self.dictionary.numbers.len()))
+    }
+}
+
+impl<T: Fixed> ColumnChunk for NumberChunk<T> {
+    fn size(&self) -> usize {
+        self.pages.size() + self.dictionary.plain.len()
+    }
+
+    fn write(&mut self, rows: &ArrayRef) -> Result<(), ParquetError> {
+        let other = || ParquetError::ArrowError(format!("{} is no type of the column", rows.data_type()));
+        let values = T::values(rows).ok_or_else(other)?;
+        if self.pages.take_nulls(rows.len(), rows.nulls()) {
+            return Ok(());
+        }
+        if self.pages.room() == 0 {
+            self.end_page()?;
+        }
+        let nulls = rows.nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut from = 0;
+        while from < values.len() {
+            let some = &values[from..values.len().min(from + self.room())];
+            let nulls = nulls.map(|nulls| nulls.slice(from, some.len()));
+            let written = if self.pages.plain {
+                self.write_plain(some, nulls.as_ref());
+                some.len()
+            } else {
+                self.write_numbers(some, nulls.as_ref())
+            };
+            if let Some(bounds) = &mut self.bounds {
+                bounds.add(&some[..written], nulls.as_ref());
+            }
+            self.pages.open.push_rows(written, nulls.as_ref());
+            from += written;
+            let is_full = written < some.len();
+            if is_full || self.pages.room() == 0 || self.pages.open.plain.len() >= self.pages.limits.page {
+                self.end_page()?;
+            }
+            self.pages.plain |= is_full;
+        }
+        Ok(())
+    }
+
+    fn close(mut self: Box<Self>) -> Result<Chunk, ParquetError> {
+        if self.pages.is_null() && self.bounds.is_none() {
+            return self.pages.close_nulls();
+        }
+        self.end_page()?;
+        let told = self.bounds.map(Bounds::close).transpose()?;
+        self.pages.close(&self.dictionary.plain, self.dictionary.numbers.len(), told)
+    }
+}
+
+impl<T: Fixed> Dictionary<T> {
+    /// The number of a value; none if the dictionary has no room for it.
+    fn number(&mut self, value: T, limit: usize) -> Option<u32> {
+        let number = self.numbers.len() as u32;
+        match self.numbers.entry(value) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(_) if self.plain.len() + T::WIDTH > limit => None,
+            Entry::Vacant(new) => {
+                self.plain.extend_from_slice(value.plain().as_ref());
+                Some(*new.insert(number))
+            }
+        }
+    }
+}
+
+/// Appends values in Parquet's PLAIN encoding.
+fn push_plain<T: Fixed>(values: &[T], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.resize(from + values.len() * T::WIDTH, 0);
+    for (to, value) in out[from..].chunks_exact_mut(T::WIDTH).zip(values) {
+        to.copy_from_slice(value.plain().as_ref());
+    }
+}
