@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
@@ -141,6 +141,8 @@ const TYPES: usize = ValueType::Other as usize + 1;
 /// The columns of a batch, as far as they are there.
 struct Columns<'a> {
     origins: &'a Int64Array,
+    /// The bits in which the origins of rows differ.
+    differing: i64,
     attributes: Vec<Option<&'a ArrayRef>>,
 }
 
@@ -148,16 +150,37 @@ impl<'a> Columns<'a> {
     fn new(rows: &'a RecordBatch) -> Result<Columns<'a>, ArrowError> {
         let origins = rows.column_by_name("origins").and_then(|column| column.as_primitive_opt::<Int64Type>());
         let column = |column: &AttributeColumn| rows.column_by_name(column.name).filter(|array| array.null_count() < array.len());
-        Ok(Columns {
-            origins: origins.ok_or_else(|| schema_error("origins"))?,
-            attributes: ATTRIBUTE_COLUMNS.iter().map(column).collect(),
-        })
+        let origins = origins.ok_or_else(|| schema_error("origins"))?;
+        let (all, any) = origins.values().iter().fold((-1, 0), |(all, any), bits| (all & bits, any | bits));
+        Ok(Columns { origins, differing: all ^ any, attributes: ATTRIBUTE_COLUMNS.iter().map(column).collect() })
+    }
+
+    /// The origin of the values of a column, if that of all rows is one: mostly they are.
+    fn shared_origin(&self, column: &AttributeColumn) -> Option<usize> {
+        let first = self.origins.values().first().filter(|_| column.origin(self.differing) == 0)?;
+        Some(column.origin(*first))
     }
 
     fn holds(&self, place: Place, row: usize) -> bool {
         self.attributes[place.column].is_some_and(|array| {
             array.is_valid(row) && ATTRIBUTE_COLUMNS[place.column].origin(self.origins.value(row)) == place.source
         })
+    }
+}
+
+/// Row and key of each row that has a value.
+fn each_key(keys: &Int32Array, mut each: impl FnMut(usize, usize)) {
+    let values = keys.values();
+    match keys.nulls() {
+        None => values.iter().enumerate().for_each(|(row, key)| each(row, *key as usize)),
+        Some(nulls) => nulls.valid_indices().for_each(|row| each(row, values[row] as usize)),
+    }
+}
+
+/// Counts one at a place that there is: no writer sets the bits of an origin that is none.
+fn count_at(counts: &mut [u32], at: usize) {
+    if let Some(count) = counts.get_mut(at) {
+        *count += 1;
     }
 }
 
@@ -188,7 +211,7 @@ impl AttributeCounter {
         for (column, array) in ATTRIBUTE_COLUMNS.iter().zip(&columns.attributes) {
             let Some(array) = array else { continue };
             if let Some(texts) = array.as_dictionary_opt::<Int32Type>() {
-                self.add_texts(column, texts, columns.origins)?;
+                self.add_texts(column, texts, &columns)?;
             } else if let Some(ints) = array.as_primitive_opt::<Int64Type>() {
                 self.add_ints(column, ints, columns.origins);
             } else {
@@ -244,24 +267,24 @@ impl AttributeCounter {
         &mut self,
         column: &AttributeColumn,
         texts: &DictionaryArray<Int32Type>,
-        origins: &Int64Array,
+        columns: &Columns<'_>,
     ) -> Result<(), ArrowError> {
         let values: &StringArray = texts.values().as_string_opt().ok_or_else(|| schema_error(column.name))?;
+        let distinct = values.len();
         let mut by_key = std::mem::take(&mut self.by_key);
         by_key.clear();
-        by_key.resize(values.len() * column.sources.len(), 0);
-        let mut count = |row: usize, key: i32| {
-            let at = column.origin(origins.value(row)) * values.len() + key as usize;
-            if let Some(count) = by_key.get_mut(at) {
-                *count += 1;
+        by_key.resize(distinct * column.sources.len(), 0);
+        match columns.shared_origin(column) {
+            Some(origin) => {
+                let counts = by_key.get_mut(origin * distinct..).unwrap_or_default();
+                each_key(texts.keys(), |_, key| count_at(counts, key));
             }
-        };
-        let keys = texts.keys();
-        match keys.nulls() {
-            None => keys.values().iter().enumerate().for_each(|(row, key)| count(row, *key)),
-            Some(nulls) => nulls.valid_indices().for_each(|row| count(row, keys.value(row))),
+            None => {
+                let origins = columns.origins.values();
+                each_key(texts.keys(), |row, key| count_at(&mut by_key, column.origin(origins[row]) * distinct + key));
+            }
         }
-        for (source, counts) in column.sources.iter().zip(by_key.chunks(values.len().max(1))) {
+        for (source, counts) in column.sources.iter().zip(by_key.chunks(distinct.max(1))) {
             let spans = counts.iter().map(|count| u64::from(*count)).sum();
             let Some(value_type) = source.form.value_type().filter(|_| spans > 0) else { continue };
             let Some(position) = self.position(column.scope, source.key, value_type) else { continue };
@@ -276,9 +299,18 @@ impl AttributeCounter {
 
     fn add_ints(&mut self, column: &AttributeColumn, ints: &Int64Array, origins: &Int64Array) {
         let mut counts = HashMap::<(usize, i64), u64>::new();
+        // Rows that follow each other and are alike.
+        let mut run = ((0, 0), 0);
         for row in (0..ints.len()).filter(|row| ints.is_valid(*row)) {
-            *counts.entry((column.origin(origins.value(row)), ints.value(row))).or_default() += 1;
+            let value = (column.origin(origins.value(row)), ints.value(row));
+            if value != run.0 {
+                *counts.entry(run.0).or_default() += run.1;
+                run = (value, 0);
+            }
+            run.1 += 1;
         }
+        *counts.entry(run.0).or_default() += run.1;
+        counts.retain(|_, count| *count > 0);
         let mut counts: Vec<((usize, i64), u64)> = counts.into_iter().collect();
         counts.sort_unstable();
         for group in counts.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
