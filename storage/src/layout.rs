@@ -19,8 +19,7 @@ const CARRIED_BYTES: usize = 8 << 20;
 pub(crate) const FRESH_ROWS: usize = 32_768;
 /// Rows of a page: what a lookup of one trace has to decode of each column.
 const PAGE_ROWS: usize = 4_096;
-/// Bytes of a page of values that differ from row to row, about. A lookup
-/// decompresses a page for the few rows of a trace.
+/// Bytes of a page of values that differ from row to row, about. A lookup decompresses a page for the few rows of a trace.
 const BULK_PAGE: usize = 16 << 10;
 /// Bytes of the dictionary of such a column, which a lookup decompresses whole. Past it, values stand in the pages.
 const BULK_DICTIONARY: usize = 128 << 10;
