@@ -10,9 +10,9 @@ use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, PrimitiveArray, RecordBatch,
     StringArray, new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::interleave;
-use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
@@ -67,9 +67,14 @@ pub(crate) struct SortedRows<'a> {
     texts: Arc<HashMap<usize, Unified>>,
 }
 
-/// Where some rows are: batch and row, in the order of the file. Narrow, for a column is gathered by a walk over them.
+/// Where some rows are, in the order of the file. Narrow, for a column is gathered by a walk over them.
 #[derive(Debug)]
-pub(crate) struct Places(Vec<(u32, u32)>);
+pub(crate) struct Places {
+    /// Batch and row.
+    rows: Vec<(u32, u32)>,
+    /// The same rows, counted over all batches.
+    flat: Vec<u32>,
+}
 
 /// Some rows of a flush that go to one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,15 +142,19 @@ impl Unified {
     }
 
     /// The keys of rows in `values`.
-    fn keys(&self, rows: impl Iterator<Item = usize>) -> Int32Array {
-        let keys = match &self.numbers {
+    fn keys(&self, rows: &[u32]) -> Int32Array {
+        let rows = rows.iter().map(|row| *row as usize);
+        let mut keys = match &self.numbers {
             Numbers::Bytes(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect::<Vec<i32>>(),
             Numbers::Shorts(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
             Numbers::Words(numbers) => rows.map(|row| numbers[row] as i32 - 1).collect(),
         };
-        let nulls = keys.iter().any(|key| *key < 0).then(|| keys.iter().map(|key| *key >= 0).collect());
-        // A key of a null is a key all the same.
-        let keys = if nulls.is_some() { keys.into_iter().map(|key| key.max(0)).collect() } else { keys };
+        let has_nulls = keys.iter().fold(0, |bits, key| bits | key) < 0;
+        let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(keys.len(), |row| keys[row] >= 0)));
+        if has_nulls {
+            // A key of a null is a key all the same.
+            keys.iter_mut().for_each(|key| *key = (*key).max(0));
+        }
         Int32Array::new(keys.into(), nulls)
     }
 
@@ -372,57 +381,59 @@ impl<'a> SortedRows<'a> {
 
     /// Where the rows of a range of the order are.
     pub(crate) fn places(&self, range: Range<usize>) -> Places {
-        Places(self.order[range].iter().map(|position| (position.batch, position.row)).collect())
+        let rows: Vec<(u32, u32)> = self.order[range].iter().map(|position| (position.batch, position.row)).collect();
+        Places { flat: rows.iter().map(|(batch, row)| self.before[*batch as usize] + row).collect(), rows }
     }
 
     /// A column of rows, in order. A column at a time, because its source then stays in the processor's caches.
     pub(crate) fn column(&self, index: usize, places: &Places) -> Result<ArrayRef, ArrowError> {
         let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
         if arrays.iter().all(|array| array.null_count() == array.len()) {
-            return Ok(new_null_array(spans_schema().field(index).data_type(), places.0.len()));
+            return Ok(new_null_array(spans_schema().field(index).data_type(), places.rows.len()));
         }
         match (self.texts.get(&index), arrays[0].data_type()) {
-            (Some(unified), _) => self.text_column(unified, places),
-            (None, DataType::FixedSizeBinary(length)) => places.ids(&arrays, *length),
+            (Some(unified), _) => Self::text_column(unified, places),
+            (None, DataType::FixedSizeBinary(8)) => places.ids::<8>(&arrays),
+            (None, DataType::FixedSizeBinary(16)) => places.ids::<16>(&arrays),
             (None, DataType::Int16) => Ok(places.numbers::<Int16Type>(&arrays)),
+            (None, DataType::Int32) => Ok(places.numbers::<Int32Type>(&arrays)),
             (None, DataType::Int64) => Ok(places.numbers::<Int64Type>(&arrays)),
+            (None, DataType::Timestamp(TimeUnit::Microsecond, _)) => Ok(places.numbers::<TimestampMicrosecondType>(&arrays)),
             _ => interleave(&arrays, &places.each().collect::<Vec<_>>()),
         }
     }
 
-    fn text_column(&self, unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
-        let keys = unified.keys(places.each().map(|(batch, row)| self.before[batch] as usize + row));
-        Ok(Arc::new(DictionaryArray::try_new(keys, unified.values.clone())?))
+    fn text_column(unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(DictionaryArray::try_new(unified.keys(&places.flat), unified.values.clone())?))
     }
 }
 
 impl Places {
     fn each(&self) -> impl ExactSizeIterator<Item = (usize, usize)> {
-        self.0.iter().map(|&(batch, row)| (batch as usize, row as usize))
+        self.rows.iter().map(|&(batch, row)| (batch as usize, row as usize))
     }
 
-    fn valid(&self, is_valid: impl Fn(usize, usize) -> bool) -> NullBuffer {
-        let at = |place: usize| is_valid(self.0[place].0 as usize, self.0[place].1 as usize);
-        NullBuffer::new(BooleanBuffer::collect_bool(self.0.len(), at))
-    }
-
-    /// A column of ids. `interleave` appends each row by a call of its own.
-    fn ids(&self, arrays: &[&dyn Array], length: i32) -> Result<ArrayRef, ArrowError> {
-        let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
-        let mut ids = MutableBuffer::with_capacity(self.0.len() * length as usize);
-        self.each().for_each(|(batch, row)| ids.extend_from_slice(arrays[batch].value(row)));
+    /// Which of the rows have a value; none if all batches have one in each row.
+    fn nulls<A: Array>(&self, arrays: &[&A]) -> Option<NullBuffer> {
+        let at = |place: usize| arrays[self.rows[place].0 as usize].is_valid(self.rows[place].1 as usize);
         let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
-        let nulls = has_nulls.then(|| self.valid(|batch, row| arrays[batch].is_valid(row)));
-        Ok(Arc::new(FixedSizeBinaryArray::try_new(length, ids.into(), nulls)?))
+        has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(self.rows.len(), at)))
+    }
+
+    /// A column of ids of `N` bytes. `interleave` appends each row by a call of its own.
+    fn ids<const N: usize>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
+        let values: Vec<&[[u8; N]]> = arrays.iter().map(|array| array.value_data().as_chunks().0).collect();
+        let ids: Vec<[u8; N]> = self.each().map(|(batch, row)| values[batch][row]).collect();
+        Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, ids.into_flattened().into(), self.nulls(&arrays))?))
     }
 
     fn numbers<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> ArrayRef {
         let arrays: Vec<&PrimitiveArray<T>> = arrays.iter().map(|array| array.as_primitive()).collect();
         let values: Vec<&[T::Native]> = arrays.iter().map(|array| &**array.values()).collect();
         let numbers: Vec<T::Native> = self.each().map(|(batch, row)| values[batch][row]).collect();
-        let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
-        let nulls = has_nulls.then(|| self.valid(|batch, row| arrays[batch].is_valid(row)));
-        Arc::new(PrimitiveArray::<T>::new(numbers.into(), nulls))
+        let data_type = arrays[0].data_type().clone();
+        Arc::new(PrimitiveArray::<T>::new(numbers.into(), self.nulls(&arrays)).with_data_type(data_type))
     }
 }
 
