@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{FieldRef, Int32Type, SchemaRef, TimestampMicrosecondType};
 use futures::StreamExt;
@@ -52,13 +52,31 @@ struct Run {
     /// The columns of the file, and which of them are read: the others have no value.
     schema: SchemaRef,
     valued: Vec<bool>,
+    nulls: Arc<Nulls>,
     /// The promoted attributes that the file has columns for.
     promoted: Vec<Promoted>,
     /// Read and not merged; none of them is empty.
     rows: VecDeque<RecordBatch>,
+    /// Rows of the first of them that were taken: not all.
+    taken: usize,
     ended: bool,
     /// Spans that were left out, by deletion.
     dropped: BTreeMap<String, u64>,
+}
+
+/// Columns without a value, of as many rows as are read at once.
+struct Nulls(Vec<ArrayRef>);
+
+impl Nulls {
+    /// Of a table with these promoted attributes.
+    fn new(promoted: &[Promoted]) -> Nulls {
+        let null = |field: &FieldRef| new_null_array(field.data_type(), BATCH_ROWS);
+        Nulls(lake_schema(promoted).fields().iter().map(null).collect())
+    }
+
+    fn column(&self, index: usize, rows: usize) -> ArrayRef {
+        if rows == BATCH_ROWS { self.0[index].clone() } else { self.0[index].slice(0, rows) }
+    }
 }
 
 /// Spans of a file that were left out for a deletion.
@@ -133,7 +151,7 @@ impl<'a> Keys<'a> {
 }
 
 impl Run {
-    async fn open(store: &Arc<dyn ObjectStore>, input: Input, promoted: &[Promoted]) -> Result<Run, LakeError> {
+    async fn open(store: &Arc<dyn ObjectStore>, input: Input, promoted: &[Promoted], nulls: Arc<Nulls>) -> Result<Run, LakeError> {
         let file = &input.file;
         let promoted = promoted.get(..file.promoted.count).ok_or_else(|| defect("more promoted attributes than the table has"))?;
         let path = Path::parse(&file.path).map_err(object_store::Error::from)?;
@@ -149,9 +167,11 @@ impl Run {
             schema: lake_schema(promoted),
             stream: builder.with_projection(mask).build()?,
             valued,
+            nulls,
             promoted: promoted.to_vec(),
             input,
             rows: VecDeque::new(),
+            taken: 0,
             ended: false,
             dropped: BTreeMap::new(),
         })
@@ -160,11 +180,11 @@ impl Run {
     /// Rows as they were read, with the columns that were not.
     fn whole(&self, read: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let mut columns = read.columns().iter().cloned();
-        let column = |(field, valued): (&FieldRef, &bool)| match valued {
+        let column = |(index, valued): (usize, &bool)| match valued {
             true => columns.next(),
-            false => Some(new_null_array(field.data_type(), read.num_rows())),
+            false => Some(self.nulls.column(index, read.num_rows())),
         };
-        let columns = self.schema.fields().iter().zip(&self.valued).filter_map(column).collect();
+        let columns = self.valued.iter().enumerate().filter_map(column).collect();
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
@@ -187,7 +207,7 @@ impl Run {
     }
 
     fn held(&self) -> usize {
-        self.rows.iter().map(RecordBatch::num_rows).sum()
+        self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() - self.taken
     }
 
     fn without_doomed(&mut self, mut batch: RecordBatch) -> Result<RecordBatch, LakeError> {
@@ -208,25 +228,28 @@ impl Run {
 
     /// Moves the rows before `bound`, or all, to `slice`.
     fn take(&mut self, bound: Option<&Key>, slice: &mut Slice) -> Result<(), LakeError> {
-        while let Some(rows) = self.rows.pop_front() {
-            let before = bound.map_or(Ok(rows.num_rows()), |bound| rows_before(&rows, bound))?;
-            if before < rows.num_rows() {
-                self.rows.push_front(rows.slice(before, rows.num_rows() - before));
-                if before > 0 {
-                    slice.push(rows.slice(0, before), self.input.rewrites);
-                }
+        while let Some(rows) = self.rows.front() {
+            let (from, count) = (self.taken, rows.num_rows());
+            let until = bound.map_or(Ok(count), |bound| rows_before(rows, from, bound))?;
+            if from < until {
+                let some = if until - from == count { rows.clone() } else { rows.slice(from, until - from) };
+                slice.push(some, self.input.rewrites);
+            }
+            if until < count {
+                self.taken = until;
                 break;
             }
-            slice.push(rows, self.input.rewrites);
+            self.rows.pop_front();
+            self.taken = 0;
         }
         Ok(())
     }
 }
 
-/// How many of the sorted rows are before `bound`.
-fn rows_before(rows: &RecordBatch, bound: &Key) -> Result<usize, LakeError> {
+/// How many of the sorted rows are before `bound`: at least `low`.
+fn rows_before(rows: &RecordBatch, mut low: usize, bound: &Key) -> Result<usize, LakeError> {
     let keys = Keys::new(rows)?;
-    let (mut low, mut high) = (0, rows.num_rows());
+    let mut high = rows.num_rows();
     while low < high {
         let middle = usize::midpoint(low, high);
         if keys.is_before(middle, bound) { low = middle + 1 } else { high = middle }
@@ -237,9 +260,10 @@ fn rows_before(rows: &RecordBatch, bound: &Key) -> Result<usize, LakeError> {
 impl Merge {
     /// Opens files of a table with these promoted attributes.
     pub(crate) async fn open(store: &Arc<dyn ObjectStore>, inputs: Vec<Input>, promoted: &[Promoted]) -> Result<Merge, LakeError> {
+        let nulls = Arc::new(Nulls::new(promoted));
         let mut runs = Vec::with_capacity(inputs.len());
         for input in inputs {
-            runs.push(Run::open(store, input, promoted).await?);
+            runs.push(Run::open(store, input, promoted, nulls.clone()).await?);
         }
         Ok(Merge { runs })
     }
