@@ -76,7 +76,7 @@ fn pack_group(group: &[u32], width: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends an unsigned LEB128 number.
-fn varint(mut number: u64, out: &mut Vec<u8>) {
+pub(super) fn varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

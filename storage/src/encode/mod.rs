@@ -6,6 +6,7 @@
 mod bounds;
 mod chunk;
 mod column;
+mod delta;
 mod file;
 mod fixed;
 mod hybrid;

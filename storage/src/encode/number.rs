@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::buffer::NullBuffer;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use parquet::basic::Encoding;
+use parquet::basic::{Encoding, Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnDescPtr;
@@ -33,9 +33,16 @@ struct Dictionary<T> {
     numbers: HashMap<T, u32>,
 }
 
-/// Whether a column is encoded as this module does: by a dictionary, by PLAIN, or by PLAIN when the dictionary is full.
+/// Whether a column is encoded as this module does: by PLAIN, with a dictionary until that is full or without, or by
+/// DELTA_BINARY_PACKED without.
 pub(super) fn is_known(column: &ColumnDescPtr, properties: &WriterProperties) -> bool {
-    properties.encoding(column.path()) == Some(Encoding::PLAIN)
+    match properties.encoding(column.path()) {
+        Some(Encoding::PLAIN) => true,
+        Some(Encoding::DELTA_BINARY_PACKED) => {
+            column.physical_type() == Type::INT64 && !properties.dictionary_enabled(column.path())
+        }
+        _ => false,
+    }
 }
 
 impl<T: Fixed> NumberChunk<T> {
@@ -45,17 +52,23 @@ impl<T: Fixed> NumberChunk<T> {
     /// A compression that no layout of this crate has.
     pub(super) fn new(column: ColumnDescPtr, properties: &WriterProperties) -> Result<NumberChunk<T>, ParquetError> {
         let statistics = properties.statistics_enabled(column.path());
+        let bare = properties.encoding(column.path()).unwrap_or(Encoding::PLAIN);
         Ok(NumberChunk {
             bounds: Bounds::new(column.physical_type(), column.max_def_level(), statistics),
-            pages: Pages::new(column, properties)?,
+            pages: Pages::new(column, properties, bare)?,
             dictionary: Dictionary { plain: Vec::new(), numbers: HashMap::new() },
         })
     }
 
-    /// Rows that are appended to the page before its bytes are looked at again: as many as it has room for, at least one.
+    /// Bytes for which the page has room. Of numbers of a dictionary and of deltas, rows are enough of a limit.
+    fn bytes(&self) -> usize {
+        let is_plain = self.pages.encoding() == Encoding::PLAIN;
+        if is_plain { self.pages.limits.page.saturating_sub(self.pages.open.plain.len()) } else { usize::MAX }
+    }
+
+    /// Rows that are appended to the page before its bytes are looked at again.
     fn room(&self) -> usize {
-        let bytes = self.pages.limits.page.saturating_sub(self.pages.open.plain.len());
-        if self.pages.plain { self.pages.room().min(bytes.div_ceil(T::WIDTH).max(1)) } else { self.pages.room() }
+        self.pages.room().min(self.bytes().div_ceil(T::WIDTH).max(1))
     }
 
     /// Appends values to the page, and tells of how many rows: up to one whose value the dictionary has no room for.
@@ -108,11 +121,11 @@ impl<T: Fixed> ColumnChunk for NumberChunk<T> {
         while from < values.len() {
             let some = &values[from..values.len().min(from + self.room())];
             let nulls = nulls.map(|nulls| nulls.slice(from, some.len()));
-            let written = if self.pages.plain {
+            let written = if self.pages.has_dictionary() {
+                self.write_numbers(some, nulls.as_ref())
+            } else {
                 self.write_plain(some, nulls.as_ref());
                 some.len()
-            } else {
-                self.write_numbers(some, nulls.as_ref())
             };
             if let Some(bounds) = &mut self.bounds {
                 bounds.add(&some[..written], nulls.as_ref());
@@ -120,10 +133,12 @@ impl<T: Fixed> ColumnChunk for NumberChunk<T> {
             self.pages.open.push_rows(written, nulls.as_ref());
             from += written;
             let is_full = written < some.len();
-            if is_full || self.pages.room() == 0 || self.pages.open.plain.len() >= self.pages.limits.page {
+            if is_full || self.pages.room() == 0 || self.bytes() == 0 {
                 self.end_page()?;
             }
-            self.pages.plain |= is_full;
+            if is_full {
+                self.pages.end_dictionary();
+            }
         }
         Ok(())
     }

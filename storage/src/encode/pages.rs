@@ -8,6 +8,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk::{Chunk, Laid, Told};
+use super::delta;
 use super::hybrid;
 use super::nulls;
 use super::page::{Compressor, Values};
@@ -21,9 +22,11 @@ pub(super) struct Pages {
     compression: Compression,
     compressor: Compressor,
     pub limits: Limits,
-    /// Whether further pages are written without the dictionary: it is full, or the column has none.
-    pub plain: bool,
+    /// How values of further pages are encoded: RLE_DICTIONARY, PLAIN or DELTA_BINARY_PACKED.
+    encoding: Encoding,
     pub open: OpenPage,
+    /// Room for the encoded values of a page.
+    values: Vec<u8>,
     done: Vec<CompressedPage>,
     /// Bytes of `done`.
     size: usize,
@@ -39,11 +42,11 @@ pub(super) struct Limits {
 }
 
 impl Pages {
-    /// None yet of a column, as `properties` say.
+    /// None yet of a column, as `properties` say. Without a dictionary, its values have the encoding `bare`.
     ///
     /// # Errors
     /// A compression that no layout of this crate has.
-    pub(super) fn new(column: ColumnDescPtr, properties: &WriterProperties) -> Result<Pages, ParquetError> {
+    pub(super) fn new(column: ColumnDescPtr, properties: &WriterProperties, bare: Encoding) -> Result<Pages, ParquetError> {
         let path = column.path();
         let compression = properties.compression(path);
         Ok(Pages {
@@ -54,12 +57,28 @@ impl Pages {
                 page: properties.column_data_page_size_limit(path),
                 dictionary: properties.column_dictionary_page_size_limit(path),
             },
-            plain: !properties.dictionary_enabled(path),
+            encoding: if properties.dictionary_enabled(path) { Encoding::RLE_DICTIONARY } else { bare },
             open: OpenPage::default(),
+            values: Vec::new(),
             done: Vec::new(),
             size: 0,
             column,
         })
+    }
+
+    /// How values of further pages are encoded.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Whether further pages are written with the dictionary: not if it is full, or the column has none.
+    pub(super) fn has_dictionary(&self) -> bool {
+        self.encoding == Encoding::RLE_DICTIONARY
+    }
+
+    /// The dictionary is full. The page that is filled has ended.
+    pub(super) fn end_dictionary(&mut self) {
+        self.encoding = Encoding::PLAIN;
     }
 
     /// Bytes that they take so far, about.
@@ -90,15 +109,19 @@ impl Pages {
         if self.column.max_def_level() > 0 {
             self.open.levels(&mut levels);
         }
-        let mut values = Vec::new();
-        if !self.plain {
-            values.push(width);
-            hybrid::encode(&self.open.numbers, width, &mut values);
+        self.values.clear();
+        match self.encoding {
+            Encoding::RLE_DICTIONARY => {
+                self.values.push(width);
+                hybrid::encode(&self.open.numbers, width, &mut self.values);
+            }
+            Encoding::DELTA_BINARY_PACKED => delta::encode(&self.open.plain, &mut self.values),
+            _ => std::mem::swap(&mut self.values, &mut self.open.plain),
         }
         let page = self.compressor.data(&Values {
             levels: &levels,
-            values: if self.plain { &self.open.plain } else { &values },
-            encoding: if self.plain { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY },
+            values: &self.values,
+            encoding: self.encoding,
             rows: self.open.rows as u32,
             nulls: self.open.nulls as u32,
         })?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
+use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnDescPtr;
@@ -34,7 +35,7 @@ impl TextChunk {
     /// # Errors
     /// A compression that no layout of this crate has.
     pub(super) fn new(column: ColumnDescPtr, properties: &WriterProperties) -> Result<TextChunk, ParquetError> {
-        Ok(TextChunk { pages: Pages::new(column, properties)?, dictionary: Dictionary::default() })
+        Ok(TextChunk { pages: Pages::new(column, properties, Encoding::PLAIN)?, dictionary: Dictionary::default() })
     }
 
     /// Appends rows to the page, and tells how many: up to one whose value the dictionary has no room for.
@@ -51,7 +52,7 @@ impl TextChunk {
                 let Some(added) = self.dictionary.add(values.value(key), self.pages.limits.dictionary) else {
                     self.pages.open.push_rows(row, nulls);
                     self.end_page()?;
-                    self.pages.plain = true;
+                    self.pages.end_dictionary();
                     return Ok(row);
                 };
                 self.dictionary.known[key] = added;
@@ -104,13 +105,13 @@ impl ColumnChunk for TextChunk {
         if self.pages.room() == 0 {
             self.end_page()?;
         }
-        if !self.pages.plain {
+        if self.pages.has_dictionary() {
             self.dictionary.turn_to(rows.values());
         }
         let mut from = 0;
         while from < rows.len() {
             let some = rows.slice(from, self.pages.room().min(rows.len() - from));
-            from += if self.pages.plain { self.write_plain(&some, values) } else { self.write_numbers(&some, values)? };
+            from += if self.pages.has_dictionary() { self.write_numbers(&some, values)? } else { self.write_plain(&some, values) };
             if self.pages.room() == 0 || self.is_large(0) {
                 self.end_page()?;
             }

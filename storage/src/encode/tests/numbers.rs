@@ -23,7 +23,8 @@ use crate::schema::time_type;
 const LIMITS: (usize, usize, usize, usize) = (50, 170, 400, 300);
 
 const PLAIN: [&str; 3] = ["time", "parent", "id"];
-const BOUNDED: [(&str, EnabledStatistics); 5] = [
+const BOUNDED: [(&str, EnabledStatistics); 6] = [
+    ("delta", EnabledStatistics::Chunk),
     ("number", EnabledStatistics::Page),
     ("code", EnabledStatistics::Chunk),
     ("time", EnabledStatistics::Page),
@@ -39,6 +40,7 @@ fn schema() -> SchemaRef {
         Field::new("code", DataType::Int64, true),
         Field::new("none", DataType::Int64, true),
         Field::new("time", time_type(), false),
+        Field::new("delta", DataType::Int64, true),
         Field::new("parent", DataType::FixedSizeBinary(8), true),
         Field::new("id", DataType::FixedSizeBinary(16), false),
     ]))
@@ -60,6 +62,9 @@ fn layout(compression: Compression) -> WriterProperties {
         let column = ColumnPath::from(name);
         properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_data_page_size_limit(column, bytes);
     }
+    let delta = ColumnPath::from("delta");
+    properties =
+        properties.set_column_dictionary_enabled(delta.clone(), false).set_column_encoding(delta, Encoding::DELTA_BINARY_PACKED);
     for (name, statistics) in BOUNDED {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(name), statistics);
     }
@@ -79,6 +84,7 @@ fn batch(rows: &[(u32, bool)], distinct: u32, from: i64) -> RecordBatch {
         Arc::new(some().collect::<Int64Array>()),
         Arc::new(Int64Array::new_null(rows.len())),
         Arc::new(TimestampMicrosecondArray::from_iter_values(values().map(|(value, _)| value)).with_timezone("UTC")),
+        Arc::new(some().map(|value| value.map(|value| value.wrapping_mul(i64::MAX / 3))).collect::<Int64Array>()),
         Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(parents, 8).unwrap()),
         Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap()),
     ];
