@@ -49,6 +49,8 @@ struct Unified {
 /// are gathered from all over them, and what is gathered from stays in the processor's caches.
 #[derive(Debug)]
 enum Numbers {
+    /// All rows have the only text.
+    One,
     Bytes(Vec<u8>),
     Shorts(Vec<u16>),
     Words(Vec<u32>),
@@ -133,7 +135,10 @@ impl Unified {
             let numbers: Vec<u32> = number.map(Option::unwrap_or_default).collect();
             columns.push((keys.keys(), numbers));
         }
+        let is_one =
+            |(keys, numbers): &(&Int32Array, Vec<u32>)| keys.null_count() == 0 && numbers.iter().all(|number| *number == 1);
         let numbers = match distinct.len() {
+            1 if columns.iter().all(is_one) => Numbers::One,
             ..=0xFF => Numbers::Bytes(flat(&columns, |number| number as u8)),
             0x100..=0xFFFF => Numbers::Shorts(flat(&columns, |number| number as u16)),
             _ => Numbers::Words(flat(&columns, |number| number)),
@@ -145,7 +150,8 @@ impl Unified {
     fn keys(&self, rows: &[u32]) -> Int32Array {
         let rows = rows.iter().map(|row| *row as usize);
         let mut keys = match &self.numbers {
-            Numbers::Bytes(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect::<Vec<i32>>(),
+            Numbers::One => vec![0; rows.len()],
+            Numbers::Bytes(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
             Numbers::Shorts(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
             Numbers::Words(numbers) => rows.map(|row| numbers[row] as i32 - 1).collect(),
         };
@@ -161,6 +167,7 @@ impl Unified {
     /// The number of the text of a row, from 1, and 0 for null.
     fn number(&self, row: usize) -> usize {
         match &self.numbers {
+            Numbers::One => 1,
             Numbers::Bytes(numbers) => numbers[row].into(),
             Numbers::Shorts(numbers) => numbers[row].into(),
             Numbers::Words(numbers) => numbers[row] as usize,
@@ -515,6 +522,13 @@ mod tests {
         let (tenants, names) = text(&tenants).unwrap();
         let names: Vec<&str> = tenants.keys().values().iter().map(|&key| names.value(key as usize)).collect();
         assert_eq!(names, ["a", "a", "a", "b", "c"]);
+        let kinds = column("kind");
+        let (kinds, names) = text(&kinds).unwrap();
+        assert!(kinds.len() == 5 && kinds.keys().iter().all(|key| key.map(|key| names.value(key as usize)) == Some("server")));
+        let flags = column("flagged");
+        let (flags, names) = text(&flags).unwrap();
+        let flags: Vec<_> = flags.keys().iter().map(|key| key.map(|key| names.value(key as usize))).collect();
+        assert_eq!(flags, [None, None, None, Some("end_before_start"), None]);
     }
 
     /// Scenario: rows in many more windows than a flush may make files. Guarantee: the largest windows have files of their

@@ -18,7 +18,8 @@ pub(super) struct Compressor {
 
 enum Codec {
     None,
-    Lz4(Box<CompressTable>),
+    /// The table is made for the first page: half of the columns have none.
+    Lz4(Option<Box<CompressTable>>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -37,7 +38,7 @@ impl Compressor {
     pub(super) fn new(compression: Compression) -> Result<Compressor, ParquetError> {
         let codec = match compression {
             Compression::UNCOMPRESSED => Codec::None,
-            Compression::LZ4_RAW => Codec::Lz4(Box::default()),
+            Compression::LZ4_RAW => Codec::Lz4(None),
             Compression::ZSTD(level) => Codec::Zstd(zstd::bulk::Compressor::new(level.compression_level())?),
             other => return Err(ParquetError::NYI(format!("columns compressed with {other}"))),
         };
@@ -57,7 +58,9 @@ impl Compressor {
         let written = match &mut self.codec {
             Codec::None => 0,
             Codec::Lz4(table) => {
-                compress_into_with_table(bytes, &mut self.room, table).map_err(|error| ParquetError::External(Box::new(error)))?
+                let table = table.get_or_insert_with(Box::default);
+                let written = compress_into_with_table(bytes, &mut self.room, table);
+                written.map_err(|error| ParquetError::External(Box::new(error)))?
             }
             Codec::Zstd(context) => context.compress_to_buffer(bytes, self.room.as_mut_slice())?,
         };

@@ -41,8 +41,14 @@ impl TextChunk {
     /// Appends rows to the page, and tells how many: up to one whose value the dictionary has no room for.
     fn write_numbers(&mut self, rows: &DictionaryArray<Int32Type>, values: &StringArray) -> Result<usize, ParquetError> {
         let nulls = rows.nulls().filter(|nulls| nulls.null_count() > 0);
+        let (keys, known) = (rows.keys().values(), &self.dictionary.known);
+        if nulls.is_none() && keys.iter().all(|key| known[*key as usize] != UNKNOWN) {
+            self.pages.open.numbers.extend(keys.iter().map(|key| known[*key as usize]));
+            self.pages.open.push_rows(rows.len(), None);
+            return Ok(rows.len());
+        }
         let has_values = rows.null_count() < rows.len();
-        for (row, key) in rows.keys().values().iter().enumerate().take_while(|_| has_values) {
+        for (row, key) in keys.iter().enumerate().take_while(|_| has_values) {
             if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                 continue;
             }
