@@ -43,6 +43,7 @@ mod nested;
 mod nested_names;
 mod node;
 mod otlp;
+mod partitions;
 mod promoted;
 mod propagation;
 mod quantile;

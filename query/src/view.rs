@@ -20,6 +20,7 @@ use crate::file_summaries::FileSummaries;
 use crate::graph::KeptGraphs;
 use crate::hops::{TraceIds, Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
+use crate::partitions::together;
 use crate::rollups::Summed;
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
@@ -91,9 +92,9 @@ impl View {
         self.traces_of(self.spans()?.filter(filter)?).await
     }
 
-    /// The traces of rows.
+    /// The traces of the rows of a scan that is filtered and projected at most.
     pub(crate) async fn traces_of(&self, rows: DataFrame) -> Result<TraceIds> {
-        let rows = rows.select_columns(&["trace_id"])?.execute_stream().await?;
+        let rows = together(rows.select_columns(&["trace_id"])?).await?;
         ids(rows, &self.lookups.runtime.memory_pool).await
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::scalar::ScalarValue;
 use meshlake_traceql::{Conditions, Intrinsic, Query};
@@ -17,6 +16,7 @@ use super::trace::BatchTrace;
 use super::whole::WholeTraces;
 use crate::hops::TraceIds;
 use crate::lookup::FoundRows;
+use crate::partitions::Partitions;
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::View;
@@ -96,7 +96,7 @@ pub(super) struct Rooted<'a> {
 impl Rooted<'_> {
     /// The rows of the next traces, in partitions, and their roots. If the query reads all attributes, columns may be missing in which
     /// nothing stands.
-    pub(super) async fn next(&mut self) -> Result<Option<(Vec<SendableRecordBatchStream>, Arc<Roots>)>> {
+    pub(super) async fn next(&mut self) -> Result<Option<(Partitions, Arc<Roots>)>> {
         let Rooted { view, matching, columns, traces, given } = self;
         let Some(chunk) = traces.ids[*given..].chunks(ROOTS_AT_ONCE).next() else { return Ok(None) };
         *given += chunk.len();

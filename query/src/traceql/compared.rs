@@ -2,11 +2,11 @@
 //!
 //! It counts every attribute of every span: some fifty values of each. What spans are counted together, each span says; how often
 //! they have which values, columns say, in which a value is a number. Counts by number are held from batch to batch, as long as
-//! numbers mean the same; only then each value is looked up. Each partition of the rows has counts of its own.
+//! numbers mean the same; only then each value is looked up. Each task has counts of its own.
 //!
 //! ```text
 //! batch ─┬─ time, status … ─> side and interval of each row ─┐
-//!        └─ columns, maps ──> number of its value ───────────┴─> cells: values × groups ──> series of all partitions, by value
+//!        └─ columns, maps ──> number of its value ───────────┴─> cells: values × groups ──> series of all tasks, by value
 //! ```
 
 mod cells;
@@ -38,7 +38,7 @@ use super::rows::{AllAttributes, SpanRows, asked, named};
 use super::value::value;
 use crate::values::{AttributeValues, TextColumn, open};
 
-/// Bytes of counts that all partitions hold before they take them in.
+/// Bytes of counts that all tasks hold before they take them in.
 const HELD_MAX: usize = 64 << 20;
 /// Spans whose items are counted before what is held is reserved: each may have keys of its own.
 const SPANS_AT_ONCE: usize = 1024;
@@ -72,7 +72,7 @@ impl Spans {
     }
 }
 
-/// Counts of a partition that are not taken in yet, of all attributes.
+/// Counts of a task that are not taken in yet, of all attributes.
 pub(super) struct Compared {
     series: Arc<SharedSums>,
     /// Of no spans: what the query says of some, it says without a look at what the series have.
@@ -101,8 +101,8 @@ enum OfSource {
 }
 
 impl Compared {
-    /// Of no spans. `conditions` are the query's; `partitions` are as many as count into these series.
-    pub(super) fn new(query: &Query, conditions: &Conditions, series: Arc<SharedSums>, partitions: usize) -> Compared {
+    /// Of no spans. `conditions` are the query's; `tasks` are as many as count into these series.
+    pub(super) fn new(query: &Query, conditions: &Conditions, series: Arc<SharedSums>, tasks: usize) -> Compared {
         let Sums { accumulator: empty, memory } = series.apart();
         let intervals = empty.intervals();
         let intrinsic = |of: Intrinsic| Texts::new(of.name().to_owned(), text_of(of), intervals);
@@ -115,7 +115,7 @@ impl Compared {
             series,
             empty,
             memory,
-            held_max: HELD_MAX / partitions,
+            held_max: HELD_MAX / tasks,
             attributes: query.attributes.as_slice().into(),
             sides: Sides::new(query, conditions),
             intervals,

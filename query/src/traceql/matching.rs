@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use futures::StreamExt;
 use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
 use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
 
-use super::apart::partitions;
 use super::columns::{Columns, of_named};
 use super::filter::Filter;
 use crate::file_attributes::{FileAttributes, Stand};
+use crate::partitions::Partitions;
 use crate::types::TimeRange;
 use crate::view::{View, starts_in};
 
@@ -121,13 +120,9 @@ impl Matching {
     }
 
     /// The same as partitions, of which some may have fewer columns: not those that need not be read.
-    pub(super) async fn partitions(&self, columns: &Columns, also: Option<&Expr>) -> Result<Vec<SendableRecordBatchStream>> {
-        let mut all = Vec::new();
-        for part in &self.0 {
-            let read: Vec<&str> = columns.difference(&part.empty).copied().collect();
-            all.extend(partitions(part.rows(&read, also)?).await?);
-        }
-        Ok(all)
+    pub(super) async fn partitions(&self, columns: &Columns, also: Option<&Expr>) -> Result<Partitions> {
+        let rows = |part: &Part| part.rows(&columns.difference(&part.empty).copied().collect::<Vec<_>>(), also);
+        Partitions::of(self.0.iter().map(rows).collect::<Result<_>>()?).await
     }
 }
 

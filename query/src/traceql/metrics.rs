@@ -2,12 +2,10 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::Expr;
 use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
 
-use super::apart::{each_apart, partitions};
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
 use super::compared::{Compared, SharedSums};
@@ -15,6 +13,7 @@ use super::rooted::RootedSpans;
 use super::summed::Summable;
 use super::trace::{BatchTrace, TraceRows};
 use super::{TraceQlMetrics, exemplars, failed};
+use crate::partitions::Partitions;
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -68,17 +67,17 @@ async fn scanned(candidates: &Candidates<'_>, mut sums: Sums) -> Result<Sums> {
     Ok(sums)
 }
 
-/// The series of `compare()`, into which all partitions count: of the values of an attribute the same ones are left out for all.
+/// The series of `compare()`, into which all tasks count: of the values of an attribute the same ones are left out for all.
 async fn compared(candidates: &Candidates<'_>, sums: Sums) -> Result<Sums> {
     let Candidates { conditions, query, .. } = candidates;
     let empty = sums.apart();
     let series = Arc::new(SharedSums::new(sums));
     let mut rooted = candidates.with_roots().await?;
     while let Some((partitions, roots)) = rooted.next().await? {
-        let count = partitions.len();
-        let begin = || Compared::new(query, conditions, series.clone(), count);
+        let tasks = partitions.tasks();
+        let begin = || Compared::new(query, conditions, series.clone(), tasks);
         let add = move |part: &mut Compared, rows: &RecordBatch| part.add(rows, &roots);
-        each_apart(partitions, begin, add).await?.iter_mut().try_for_each(Compared::close)?;
+        partitions.each(begin, add).await?.iter_mut().try_for_each(Compared::close)?;
     }
     Ok(series.replace(empty))
 }
@@ -103,19 +102,19 @@ impl Sums {
 
     /// The spans of a scan, each for itself; only those of which `also` holds.
     pub(super) async fn add_spans(&mut self, candidates: &Candidates<'_>, also: Option<Expr>) -> Result<()> {
-        let partitions = partitions(candidates.spans(also).await?).await?;
+        let partitions = Partitions::of(vec![candidates.spans(also).await?]).await?;
         let attributes = candidates.query.attributes.clone();
         let add = move |part: &mut Sums, rows: &RecordBatch| part.add(&mut TraceRows::new([rows], &attributes)?.spans(), 1);
         self.add_apart(partitions, add).await
     }
 
-    /// What `add` makes of the rows of each partition for itself.
+    /// What `add` makes of the rows that each task reads.
     async fn add_apart(
         &mut self,
-        partitions: Vec<SendableRecordBatchStream>,
+        partitions: Partitions,
         add: impl Fn(&mut Sums, &RecordBatch) -> Result<()> + Clone + Send + 'static,
     ) -> Result<()> {
-        for Sums { accumulator, memory } in each_apart(partitions, || self.apart(), add).await? {
+        for Sums { accumulator, memory } in partitions.each(|| self.apart(), add).await? {
             self.accumulator.merge(accumulator);
             drop(memory);
             self.reserve()?;

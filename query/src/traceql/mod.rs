@@ -15,7 +15,6 @@
 //! are.
 
 mod answer;
-mod apart;
 mod candidates;
 mod columns;
 mod compared;

@@ -22,6 +22,7 @@ use meshlake_storage::Snapshot;
 use super::columns::IDS;
 use super::matching::Matching;
 use crate::hops::TraceIds;
+use crate::partitions::together;
 use crate::trace_id::TraceId;
 use crate::view::View;
 
@@ -36,7 +37,7 @@ const ASKED_MAX: usize = 128 * 1024;
 pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snapshot) -> Result<TraceIds> {
     let memory = MemoryConsumer::new("traceql: parents").register(&view.lookups.runtime.memory_pool);
     let mut parents: Vec<SpanId> = Vec::new();
-    let mut rows = spans.rows(IDS, None)?.execute_stream().await?;
+    let mut rows = together(spans.rows(IDS, None)?).await?;
     while let Some(batch) = rows.try_next().await? {
         // Twice, as those below, for they may be moved as they grow.
         memory.try_grow(2 * batch.num_rows() * size_of::<SpanId>())?;
@@ -47,7 +48,7 @@ pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snap
         return Ok(TraceIds { ids, memory });
     }
     parents.sort_unstable();
-    let mut rows = children(view, part, &parents, &memory)?.execute_stream().await?;
+    let mut rows = together(children(view, part, &parents, &memory)?).await?;
     while let Some(batch) = rows.try_next().await? {
         let known = ids.len();
         add_parents(&parents, &batch, &mut ids);

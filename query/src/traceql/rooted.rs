@@ -4,6 +4,7 @@ use arrow::compute::{concat_batches, filter_record_batch, is_null};
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use futures::{StreamExt, TryStreamExt, stream};
 use meshlake_storage::spans_schema;
 use meshlake_traceql::Named;
 
@@ -16,7 +17,9 @@ use crate::values::open;
 use crate::view::View;
 
 /// Traces looked up at once: of each only the roots stay in memory.
-const TRACES_AT_ONCE: usize = 16 * 1024;
+const TRACES_AT_ONCE: usize = 8 * 1024;
+/// Lookups at once: while the roots of one are put together, another reads.
+const LOOKUPS_AT_ONCE: usize = 2;
 
 /// The first roots of traces.
 pub(super) struct Roots {
@@ -32,23 +35,8 @@ impl Roots {
     pub(super) async fn of(view: &View, ids: &[TraceId]) -> Result<Roots> {
         let columns: Vec<&str> = SHAPE.into_iter().filter(|column| *column != "duration").chain(ROOT).collect();
         let memory = MemoryConsumer::new("traceql: roots").register(&view.lookups.runtime.memory_pool);
-        let mut batches = Vec::new();
-        for ids in ids.chunks(TRACES_AT_ONCE) {
-            let take = |parts: &[FoundRows]| {
-                for batch in parts.iter().flat_map(|found| &found.batches) {
-                    let roots = filter_record_batch(batch, &is_null(open(batch, "parent_span_id", Some)?)?)?;
-                    if roots.num_rows() == 0 {
-                        continue;
-                    }
-                    let roots = compact(roots)?;
-                    // Twice, for they are put together.
-                    memory.try_grow(2 * roots.get_array_memory_size() + roots.num_rows() * size_of::<(TraceId, usize)>())?;
-                    batches.push(roots);
-                }
-                Ok(())
-            };
-            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, &Needless::default(), take).await?;
-        }
+        let lookups: Vec<_> = ids.chunks(TRACES_AT_ONCE).map(|ids| all_roots(view, ids, &columns, &memory)).collect();
+        let batches: Vec<RecordBatch> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_concat().await?;
         let batch = match batches.first() {
             Some(first) => concat_batches(&first.schema(), &batches)?,
             None => RecordBatch::new_empty(spans_schema()),
@@ -56,6 +44,26 @@ impl Roots {
         let first = first_roots(&batch)?;
         Ok(Roots { batch, first, _memory: memory })
     }
+}
+
+/// All roots of the traces, wherever they are.
+async fn all_roots(view: &View, ids: &[TraceId], columns: &[&str], memory: &MemoryReservation) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    let take = |parts: &[FoundRows]| {
+        for batch in parts.iter().flat_map(|found| &found.batches) {
+            let roots = filter_record_batch(batch, &is_null(open(batch, "parent_span_id", Some)?)?)?;
+            if roots.num_rows() == 0 {
+                continue;
+            }
+            let roots = compact(roots)?;
+            // Twice, for they are put together.
+            memory.try_grow(2 * roots.get_array_memory_size() + roots.num_rows() * size_of::<(TraceId, usize)>())?;
+            batches.push(roots);
+        }
+        Ok(())
+    };
+    view.lookups.find_together(&view.snapshot, &view.tenant, ids, columns, &Needless::default(), take).await?;
+    Ok(batches)
 }
 
 /// The root of each trace that started first, by start and id.

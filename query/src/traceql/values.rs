@@ -21,6 +21,7 @@ use super::trace::{BatchTrace, TraceRows};
 use crate::attributes;
 use crate::error::QueryError;
 use crate::graph::{Graph, GraphQuery, graph};
+use crate::partitions::together;
 use crate::types::TimeRange;
 use crate::view::View;
 
@@ -175,7 +176,7 @@ impl Question {
             return candidates.traces(count).await;
         }
         let rows = candidates.spans(self.roots.then(|| col("parent_span_id").is_null())).await?;
-        let mut batches = rows.execute_stream().await?;
+        let mut batches = together(rows).await?;
         while let Some(batch) = batches.try_next().await? {
             count(&mut TraceRows::new([&batch], &query.attributes)?.spans())?;
         }
