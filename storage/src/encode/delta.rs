@@ -95,6 +95,15 @@ mod tests {
         numbers
     }
 
+    /// Scenario: numbers that are 4,997 to 5,005 apart. Guarantee: each takes four bits, but for the headers of four blocks.
+    #[test]
+    fn near_deltas_take_few_bits() {
+        let plain: Vec<u8> = (0..1_025_i64).flat_map(|number| (5_000 * number + number * 5 % 8).to_le_bytes()).collect();
+        let mut bytes = Vec::new();
+        encode(&plain, &mut bytes);
+        assert!(bytes.len() < 1_024 * 4 / 8 + 4 * 8 + 8, "{}", bytes.len());
+    }
+
     proptest! {
         /// Scenario: numbers that are near each other or anywhere. Guarantee: they read back, by a decoder made of the specification.
         #[test]
