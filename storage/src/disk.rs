@@ -3,13 +3,20 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::ops::Range;
 use std::path::Path;
+
+#[cfg(target_os = "linux")]
+use crate::direct::DirectFile;
 
 /// A local file system. Contents survive power loss once [`DiskFile::sync`] returned; names, once [`Disk::sync_dir`] did.
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file for writing. Its name must not exist.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a file as [`Disk::create`] does, for appends of whole blocks of 4,096 bytes that nobody reads soon: they may go past the
+    /// memory that keeps what was written for those who read it.
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path)
+    }
     /// Opens a file to write after its first `len` bytes; what is behind them is cut off.
     fn open_at(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file a second name, which must not exist.
@@ -30,8 +37,6 @@ pub trait DiskFile: Debug + Send {
     fn append(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Makes all that was appended survive power loss.
     fn sync(&mut self) -> io::Result<()>;
-    /// Lets the memory go that keeps synced bytes for those who read them soon. Nothing else comes of it.
-    fn evict(&self, _bytes: Range<u64>) {}
 }
 
 /// Creates a folder and those above it that do not exist, so that all of them survive power loss.
@@ -59,6 +64,11 @@ pub struct LocalDisk;
 impl Disk for LocalDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(OpenOptions::new().write(true).create_new(true).open(path)?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(DirectFile::new(File::create_new(path)?)))
     }
 
     fn open_at(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
@@ -105,14 +115,5 @@ impl DiskFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
-    }
-
-    #[cfg(target_os = "linux")]
-    fn evict(&self, bytes: Range<u64>) {
-        let len = bytes.end.saturating_sub(bytes.start);
-        if let Some(len) = std::num::NonZeroU64::new(len) {
-            // Advice: where it isn't taken, nothing is lost.
-            let _ = rustix::fs::fadvise(self, bytes.start, Some(len), rustix::fs::Advice::DontNeed);
-        }
     }
 }

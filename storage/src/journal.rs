@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufReader, IoSlice, Read};
+use std::io::{self, BufReader, IoSlice, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disk::{Disk, DiskFile, create_dir_all};
-use crate::frame::{FRAME_HEADER, Frame, RequestHash, SEGMENT_HEADER, parse_segment_header, segment_header};
+use crate::frame::{BLOCK, FRAME_HEADER, Frame, RequestHash, SEGMENT_HEADER, parse_segment_header, segment_header};
 
-/// Bytes that the page cache lets go of at once, many of its pages.
-const EVICTED: u64 = 1 << 20;
+/// What follows header and groups.
+const PADDING: [u8; BLOCK] = [0; BLOCK];
 const SEEN_MAGIC: &[u8; 8] = b"MESHSEEN";
 const SEEN_HEADER: usize = 32;
 
@@ -109,12 +109,13 @@ impl Journal {
             // On a full disk this is tried again and again, under the next number.
             let _ = self.disk.remove(&path);
         })?;
-        Ok(Segment { path, file, len: SEGMENT_HEADER as u64, evicted: 0, seed: self.seed, disk: self.disk.clone() })
+        Ok(Segment { path, file, len: SEGMENT_HEADER as u64, seed: self.seed, disk: self.disk.clone() })
     }
 
+    /// Nobody reads a segment but after a crash: the page cache would be in the way (decision 0017).
     fn begin(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut file = self.disk.create(path)?;
-        file.append(&mut [IoSlice::new(&segment_header(self.seed))])?;
+        let mut file = self.disk.create_direct(path)?;
+        file.append(&mut [IoSlice::new(&segment_header(self.seed)), IoSlice::new(padding(SEGMENT_HEADER as u64))])?;
         file.sync()?;
         self.disk.sync_dir(&self.folder)?;
         Ok(file)
@@ -192,20 +193,24 @@ impl Journal {
     }
 }
 
+/// Zeros from `at` to the next block.
+fn padding(at: u64) -> &'static [u8] {
+    &PADDING[..(at.next_multiple_of(BLOCK as u64) - at) as usize]
+}
+
 /// A segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Segment {
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    /// Bytes that survive power loss.
+    /// Where the last frame that survives power loss ends; zeros follow it.
     len: u64,
-    /// Bytes of them that the page cache was asked to let go of.
-    evicted: u64,
     seed: u64,
     disk: Arc<dyn Disk>,
 }
 
 impl Segment {
+    /// Where its last frame ends.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -213,33 +218,30 @@ impl Segment {
     /// Appends frames. When this returns, all of them survive power loss; after an error none of them is in the segment,
     /// and the segment must not be appended to.
     pub(crate) fn append(&mut self, frames: &[(&Frame, RequestHash)]) -> io::Result<()> {
+        let len = self.blocks() + frames.iter().map(|(frame, _)| frame.stored_len() as u64).sum::<u64>();
         let headers: Vec<_> = frames.iter().map(|(frame, hash)| frame.header(*hash, self.seed)).collect();
-        let mut slices = Vec::with_capacity(frames.len() * 3);
+        let mut slices = Vec::with_capacity(frames.len() * 3 + 1);
         for ((frame, _), header) in frames.iter().zip(&headers) {
             slices.extend([header.as_slice(), frame.tenant.as_str().as_bytes(), &frame.body].map(IoSlice::new));
         }
+        slices.push(IoSlice::new(padding(len)));
         let written = self.file.append(&mut slices).and_then(|()| self.file.sync());
         if let Err(error) = written {
             self.cut();
             return Err(error);
         }
-        self.len += frames.iter().map(|(frame, _)| frame.stored_len() as u64).sum::<u64>();
-        self.evict();
+        self.len = len;
         Ok(())
     }
 
-    /// Nobody reads a segment but after a crash. What is written next comes into the memory that this gives back, which is quicker than
-    /// memory that the kernel, and below it a host, has to find first (decision 0017).
-    fn evict(&mut self) {
-        // The last page is written to again.
-        let end = self.len / EVICTED * EVICTED;
-        self.file.evict(self.evicted..end);
-        self.evicted = end;
+    /// Bytes of the file.
+    fn blocks(&self) -> u64 {
+        self.len.next_multiple_of(BLOCK as u64)
     }
 
     /// Cuts off what may have been written without being acknowledged.
     fn cut(&mut self) {
-        let cut = self.disk.open_at(&self.path, self.len).and_then(|mut file| file.sync());
+        let cut = self.disk.open_at(&self.path, self.blocks()).and_then(|mut file| file.sync());
         if let Err(error) = cut {
             // Should the process die now, the requests come back at the next start although they were refused.
             warn!(path = %self.path.display(), %error, "can't cut the journal back after a failed write");
@@ -252,7 +254,10 @@ impl Segment {
 pub(crate) struct SegmentReader {
     file: BufReader<File>,
     len: u64,
+    /// Where the last whole frame ends.
     at: u64,
+    /// Where the next one begins, if there is one.
+    next: u64,
     seed: u64,
 }
 
@@ -263,32 +268,66 @@ impl SegmentReader {
         let mut file = BufReader::with_capacity(1 << 20, file);
         let mut header = Vec::new();
         file.by_ref().take(SEGMENT_HEADER as u64).read_to_end(&mut header)?;
+        let unwritten = len <= BLOCK as u64 && header.iter().take(8).all(|byte| *byte == 0);
         let (seed, at) = match parse_segment_header(&header) {
             // Power was lost before the first request: there is nothing to read, perhaps not even a header.
-            _ if len <= SEGMENT_HEADER as u64 => (0, len),
+            _ if len <= SEGMENT_HEADER as u64 || unwritten => (0, len),
             Ok(seed) => (seed, SEGMENT_HEADER as u64),
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
         };
-        Ok(SegmentReader { file, len, at, seed })
+        Ok(SegmentReader { file, len, at, next: at, seed })
     }
 
     /// The next frame with its hash; none at the end, or where the rest is torn.
     pub(crate) fn next(&mut self) -> io::Result<Option<(Frame, RequestHash)>> {
-        let left = self.len - self.at;
+        // Looked for here first: a header may begin with zeros.
+        match self.frame()? {
+            None if self.skip_padding()? => self.frame(),
+            frame => Ok(frame),
+        }
+    }
+
+    fn frame(&mut self) -> io::Result<Option<(Frame, RequestHash)>> {
+        let left = self.len - self.next;
         if left < FRAME_HEADER as u64 {
             return Ok(None);
         }
         let mut bytes = vec![0; FRAME_HEADER];
-        self.file.read_exact(&mut bytes)?;
+        self.read(self.next, &mut bytes)?;
         let rest = u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) + u64::from(bytes[4]);
         if rest > left - FRAME_HEADER as u64 {
             return Ok(None);
         }
         bytes.resize(FRAME_HEADER + rest as usize, 0);
-        self.file.read_exact(&mut bytes[FRAME_HEADER..])?;
+        self.read(self.next + FRAME_HEADER as u64, &mut bytes[FRAME_HEADER..])?;
         let frame = Frame::parse(&Bytes::from(bytes), 0, self.seed).ok();
-        self.at += frame.as_ref().map_or(0, |(frame, _)| frame.stored_len() as u64);
+        if let Some((frame, _)) = &frame {
+            self.next += frame.stored_len() as u64;
+            self.at = self.next;
+        }
         Ok(frame)
+    }
+
+    /// Goes on with the next block if there are zeros up to it; false if not.
+    fn skip_padding(&mut self) -> io::Result<bool> {
+        let padding = padding(self.next);
+        let end = self.next + padding.len() as u64;
+        if padding.is_empty() || end > self.len {
+            return Ok(false);
+        }
+        let mut found = vec![0; padding.len()];
+        self.read(self.next, &mut found)?;
+        let padded = found == padding;
+        if padded {
+            self.next = end;
+        }
+        Ok(padded)
+    }
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let from = self.file.stream_position()?;
+        self.file.seek_relative(at as i64 - from as i64)?;
+        self.file.read_exact(bytes)
     }
 
     /// Where the last whole frame ends.
@@ -296,9 +335,9 @@ impl SegmentReader {
         self.at
     }
 
-    /// Bytes behind the last whole frame: a write that was never acknowledged.
+    /// Bytes behind the last whole frame and what it is padded with: a write that was never acknowledged.
     pub(crate) fn torn(&self) -> u64 {
-        self.len - self.at
+        self.len - self.next
     }
 }
 
@@ -308,7 +347,6 @@ mod tests {
     use crate::disk::LocalDisk;
     use crate::frame::{Content, Encoding};
     use meshlake_config::Tenant;
-    use std::ops::Range;
 
     fn frame(body: &'static str) -> Frame {
         let tenant = Tenant::parse("default").unwrap();
@@ -343,7 +381,7 @@ mod tests {
         let (first, second) = (frame("first"), frame("second"));
         let mut segment = journal.create(1).unwrap();
         segment.append(&[(&first, first.hash(9))]).unwrap();
-        let whole = segment.len();
+        let whole = segment.blocks();
         segment.append(&[(&second, second.hash(9))]).unwrap();
         assert_eq!(bodies(&journal, 1), (vec!["first".into(), "second".into()], 0));
         for len in (whole..segment.len()).rev() {
@@ -352,38 +390,54 @@ mod tests {
         }
     }
 
-    /// A file of which only what is let go of is noted.
-    #[derive(Debug)]
-    struct Evicting(Arc<parking_lot::Mutex<Vec<Range<u64>>>>);
-
-    impl DiskFile for Evicting {
-        fn append(&mut self, _slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-            Ok(())
+    /// Scenario: groups of frames of any length, some of which end close to a block, or fill it, or have a header that begins with zeros.
+    /// Guarantee: all are read, each end is where the segment said, and a read up to an end has the frames before it and no more.
+    #[test]
+    fn groups_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let mut segment = journal.create(1).unwrap();
+        let (mut written, mut ends) = (Vec::new(), Vec::new());
+        let overhead = frame("").stored_len();
+        for len in (0..60).map(|less| BLOCK - less).chain([0, 1, 70_000, 256, 65_536, 2 * BLOCK - overhead, 3]) {
+            // The body of the second has so many bytes that its length, which begins its header, begins with two zeros.
+            let group = [len, 1 << 16, 5].map(|len| Frame { body: vec![len as u8; len].into(), ..frame("") });
+            segment.append(&group.each_ref().map(|frame| (frame, frame.hash(9)))).unwrap();
+            written.extend(group.map(|frame| frame.body));
+            ends.push((segment.len(), written.len()));
         }
-
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn evict(&self, bytes: Range<u64>) {
-            self.0.lock().push(bytes);
+        assert_eq!(bodies(&journal, 1), (written, 0));
+        for (end, frames) in ends {
+            assert_eq!(journal.hashes(1, end).unwrap().hashes.len(), frames, "up to {end}");
         }
     }
 
-    /// Scenario: requests of 300 KB are appended. Guarantee: the page cache is asked to let go of each whole megabyte once, in order, and
-    /// never of bytes behind what is synced, nor of the page that is written to next.
+    /// Scenario: a segment that version 1 wrote, without padding, with a torn frame behind it. Guarantee: its frame is read.
     #[test]
-    fn synced_megabytes_are_let_go_of() {
-        let (evicted, disk) = (Arc::default(), Arc::new(LocalDisk));
-        let file = Box::new(Evicting(Arc::clone(&evicted)));
-        let mut segment = Segment { path: PathBuf::new(), file, len: SEGMENT_HEADER as u64, evicted: 0, seed: 9, disk };
-        let large = Frame { body: vec![7; 300_000].into(), ..frame("") };
-        for _ in 0..20 {
-            segment.append(&[(&large, large.hash(9))]).unwrap();
-            let ends: Vec<u64> = evicted.lock().iter().map(|bytes| bytes.end).collect();
-            let begins: Vec<u64> = evicted.lock().iter().map(|bytes| bytes.start).collect();
-            assert_eq!((begins[0], &begins[1..]), (0, &ends[..ends.len() - 1]));
-            assert_eq!(ends[ends.len() - 1], segment.len() >> 20 << 20);
+    fn version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let hex = include_str!("../tests/golden/journal-v1.hex").trim();
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let golden: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+        std::fs::write(journal.path(1, "journal"), [golden.as_slice(), &[1, 0, 0]].concat()).unwrap();
+        assert_eq!(bodies(&journal, 1), (vec!["{}".into()], 3));
+    }
+
+    /// Scenario: power is lost while a segment begins: its file is of any length up to a block, with and without what was to be in it.
+    /// Guarantee: it is a segment without requests.
+    #[test]
+    fn unwritten_segments_are_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let header = segment_header(9);
+        for len in (0..100).chain([511, 512, BLOCK - 1, BLOCK]) {
+            let mut begun = [0; BLOCK];
+            std::fs::write(journal.path(1, "journal"), &begun[..len]).unwrap();
+            assert_eq!(bodies(&journal, 1), (vec![], 0), "{len} zeros");
+            begun[..SEGMENT_HEADER].copy_from_slice(&header);
+            std::fs::write(journal.path(1, "journal"), &begun[..len]).unwrap();
+            assert_eq!(bodies(&journal, 1).0, [""; 0], "{len} bytes");
         }
     }
 

@@ -27,6 +27,8 @@ mod columns;
 mod commit;
 mod counter;
 mod dedupe;
+#[cfg(target_os = "linux")]
+mod direct;
 mod disk;
 mod encode;
 mod files;

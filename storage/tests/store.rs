@@ -492,10 +492,10 @@ async fn unreadable_segments_stop_the_start() {
     let config = config(folder.path());
     let journal = config.data_dir.join("journal");
     std::fs::create_dir_all(&journal).unwrap();
-    let segment = [b"MESHJRNL".as_slice(), &2u32.to_le_bytes(), &[0; 40]].concat();
+    let segment = [b"MESHJRNL".as_slice(), &3u32.to_le_bytes(), &[0; 40]].concat();
     std::fs::write(journal.join("0000000001.journal"), &segment).unwrap();
     let error = open(&config, local(), memory()).await.unwrap_err().to_string();
-    assert!(error.contains("0000000001.journal") && error.contains("version 2"), "{error}");
+    assert!(error.contains("0000000001.journal") && error.contains("version 3"), "{error}");
     assert_eq!(std::fs::read(journal.join("0000000001.journal")).unwrap(), segment);
 }
 

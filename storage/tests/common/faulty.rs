@@ -73,6 +73,11 @@ impl Disk for FaultyDisk {
         Ok(self.wrap(path, self.inner.create(path)?))
     }
 
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.check(Operation::Create, path)?;
+        Ok(self.wrap(path, self.inner.create_direct(path)?))
+    }
+
     fn open_at(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
         self.check(Operation::OpenAt, path)?;
         Ok(self.wrap(path, self.inner.open_at(path, len)?))

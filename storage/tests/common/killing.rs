@@ -84,6 +84,11 @@ impl Disk for KillingDisk {
         Ok(self.file(path, LocalDisk.create(path)?))
     }
 
+    fn create_direct(&self, path: &FilePath) -> io::Result<Box<dyn DiskFile>> {
+        self.step("create", path);
+        Ok(self.file(path, LocalDisk.create_direct(path)?))
+    }
+
     fn open_at(&self, path: &FilePath, len: u64) -> io::Result<Box<dyn DiskFile>> {
         self.step("open", path);
         Ok(self.file(path, LocalDisk.open_at(path, len)?))
