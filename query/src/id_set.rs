@@ -1,26 +1,21 @@
 //! Trace ids that are looked for among very many.
 
+use crate::marks::Marks;
 use crate::trace_id::TraceId;
-
-/// Bits that say which ids there may be: of a thousand ids, one in 64 others passes them.
-const MARKS: usize = 1 << 16;
 
 /// A set of trace ids.
 pub(crate) struct IdSet {
     /// Sorted, each once.
     ids: Vec<TraceId>,
-    marks: Vec<u64>,
+    /// Of a thousand ids, one in 64 others passes them.
+    marks: Marks<16>,
 }
 
 impl IdSet {
     pub(crate) fn new(mut ids: Vec<TraceId>) -> IdSet {
         ids.sort_unstable();
         ids.dedup();
-        let mut marks = vec![0; MARKS / 64];
-        for id in &ids {
-            let mark = mark(&id.0);
-            marks[mark / 64] |= 1 << (mark % 64);
-        }
+        let marks = Marks::new(ids.iter().map(|id| last(&id.0)));
         IdSet { ids, marks }
     }
 
@@ -31,16 +26,13 @@ impl IdSet {
 
     /// Whether an id is there, by its bytes.
     pub(crate) fn holds(&self, id: &[u8]) -> bool {
-        let mark = mark(id);
-        let may_be = self.marks[mark / 64] >> (mark % 64) & 1 == 1;
-        may_be && self.ids.binary_search_by(|known| known.0.as_slice().cmp(id)).is_ok()
+        self.marks.may_hold(last(id)) && self.ids.binary_search_by(|known| known.0.as_slice().cmp(id)).is_ok()
     }
 }
 
-/// A number below [`MARKS`], of the last bytes: of short ids the others are zero.
-fn mark(id: &[u8]) -> usize {
-    let last = id.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
-    (last.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
+/// The last bytes of an id: of short ids the others are zero.
+fn last(id: &[u8]) -> u64 {
+    id.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
 }
 
 #[cfg(test)]

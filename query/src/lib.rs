@@ -39,6 +39,7 @@ mod hops;
 mod id_set;
 mod latency;
 mod lookup;
+mod marks;
 mod nested;
 mod nested_names;
 mod node;

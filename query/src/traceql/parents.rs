@@ -22,6 +22,7 @@ use meshlake_storage::Snapshot;
 use super::columns::IDS;
 use super::matching::Matching;
 use crate::hops::TraceIds;
+use crate::marks::Marks;
 use crate::partitions::together;
 use crate::trace_id::TraceId;
 use crate::view::View;
@@ -32,6 +33,9 @@ type SpanId = (TraceId, [u8; 8]);
 /// Spans whose ids are asked for as rows are decoded, at most: of more, most traces have some, and the set of their ids is slow,
 /// for it is larger than caches are.
 const ASKED_MAX: usize = 128 * 1024;
+
+/// What says of most other ids that they are not asked for: of as many as may be, one in 16 others passes.
+type AskedMarks = Marks<21>;
 
 /// The traces in which one of these spans is the parent of another in that part of the snapshot.
 pub(super) async fn traces_of_parents(view: &View, spans: &Matching, part: &Snapshot) -> Result<TraceIds> {
@@ -65,7 +69,7 @@ fn children(view: &View, part: &Snapshot, parents: &[SpanId], memory: &MemoryRes
     let mut spans = view.spans_of(part.clone())?;
     if parents.len() <= ASKED_MAX {
         // The set of their ids is smaller than they are.
-        memory.try_grow(size_of_val(parents))?;
+        memory.try_grow(size_of_val(parents) + AskedMarks::BYTES)?;
         spans = spans.filter(has_parent_of(parents))?;
     }
     spans.select_columns(&["trace_id", "parent_span_id"])
@@ -74,10 +78,11 @@ fn children(view: &View, part: &Snapshot, parents: &[SpanId], memory: &MemoryRes
 /// Whether the parent of a row has the id of one of these. Ids are hardly ever those of two traces.
 fn has_parent_of(parents: &[SpanId]) -> Expr {
     let ids: HashSet<u64> = parents.iter().map(|(_, id)| u64::from_ne_bytes(*id)).collect();
+    let marks = AskedMarks::new(ids.iter().copied());
     let holds = move |arguments: &[ColumnarValue]| {
         let arrays = ColumnarValue::values_to_arrays(arguments)?;
         let [spans] = arrays.as_slice() else { return internal_err!("{} columns instead of one", arrays.len()) };
-        Ok(ColumnarValue::Array(Arc::new(are_in(&ids, as_fixed_size_binary_array(spans)?))))
+        Ok(ColumnarValue::Array(Arc::new(are_in((&ids, &marks), as_fixed_size_binary_array(spans)?))))
     };
     let id = vec![DataType::FixedSizeBinary(8)];
     let function = create_udf("traceql_has_parent_of", id, DataType::Boolean, Volatility::Immutable, Arc::new(holds));
@@ -85,9 +90,13 @@ fn has_parent_of(parents: &[SpanId]) -> Expr {
 }
 
 /// Which spans are in a set; of those that are null that is not known.
-fn are_in(ids: &HashSet<u64>, spans: &FixedSizeBinaryArray) -> BooleanArray {
+fn are_in((ids, marks): (&HashSet<u64>, &AskedMarks), spans: &FixedSizeBinaryArray) -> BooleanArray {
     let (values, _) = spans.value_data().as_chunks::<8>();
-    let is_in = |row: usize| ids.contains(&u64::from_ne_bytes(values[row]));
+    let is_in = |row: usize| {
+        let id = u64::from_ne_bytes(values[row]);
+        // A look into the set waits for memory.
+        marks.may_hold(id) && ids.contains(&id)
+    };
     BooleanArray::new(BooleanBuffer::collect_bool(spans.len(), is_in), spans.nulls().cloned())
 }
 
