@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshlake_storage::{
-    ATTRIBUTE_COLUMNS, AttributeColumn, AttributeCounts, Form, Promotions, Scope, Source, SpanFile, ValueType, places,
+    ATTRIBUTE_COLUMNS, AttributeColumn, AttributeCounts, Form, Place, Promotions, Scope, Source, SpanFile, ValueType, places,
 };
 use object_store::ObjectStore;
 
@@ -15,6 +15,8 @@ use crate::file_summaries::Beside;
 pub(crate) enum Stand {
     /// No span has it.
     Absent,
+    /// In a column that all files have, all of them, where nothing else does: no row need be asked which attribute it is.
+    Alone(Place),
     /// In columns of its own, all of them.
     Columns,
     /// That is not known: in columns or in maps.
@@ -70,7 +72,27 @@ impl FileAttributes {
             Some(promoted) if places(scope, key).next().is_none() => values.types == [promoted.value_type],
             _ => !values.residual,
         };
-        if in_columns { Stand::Columns } else { Stand::Anywhere }
+        if !in_columns {
+            return Stand::Anywhere;
+        }
+        self.only_place(scope, key).map_or(Stand::Columns, Stand::Alone)
+    }
+
+    /// The place of an attribute that stands in no other, nor any other in its column.
+    fn only_place(&self, scope: Scope, key: &str) -> Option<Place> {
+        let is_filled = |place: &Place| self.may_fill(scope, &ATTRIBUTE_COLUMNS[place.column].sources[place.source]);
+        let mut filled = places(scope, key).filter(is_filled);
+        let place = filled.next().filter(|_| filled.next().is_none())?;
+        let mut sources = ATTRIBUTE_COLUMNS[place.column].sources.iter().enumerate();
+        let is_alone = sources.all(|(source, of)| source == place.source || !self.may_fill(scope, of));
+        is_alone.then_some(place)
+    }
+
+    /// Whether a row may have a column of a scope from a source. What is derived nobody counts.
+    fn may_fill(&self, scope: Scope, source: &Source) -> bool {
+        let Some(value_type) = source.form.value_type() else { return true };
+        let values = self.attributes.get(&(scope, source.key.to_owned()));
+        values.is_some_and(|values| values.types.contains(&value_type))
     }
 }
 
@@ -84,5 +106,47 @@ impl Beside for FileAttributes {
             size_of::<((Scope, String), Values)>() + key.len() + values.types.capacity() * size_of::<ValueType>()
         };
         self.attributes.iter().map(size).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshlake_storage::AttributeCount;
+
+    use super::*;
+
+    /// Scenario: files that count keys of one column in one form, in two, and in a map; of a column that may be derived; and one that
+    /// left some out. Guarantee: an attribute is alone only where every value of its column is its own.
+    #[test]
+    fn attributes_are_alone_where_no_other_stands() {
+        use Scope::{Resource, Span};
+        use ValueType::{Int, String};
+        let (code, response) = ("http.status_code", "http.response.status_code");
+        let column = |name: &str| ATTRIBUTE_COLUMNS.iter().position(|column| column.name == name).unwrap();
+        let alone = |name: &str, source| Stand::Alone(Place { column: column(name), source });
+        let stand = |counted: &[(Scope, &str, ValueType, u64)], complete, scope, key| {
+            let count = |(scope, key, value_type, residual): &(Scope, &str, ValueType, u64)| AttributeCount {
+                scope: *scope,
+                key: (*key).to_owned(),
+                value_type: *value_type,
+                spans: 9,
+                residual: *residual,
+                lower_bounds: false,
+                values: Vec::new(),
+            };
+            let counts = AttributeCounts { complete, attributes: counted.iter().map(count).collect() };
+            FileAttributes::new(&counts).stand(&SpanFile::default(), &Promotions::default(), scope, key)
+        };
+        let name = (Resource, "service.name", String, 0);
+        assert_eq!(stand(&[(Span, code, String, 0), name], true, Span, code), alone("http_status_code", 0));
+        assert_eq!(stand(&[(Span, code, Int, 0), (Resource, response, Int, 1)], true, Span, code), alone("http_status_code", 1));
+        assert_eq!(stand(&[(Span, response, Int, 0)], true, Span, response), alone("http_status_code", 2));
+        assert_eq!(stand(&[name], true, Resource, "service.name"), alone("service_name", 0));
+        assert_eq!(stand(&[(Span, code, String, 0), (Span, code, Int, 0)], true, Span, code), Stand::Columns);
+        assert_eq!(stand(&[(Span, code, String, 0), (Span, response, Int, 0)], true, Span, code), Stand::Columns);
+        assert_eq!(stand(&[(Span, "zone", String, 0)], true, Span, "zone"), Stand::Columns);
+        assert_eq!(stand(&[(Span, code, String, 1)], true, Span, code), Stand::Anywhere);
+        assert_eq!(stand(&[(Span, code, String, 0)], false, Span, code), Stand::Anywhere);
+        assert_eq!(stand(&[name], true, Span, code), Stand::Absent);
     }
 }

@@ -23,7 +23,7 @@ pub enum Form {
 
 impl Form {
     /// The type of the attribute; none where it is none.
-    pub(crate) fn value_type(self) -> Option<ValueType> {
+    pub fn value_type(self) -> Option<ValueType> {
         match self {
             Form::Text | Form::Decimal => Some(ValueType::String),
             Form::Int => Some(ValueType::Int),
@@ -160,7 +160,7 @@ pub static ATTRIBUTE_COLUMNS: &[AttributeColumn] = &[
 
 /// A place in the column table where an attribute may stand: the column's position in [`ATTRIBUTE_COLUMNS`] and the source's
 /// position in its `sources`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Position in [`ATTRIBUTE_COLUMNS`].
     pub column: usize,

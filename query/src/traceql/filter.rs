@@ -93,7 +93,7 @@ impl Filter<'_> {
         let columns = self.columns(scope, key);
         match self.stand(scope, key) {
             Stand::Absent => Told::exactly(lit(false)),
-            Stand::Columns => {
+            Stand::Alone(_) | Stand::Columns => {
                 let exact = columns.iter().all(|column| column.says(test).is_some());
                 Told { expr: columns.iter().map(|column| column.passes(test)).reduce(Expr::or), exact }
             }
@@ -108,7 +108,7 @@ impl Filter<'_> {
             let columns = self.columns(scope, key);
             told = match self.stand(scope, key) {
                 Stand::Absent => told,
-                Stand::Columns => {
+                Stand::Alone(_) | Stand::Columns => {
                     let has = columns.iter().map(Column::has).reduce(Expr::or)?;
                     let passes = columns.iter().map(|column| column.passes(test)).reduce(Expr::or)?;
                     let missing = told.into_iter().fold(!has, Expr::and);
@@ -122,6 +122,10 @@ impl Filter<'_> {
 
     /// The columns in which an attribute of a scope may stand: those that all files have, or else the promoted one.
     fn columns(&self, scope: Scope, key: &str) -> Vec<Column> {
+        if let Stand::Alone(place) = self.stand(scope, key) {
+            // To ask each row whose the value is would decode `origins` of all of them.
+            return vec![Column { own: None, ..Column::of_place(place) }];
+        }
         let built_in: Vec<Column> = places(scope, key).map(Column::of_place).collect();
         if !built_in.is_empty() {
             return built_in;

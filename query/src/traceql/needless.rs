@@ -30,7 +30,7 @@ pub(super) async fn needless(view: &View, attributes: &[Named], conditions: &Con
 /// Whether an attribute may be read from the residual map: promoted ones are, too.
 fn is_in_map(scope: Scope, key: &str, stand: Stand) -> bool {
     match stand {
-        Stand::Absent => false,
+        Stand::Absent | Stand::Alone(_) => false,
         Stand::Columns => places(scope, key).next().is_none(),
         Stand::Anywhere => true,
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use meshlake_storage::{Promoted, Scope};
+use meshlake_storage::{Place, Promoted, Scope, places};
 
 use super::super::filter::Filter;
 use super::query;
@@ -23,7 +23,7 @@ fn fine(text: &str, stands: &[(Scope, &str, Stand)]) -> String {
 #[test]
 fn what_is_known_of_files_need_not_be_read() {
     use Scope::{Resource, Span};
-    use Stand::{Absent, Columns};
+    use Stand::{Absent, Alone, Columns};
     let evaluates = |filter: &str| filter.contains("traceql_passes");
     for (text, scope, key) in [
         ("{ resource.service.name = \"shop\" }", Resource, "service.name"),
@@ -39,6 +39,11 @@ fn what_is_known_of_files_need_not_be_read() {
     }
     let shop = fine("{ resource.service.name = \"shop\" }", &[(Resource, "service.name", Columns)]);
     assert_eq!(shop, "service_name = Utf8(\"shop\")");
+    let code = "{ span.http.status_code = \"503\" }";
+    assert!(fine(code, &[(Span, "http.status_code", Columns)]).contains("origins"));
+    let places: Vec<Place> = places(Span, "http.status_code").collect();
+    assert_eq!(fine(code, &[(Span, "http.status_code", Alone(places[0]))]), "http_status_code = Int64(503)");
+    assert!(fine(code, &[(Span, "http.status_code", Alone(places[1]))]).contains("Boolean(false)"));
     let any = "{ .service.name = \"shop\" }";
     assert!(!fine(any, &[]).contains("service_name IS NULL"));
     let of_resource = fine(any, &[(Span, "service.name", Absent), (Resource, "service.name", Columns)]);
