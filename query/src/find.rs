@@ -25,7 +25,7 @@ use crate::lookup::FoundRows;
 use crate::search::{Cursor, Order, Search, SearchPage, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries};
 use crate::trace_id::{TraceId, trace_ids};
-use crate::view::{View, starts_in, time};
+use crate::view::{View, starts_in, starts_until};
 
 const LIMIT_MAX: usize = 1000;
 /// Rows taken in the first round, for each trace asked for, and by how much a round is larger than the one before.
@@ -91,7 +91,8 @@ async fn newest(view: &View, search: &Search, matching: Expr) -> Result<SearchPa
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(128);
     let mut seen: HashMap<TraceId, Candidate> = HashMap::new();
     loop {
-        let rows = newest_rows(view.spans()?.filter(matching.clone())?, upper, rows_max).await?;
+        let rows = view.spans()?.filter(matching.clone().and(starts_until(upper)))?;
+        let rows = newest_rows(rows, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
         look_up(view, rows, &mut seen).await?;
@@ -126,9 +127,9 @@ pub(crate) fn is_after(cursor: Option<Cursor>, key: i64, trace_id: TraceId) -> b
     cursor.is_none_or(|cursor| key < cursor.key || (key == cursor.key && trace_id > cursor.trace_id))
 }
 
-/// Trace id and start of the newest of the rows that start at `upper` or before, newest first.
-pub(crate) async fn newest_rows(rows: DataFrame, upper: i64, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
-    let frame = rows.filter(col("start_time").lt_eq(time(upper)))?.select_columns(&["trace_id", "start_time"])?;
+/// Trace id and start of the newest of the rows, newest first.
+pub(crate) async fn newest_rows(rows: DataFrame, rows_max: usize) -> Result<Vec<(TraceId, i64)>> {
+    let frame = rows.select_columns(&["trace_id", "start_time"])?;
     let frame = frame.sort(vec![col("start_time").sort(false, false)])?;
     let batches = frame.limit(0, Some(rows_max))?.collect().await?;
     let mut rows = Vec::new();

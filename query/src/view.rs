@@ -126,6 +126,11 @@ pub(crate) fn time(micros: i64) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
 }
 
+/// `start_time` at the latest then; microseconds.
+pub(crate) fn starts_until(latest: i64) -> Expr {
+    col("start_time").lt_eq(time(latest))
+}
+
 /// `start_time` in the range.
 pub(crate) fn starts_in(range: TimeRange) -> Expr {
     col("start_time").gt_eq(time(range.start)).and(col("start_time").lt(time(range.end)))

@@ -31,7 +31,8 @@ use crate::lookup::{FoundRows, Needless};
 use crate::search::{Cursor, Order, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
-use crate::view::View;
+use crate::types::TimeRange;
+use crate::view::{View, starts_until};
 
 /// Rows taken in the first round, for each trace asked for and at least; and at least where a trace needs other spans, too, for few
 /// may have them, and a scan takes many rows about as fast as few.
@@ -55,13 +56,16 @@ const ROW_BYTES: usize = 48;
 pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQlFound> {
     let mut finder = Finder::new(view, search)?;
     let (attributes, found_by) = (&search.query.attributes, &finder.conditions.found_by);
-    let matching = Matching::new(view, attributes, found_by, search.range, Filtered::Finely).await?;
     let mut upper = search.cursor.map_or(i64::MAX, |cursor| cursor.newest).min(search.range.end - 1);
+    let range = TimeRange { start: search.range.start, end: upper.saturating_add(1) };
+    let matching = Matching::new(view, attributes, found_by, range, Filtered::Finely).await?;
+    // Of the first round the range says it: each comparison goes through the column once more.
+    let mut until = None;
     let rows_min = if finder.sieve.is_some() { ROWS_MIN_SIEVED } else { ROWS_MIN };
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(rows_min);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
-        let rows = newest_rows(matching.rows(["trace_id", "start_time"], None)?, upper, rows_max).await?;
+        let rows = newest_rows(matching.rows(["trace_id", "start_time"], until.as_ref())?, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
         if finder.look_up(&rows).await? || exhausted {
@@ -75,6 +79,7 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
         let more = rows_max.saturating_mul(ROUND_GROWTH);
         rows_max = if oldest == upper { more } else { rows_max.max(more.min(ROUND_MAX)) };
         upper = oldest;
+        until = Some(starts_until(upper));
     }
 }
 
