@@ -29,6 +29,18 @@ pub(crate) async fn together(rows: DataFrame) -> Result<SendableRecordBatchStrea
     execute_stream(plan, context)
 }
 
+/// The same rows, in half as many partitions more than there are tasks if so few files are read that each is split: of eight row
+/// groups and a rest, of which none is split, one of two partitions has five. Tasks take three by turns, and end at about the same
+/// time. Of more files each partition has its own, the newest first: more of them at once would be read in vain.
+pub(crate) fn by_turns(rows: DataFrame, files: usize) -> DataFrame {
+    let (mut state, plan) = rows.into_parts();
+    let tasks = state.config().target_partitions();
+    if files <= tasks {
+        state.config_mut().options_mut().execution.target_partitions = tasks + tasks / 2;
+    }
+    DataFrame::new(state, plan)
+}
+
 /// The plan of such a scan, in partitions of which those of files are about as large as each other. DataFusion splits files for
 /// operators above a scan only, and one file may have most of an hour.
 async fn split(rows: DataFrame) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
@@ -95,6 +107,7 @@ impl Partitions {
 mod tests {
     use datafusion::common::internal_err;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::prelude::{SessionConfig, SessionContext};
     use futures::{Stream, StreamExt, stream};
 
     use super::*;
@@ -106,6 +119,16 @@ mod tests {
 
     fn spans(count: usize) -> Result<RecordBatch> {
         Ok(batch(&vec![SpanRow { tenant: "a".to_owned(), ..SpanRow::default() }; count]))
+    }
+
+    /// Scenario: as many files as tasks, and one more. Guarantee: only the first are read in more partitions.
+    #[test]
+    fn few_files_are_read_by_turns() {
+        let partitions = |tasks, files| {
+            let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(tasks));
+            by_turns(context.read_empty().unwrap(), files).task_ctx().session_config().target_partitions()
+        };
+        assert_eq!([(1, 1), (2, 2), (2, 3), (4, 1), (4, 5)].map(|(tasks, files)| partitions(tasks, files)), [1, 3, 2, 6, 4]);
     }
 
     /// Scenario: more partitions than tasks, of several batches, of one and of none; then one that fails beside one that never ends.

@@ -28,7 +28,9 @@ use super::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlSearch, fa
 use crate::find::{is_after, newest_rows};
 use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::{FoundRows, Needless};
+use crate::partitions::by_turns;
 use crate::search::{Cursor, Order, TraceSummary};
+use crate::spans::may_hold;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
 use crate::trace_id::TraceId;
 use crate::types::TimeRange;
@@ -59,13 +61,15 @@ pub(crate) async fn search(view: &View, search: &TraceQlSearch) -> Result<TraceQ
     let mut upper = search.cursor.map_or(i64::MAX, |cursor| cursor.newest).min(search.range.end - 1);
     let range = TimeRange { start: search.range.start, end: upper.saturating_add(1) };
     let matching = Matching::new(view, attributes, found_by, range, Filtered::Finely).await?;
+    let files = view.snapshot.files.between(range.start, range.end).filter(|file| may_hold(file, &view.tenant)).count();
     // Of the first round the range says it: each comparison goes through the column once more.
     let mut until = None;
     let rows_min = if finder.sieve.is_some() { ROWS_MIN_SIEVED } else { ROWS_MIN };
     let mut rows_max = (search.limit * ROWS_PER_TRACE).max(rows_min);
     loop {
         finder.rows.try_resize((rows_max + finder.seen.len()).saturating_mul(ROW_BYTES))?;
-        let rows = newest_rows(matching.rows(["trace_id", "start_time"], until.as_ref())?, rows_max).await?;
+        let rows = by_turns(matching.rows(["trace_id", "start_time"], until.as_ref())?, files);
+        let rows = newest_rows(rows, rows_max).await?;
         let exhausted = rows.len() < rows_max;
         let oldest = rows.last().map_or(i64::MIN, |(_, start)| *start);
         if finder.look_up(&rows).await? || exhausted {
