@@ -115,8 +115,8 @@ mod tests {
 
     use super::*;
 
-    /// Scenario: files that count keys of one column in one form, in two, and in a map; of a column that may be derived; and one that
-    /// left some out. Guarantee: an attribute is alone only where every value of its column is its own.
+    /// Scenario: files that count keys of one column in one form, in two, and in a map; of a column that may be derived; and one
+    /// that left some out. Guarantee: an attribute is alone only where every value of its column is its own.
     #[test]
     fn attributes_are_alone_where_no_other_stands() {
         use Scope::{Resource, Span};

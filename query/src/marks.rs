@@ -33,8 +33,8 @@ impl<const LOG: u32> Marks<LOG> {
 mod tests {
     use super::*;
 
-    /// Scenario: numbers that differ in their lowest bits, in their highest, or in all, every seventh of them in the set. Guarantee:
-    /// these may be there, and most others may not.
+    /// Scenario: numbers that differ in their lowest bits, in their highest, or in all, every seventh of them in the set.
+    /// Guarantee: these may be there, and most others may not.
     #[test]
     fn numbers_of_the_set_may_be_there() {
         let spread = |at: u64| [at, at << 40, at.wrapping_mul(0xf39c_c060_5ced_c835)];
