@@ -17,9 +17,10 @@ use crate::values::open;
 use crate::view::View;
 
 /// Traces looked up at once: of each only the roots stay in memory.
-const TRACES_AT_ONCE: usize = 8 * 1024;
-/// Lookups at once: while the roots of one are put together, another reads.
-const LOOKUPS_AT_ONCE: usize = 2;
+const TRACES_AT_ONCE: usize = 4 * 1024;
+/// Lookups at once: most traces of one are in one file, which one task reads, and while the roots of some are put together, others
+/// read.
+const LOOKUPS_AT_ONCE: usize = 4;
 
 /// The first roots of traces.
 pub(super) struct Roots {
@@ -108,7 +109,13 @@ impl<'a> RootedSpans<'a> {
 
     /// Each as a trace of the two: the span first. In the order of the rows.
     pub(super) fn spans(&self) -> impl Iterator<Item = BatchTrace<'_>> {
-        self.pairs.iter().map(|(pair, count)| self.rows.trace(&pair[..*count]))
+        (0..self.len()).map(|row| self.span(row))
+    }
+
+    /// A row as such a trace.
+    pub(super) fn span(&self, row: usize) -> BatchTrace<'_> {
+        let (pair, count) = &self.pairs[row];
+        self.rows.trace(&pair[..*count])
     }
 
     pub(super) fn len(&self) -> usize {

@@ -9,6 +9,9 @@ use super::tally::Tally;
 
 /// Values after which [`Tally::is_full`].
 const VALUES_MAX: usize = 16 * 1024;
+/// Integers from zero to below this have their numbers in a table, too, where no hash is needed to find them: most are codes, ports
+/// and sizes.
+const SMALL_MAX: usize = 16 * 1024;
 
 /// The values of an attribute, counted by numbers that they get as they come.
 pub(super) struct Numbered<T> {
@@ -16,6 +19,8 @@ pub(super) struct Numbered<T> {
     value: fn(T) -> Value<'static>,
     intervals: usize,
     numbers: HashMap<T, usize>,
+    /// Of small integers the same numbers, by integer, plus one; zero for one that has none yet.
+    small: Vec<u32>,
     /// What the values have beside their own size.
     bytes: usize,
     cells: Cells,
@@ -24,17 +29,36 @@ pub(super) struct Numbered<T> {
 impl<T> Numbered<T> {
     /// `value` is what one of them is as a value.
     pub(super) fn new(label: String, value: fn(T) -> Value<'static>, intervals: usize) -> Numbered<T> {
-        Numbered { label, value, intervals, numbers: HashMap::new(), bytes: 0, cells: Cells::new(intervals) }
+        Numbered { label, value, intervals, numbers: HashMap::new(), small: Vec::new(), bytes: 0, cells: Cells::new(intervals) }
     }
 }
 
 impl Numbered<i64> {
     /// Counts one of a group.
+    #[inline]
     pub(super) fn add(&mut self, int: i64, group: u32) {
-        let next = self.numbers.len();
-        let number = *self.numbers.entry(int).or_insert(next);
+        let known = small(int).and_then(|place| self.small.get(place)).and_then(|number| number.checked_sub(1));
+        let number = known.map_or_else(|| self.number(int), |number| number as usize);
         self.cells.add(number, group);
     }
+
+    /// That of an integer, which stands in the table then if there is a place for it.
+    fn number(&mut self, int: i64) -> usize {
+        let next = self.numbers.len();
+        let number = *self.numbers.entry(int).or_insert(next);
+        if let Some(place) = small(int) {
+            if self.small.len() <= place {
+                self.small.resize(place + 1, 0);
+            }
+            self.small[place] = number as u32 + 1;
+        }
+        number
+    }
+}
+
+/// The place of an integer in the table.
+fn small(int: i64) -> Option<usize> {
+    usize::try_from(int).ok().filter(|place| *place < SMALL_MAX)
 }
 
 impl Numbered<Value<'static>> {
@@ -59,6 +83,7 @@ impl<T> Tally for Numbered<T> {
     fn close(&mut self, into: &SharedSums) {
         // What they took is free then.
         let mut values: Vec<(T, usize)> = mem::take(&mut self.numbers).into_iter().collect();
+        self.small = Vec::new();
         let counts = mem::replace(&mut self.cells, Cells::new(self.intervals)).take();
         values.sort_unstable_by_key(|(_, number)| *number);
         let values: Vec<Value<'_>> = values.into_iter().map(|(value, _)| (self.value)(value)).collect();
@@ -71,7 +96,8 @@ impl<T> Tally for Numbered<T> {
     }
 
     fn bytes(&self) -> usize {
-        self.numbers.capacity() * size_of::<(T, usize)>() + self.bytes + self.cells.bytes()
+        let numbers = self.numbers.capacity() * size_of::<(T, usize)>() + self.small.capacity() * size_of::<u32>();
+        numbers + self.bytes + self.cells.bytes()
     }
 }
 
@@ -83,7 +109,7 @@ mod tests {
     use super::super::shared::tests::of_ten_intervals;
     use super::*;
 
-    /// Scenario: integers, and values of several types that read alike; taken in now and then. Guarantee: the answer is that of each on
+    /// Scenario: integers of all sizes, and values of several types that read alike; taken in now and then. Guarantee: the answer is that of each on
     /// its own, and nothing is left of what was taken in.
     #[test]
     fn values_are_counted_whatever_their_numbers() {
@@ -97,7 +123,8 @@ mod tests {
         };
         for number in 0..500_u32 {
             let spans = ComparedSpans { selected: number.is_multiple_of(3), interval: number % 10 };
-            let int = i64::from(number * number % 11) - 5;
+            let small = i64::from(number * number % 11) - 5;
+            let int = [small, i64::MIN, SMALL_MAX as i64 + small, i64::MAX][number as usize / 3 % 4];
             ints.add(int, group(spans));
             all("span.int", &Value::Int(int), spans);
             let text = (number % 4).to_string();
@@ -111,7 +138,7 @@ mod tests {
             if number % 100 == 99 {
                 ints.close(&counted);
                 values.close(&counted);
-                assert!(ints.numbers.is_empty() && ints.cells.take().is_empty() && values.bytes == 0);
+                assert!(ints.numbers.is_empty() && ints.small.is_empty() && ints.cells.take().is_empty() && values.bytes == 0);
             }
         }
         assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());

@@ -28,9 +28,9 @@ impl Sides {
     /// The spans of a batch that count, as the series of the query say, whatever those have of spans.
     pub(super) fn counted(&mut self, rooted: &RootedSpans<'_>, rows: &SpanRows<'_>, empty: &Accumulator) -> Result<Vec<Counted>> {
         let mut counted = Vec::with_capacity(rooted.len());
-        for (row, span) in rooted.spans().enumerate() {
+        for row in 0..rooted.len() {
             let Some(at) = empty.compared_at(rows.start(row)) else { continue };
-            let selects = || empty.selects(&span, at.in_window).map_err(failed);
+            let selects = || empty.selects(&rooted.span(row), at.in_window).map_err(failed);
             let selected = match self {
                 Sides::OfEach => selects()?,
                 Sides::Alike(known) => {
