@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use hashbrown::HashMap;
 
+use super::counts::Counts;
 use super::grid::Grid;
 use super::series::Series;
 use crate::ast::FieldExpr;
@@ -31,12 +32,6 @@ const INTRINSICS: [Intrinsic; 8] = [
     Intrinsic::InstrumentationName,
     Intrinsic::InstrumentationVersion,
 ];
-
-/// What a count takes in a map, about.
-const COUNT_BYTES: usize = 32;
-
-/// By interval.
-type Counts = BTreeMap<u32, u64>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Compared {
@@ -119,16 +114,14 @@ impl Values {
 
     /// Counts so many spans with the value at a place.
     fn add(&mut self, place: Option<usize>, interval: u32, spans: u64) {
-        *self.totals.entry(interval).or_default() += spans;
+        self.totals.add(interval, spans);
         if let Some(place) = place {
             self.count(place, interval, spans);
         }
     }
 
     fn count(&mut self, place: usize, interval: u32, spans: u64) {
-        let count = self.counts[place].entry(interval).or_default();
-        self.bytes += if *count == 0 { COUNT_BYTES } else { 0 };
-        *count += spans;
+        self.bytes += self.counts[place].add(interval, spans);
     }
 
     /// Where a value is counted; nowhere if there are too many others.
@@ -142,26 +135,31 @@ impl Values {
         }
         self.bytes += value.bytes();
         self.places.insert(value.clone().into_owned(), self.counts.len());
-        self.counts.push(Counts::new());
+        self.counts.push(Counts::default());
         Some(self.counts.len() - 1)
     }
 
     fn merge(&mut self, other: &Values) {
         self.more |= other.more;
-        other.totals.iter().for_each(|(interval, spans)| *self.totals.entry(*interval).or_default() += spans);
+        other.totals.iter().for_each(|(interval, spans)| _ = self.totals.add(interval, spans));
         // The most frequent first: there may be room for some of them only.
-        for (value, counts) in other.by_total() {
+        for (value, counts) in other.by_total(COMPARE_VALUES_MAX) {
             if let Some(place) = self.place_of(value) {
-                counts.iter().for_each(|(interval, spans)| self.count(place, *interval, *spans));
+                counts.iter().for_each(|(interval, spans)| self.count(place, interval, spans));
             }
         }
     }
 
-    /// The values, the most frequent first, among equals by value.
-    fn by_total(&self) -> Vec<(&Value<'static>, &Counts)> {
-        let mut all: Vec<_> = self.places.iter().map(|(value, place)| (value, &self.counts[*place])).collect();
-        all.sort_by_cached_key(|(value, counts)| (Reverse(counts.values().sum::<u64>()), *value));
-        all
+    /// At most so many values, the most frequent first, among equals by value.
+    fn by_total(&self, most: usize) -> impl Iterator<Item = (&Value<'static>, &Counts)> {
+        let of_place = |(value, place): (_, &usize)| (Reverse(self.counts[*place].total()), value, *place);
+        let mut all: Vec<(Reverse<u64>, &Value<'static>, usize)> = self.places.iter().map(of_place).collect();
+        if all.len() > most {
+            all.select_nth_unstable(most);
+            all.truncate(most);
+        }
+        all.sort_unstable();
+        all.into_iter().map(|(_, value, place)| (value, &self.counts[place]))
     }
 }
 
@@ -253,11 +251,10 @@ impl Compared {
         let mut too_many = Vec::new();
         for (side, kind) in [(&self.baseline, "baseline"), (&self.selected, "selection")] {
             for (name, values) in side {
-                let by_total = values.by_total();
-                if values.more || by_total.len() > self.top {
+                if values.more || values.places.len() > self.top {
                     too_many.push(name.clone());
                 }
-                for (value, counts) in by_total.into_iter().take(self.top) {
+                for (value, counts) in values.by_total(self.top) {
                     all.push(series(TYPE, kind, name, value.clone(), dense(counts, grid)));
                 }
                 all.push(series(TYPE, &format!("{kind}_total"), name, Value::Nil, dense(&values.totals, grid)));
@@ -272,7 +269,7 @@ impl Compared {
 
 fn dense(counts: &Counts, grid: &Grid) -> Vec<f64> {
     let mut values = vec![0.0; grid.len()];
-    counts.iter().for_each(|(interval, count)| values[*interval as usize] = *count as f64);
+    counts.iter().for_each(|(interval, count)| values[interval as usize] = count as f64);
     values
 }
 

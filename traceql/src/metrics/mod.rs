@@ -9,6 +9,7 @@ mod accumulator;
 mod alike;
 mod cell;
 mod compare;
+mod counts;
 mod grid;
 mod groups;
 mod math;
