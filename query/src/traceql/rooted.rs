@@ -1,10 +1,9 @@
-use std::collections::HashMap;
-
 use arrow::compute::{concat_batches, filter_record_batch, is_null};
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::{StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
 use meshlake_storage::spans_schema;
 use meshlake_traceql::Named;
 
@@ -74,7 +73,7 @@ fn first_roots(roots: &RecordBatch) -> Result<HashMap<TraceId, usize>> {
         let facts = rows.facts(row);
         (facts.start, facts.id)
     };
-    let mut first: HashMap<TraceId, usize> = HashMap::new();
+    let mut first: HashMap<TraceId, usize> = HashMap::with_capacity(roots.num_rows());
     for row in 0..roots.num_rows() {
         let known = first.entry(rows.trace_id(row)).or_insert(row);
         if key(row) < key(*known) {
