@@ -45,6 +45,7 @@ mod nested_names;
 mod node;
 mod otlp;
 mod partitions;
+mod plain_texts;
 mod promoted;
 mod propagation;
 mod quantile;

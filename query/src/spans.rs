@@ -35,6 +35,7 @@ use meshlake_storage::{Day, LiveBatch, Promoted, Snapshot, SpanFile, column_inde
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
+use crate::plain_texts::PlainTexts;
 use crate::promoted::Layout;
 
 const TENANT: &str = "tenant";
@@ -48,6 +49,7 @@ pub(crate) struct SpansTable {
     /// The promoted attributes of which the tenant has values.
     promoted: Vec<Promoted>,
     schema: SchemaRef,
+    plain: PlainTexts,
     store_url: ObjectStoreUrl,
     reader: Arc<dyn ParquetFileReaderFactory>,
 }
@@ -62,14 +64,19 @@ impl SpansTable {
     ) -> Self {
         let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
         let promoted: Vec<Promoted> = snapshot.promotions.of(tenant.as_str()).cloned().collect();
-        SpansTable { tenant, snapshot, schema: lake_schema(&promoted), promoted, store_url, reader }
+        SpansTable { tenant, snapshot, schema: lake_schema(&promoted), plain: PlainTexts::default(), promoted, store_url, reader }
     }
 
     /// The same of another snapshot.
     pub(crate) fn with(&self, snapshot: Arc<Snapshot>) -> Self {
         let (tenant, store_url, reader) = (self.tenant.clone(), self.store_url.clone(), self.reader.clone());
-        let (promoted, schema) = (self.promoted.clone(), self.schema.clone());
-        SpansTable { tenant, snapshot, promoted, schema, store_url, reader }
+        let (promoted, schema, plain) = (self.promoted.clone(), self.schema.clone(), self.plain.clone());
+        SpansTable { tenant, snapshot, promoted, schema, plain, store_url, reader }
+    }
+
+    /// The same with plain texts.
+    pub(crate) fn with_plain(self, plain: PlainTexts) -> Self {
+        SpansTable { schema: plain.of_schema(&self.schema), plain, ..self }
     }
 }
 
@@ -174,7 +181,9 @@ impl Scan<'_> {
         let Some(present) = list.get(..promoted) else {
             return internal_err!("a file has columns for {promoted} promoted attributes of {}", list.len());
         };
-        Ok(Layout::new(&self.table.schema, &self.wanted, &self.table.promoted, present))
+        let mut layout = Layout::new(&self.table.schema, &self.wanted, &self.table.promoted, present);
+        layout.schema = self.table.plain.of_schema(&layout.schema);
+        Ok(layout)
     }
 
     /// Files as one scan; where they are shared, Parquet rows of other tenants are dropped while decoding.
@@ -191,7 +200,7 @@ impl Scan<'_> {
         let rows = files.iter().map(|file| file.rows as usize).sum();
         let statistics = Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(&layout.schema) };
         let config = FileScanConfigBuilder::new(self.table.store_url.clone(), Arc::new(source))
-            .with_file_groups(spread(files, self.partitions, &layout.schema)?)
+            .with_file_groups(self.table.plain.of_files(spread(files, self.partitions, &layout.schema)?, &layout.schema))
             .with_statistics(statistics)
             .with_limit(self.limit)
             .with_projection_indices(Some(layout.read.clone()))?
@@ -211,11 +220,13 @@ impl Scan<'_> {
         let layout = self.layout(0)?;
         if !shared {
             let source = MemorySourceConfig::try_new(&partitions, spans_schema(), Some(layout.read.clone()))?;
-            return layout.finish(DataSourceExec::from_data_source(source.with_limit(self.limit))).map(Some);
+            let rows = layout.finish(DataSourceExec::from_data_source(source.with_limit(self.limit)))?;
+            return self.table.plain.of_live(rows).map(Some);
         }
         let source = MemorySourceConfig::try_new_exec(&partitions, spans_schema(), None)?;
         let filter = FilterExecBuilder::new(self.tenant_filter.clone(), source);
-        layout.finish(Arc::new(filter.apply_projection(Some(layout.read.clone()))?.build()?)).map(Some)
+        let rows = layout.finish(Arc::new(filter.apply_projection(Some(layout.read.clone()))?.build()?))?;
+        self.table.plain.of_live(rows).map(Some)
     }
 }
 

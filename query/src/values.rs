@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringViewArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
@@ -118,19 +118,24 @@ impl<'a> TextColumn<'a> {
 /// A column that an attribute may stand in.
 pub(crate) enum AttributeValues<'a> {
     Text(TextColumn<'a>),
+    /// One of [`crate::plain_texts::PlainTexts`].
+    Plain(&'a StringViewArray),
     Int(&'a Int64Array),
 }
 
 impl<'a> AttributeValues<'a> {
     /// None where the array is neither text nor integers.
     pub(crate) fn new(array: &'a ArrayRef) -> Option<Self> {
-        TextColumn::new(array).map(AttributeValues::Text).or_else(|| array.as_primitive_opt().map(AttributeValues::Int))
+        let text = TextColumn::new(array).map(AttributeValues::Text);
+        let text = text.or_else(|| array.as_string_view_opt().map(AttributeValues::Plain));
+        text.or_else(|| array.as_primitive_opt().map(AttributeValues::Int))
     }
 
     /// The value at a row, as an attribute in `form`; none for a null and for derived values.
     pub(crate) fn get(&self, row: usize, form: Form) -> Option<Found<'a>> {
         match (self, form) {
             (AttributeValues::Text(column), Form::Text) => column.get(row).map(Found::Text),
+            (AttributeValues::Plain(column), Form::Text) => column.is_valid(row).then(|| Found::Text(column.value(row))),
             (AttributeValues::Int(column), Form::Int) => column.is_valid(row).then(|| Found::Int(column.value(row))),
             (AttributeValues::Int(column), Form::Decimal) => column.is_valid(row).then(|| Found::Decimal(column.value(row))),
             _ => None,
@@ -141,6 +146,7 @@ impl<'a> AttributeValues<'a> {
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             AttributeValues::Text(column) => column.is_empty(),
+            AttributeValues::Plain(column) => column.null_count() == column.len(),
             AttributeValues::Int(column) => column.null_count() == column.len(),
         }
     }

@@ -21,6 +21,7 @@ use crate::graph::KeptGraphs;
 use crate::hops::{TraceIds, Traces, ids};
 use crate::lookup::{FoundRows, Lookups};
 use crate::partitions::together;
+use crate::plain_texts::PlainTexts;
 use crate::rollups::Summed;
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
@@ -51,7 +52,12 @@ impl View {
 
     /// The table of a part of the snapshot.
     pub(crate) fn spans_of(&self, part: Snapshot) -> Result<DataFrame> {
-        self.scan(Arc::new(self.table.with(Arc::new(part))))
+        self.plain_spans_of(part, PlainTexts::default())
+    }
+
+    /// The same with plain texts.
+    pub(crate) fn plain_spans_of(&self, part: Snapshot, plain: PlainTexts) -> Result<DataFrame> {
+        self.scan(Arc::new(self.table.with(Arc::new(part)).with_plain(plain)))
     }
 
     fn scan(&self, table: Arc<SpansTable>) -> Result<DataFrame> {

@@ -21,6 +21,9 @@ pub(super) const ORIGINS: &str = "origins";
 /// What is asked of roots besides.
 pub(super) const ROOT: [&str; 2] = ["name", "service_name"];
 
+/// Text columns of which lake files have too many texts for a dictionary.
+pub(super) const PLAIN: [&str; 2] = ["http_url", "request_id"];
+
 /// Columns by name.
 pub(super) type Columns = BTreeSet<&'static str>;
 

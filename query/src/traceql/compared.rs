@@ -205,6 +205,7 @@ impl Compared {
                 match (values, tally) {
                     (AttributeValues::Text(texts), OfSource::Texts(tally)) if one_source => tally.add(*texts, spans, into),
                     (AttributeValues::Text(texts), OfSource::Texts(tally)) => tally.add_at(*texts, &spans.counted, own, into),
+                    (AttributeValues::Plain(texts), OfSource::Texts(tally)) => tally.add_plain(texts, &spans.counted, own, into),
                     (AttributeValues::Int(ints), OfSource::Ints(tally)) => {
                         for span in &spans.counted {
                             if let Some(row) = own(span.row()).filter(|row| ints.is_valid(*row)) {

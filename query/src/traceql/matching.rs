@@ -10,10 +10,11 @@ use futures::StreamExt;
 use meshlake_storage::{Promoted, Scope, Snapshot, SpanFile};
 use meshlake_traceql::{Attribute, Named, Predicate, Scope as Asked};
 
-use super::columns::{Columns, of_named};
+use super::columns::{Columns, PLAIN, of_named};
 use super::filter::Filter;
 use crate::file_attributes::{FileAttributes, Stand};
 use crate::partitions::Partitions;
+use crate::plain_texts::PlainTexts;
 use crate::types::TimeRange;
 use crate::view::{View, starts_in};
 
@@ -69,11 +70,11 @@ impl Matching {
     ) -> Result<Matching> {
         let parts = parts(view, snapshot, predicate, range.unwrap_or(ALWAYS)).await.into_iter();
         let parts = parts.map(|(stands, part)| (stands, part, Columns::new())).collect();
-        Matching::of(parts, view, attributes, predicate, (range, filtered))
+        Matching::of(parts, view, (attributes, predicate), (range, filtered), PlainTexts::default())
     }
 
     /// The same for who reads all attributes: of columns in which no lake file has any, of those that tell, only those of `attributes`
-    /// are read there.
+    /// are read there. Those that are [`PLAIN`] are plain texts, unless they are of `attributes`.
     pub(super) async fn sparing(
         view: &View,
         attributes: &[Named],
@@ -83,19 +84,20 @@ impl Matching {
     ) -> Result<Matching> {
         let (mut all, mut asked) = (Vec::new(), Columns::new());
         attributes.iter().for_each(|named| of_named(named, &mut asked));
+        let plain = PlainTexts::new(PLAIN.into_iter().filter(|column| !asked.contains(column)).collect());
         for (stands, part) in parts(view, &view.snapshot, predicate, range).await {
             let parts = by_emptiness(view, part, range).await.into_iter();
             all.extend(parts.map(|(part, empty)| (stands.clone(), part, &empty - &asked)));
         }
-        Matching::of(all, view, attributes, predicate, (Some(range), filtered))
+        Matching::of(all, view, (attributes, predicate), (Some(range), filtered), plain)
     }
 
     fn of(
         parts: Vec<(Stands, Snapshot, Columns)>,
         view: &View,
-        attributes: &[Named],
-        predicate: &Predicate,
+        (attributes, predicate): (&[Named], &Predicate),
         (range, filtered): (Option<TimeRange>, Filtered),
+        plain: PlainTexts,
     ) -> Result<Matching> {
         let promoted: Vec<&Promoted> = view.snapshot.promotions.of(view.tenant.as_str()).collect();
         let part = |(stands, part, empty): (Stands, Snapshot, Columns)| {
@@ -105,7 +107,7 @@ impl Matching {
                 Filtered::Finely => filter.fine(predicate),
             };
             let passes = range.map(starts_in).into_iter().chain(passes).reduce(Expr::and);
-            let rows = passes.into_iter().try_fold(view.spans_of(part)?, DataFrame::filter)?;
+            let rows = passes.into_iter().try_fold(view.plain_spans_of(part, plain.clone())?, DataFrame::filter)?;
             Ok(Part { rows, empty })
         };
         Ok(Matching(parts.into_iter().map(part).collect::<Result<_>>()?))

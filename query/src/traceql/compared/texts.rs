@@ -1,4 +1,5 @@
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, StringArray, StringViewArray};
+use hashbrown::HashMap;
 use meshlake_traceql::Value;
 
 use super::cells::Cells;
@@ -56,6 +57,37 @@ impl Texts {
         }
     }
 
+    /// Counts spans of a batch by texts that have no dictionary, as there are too many. `row_of` as above. They are looked at while they
+    /// are in a processor's cache.
+    pub(super) fn add_plain(
+        &mut self,
+        texts: &StringViewArray,
+        spans: &[Counted],
+        row_of: impl Fn(usize) -> Option<usize>,
+        into: &SharedSums,
+    ) {
+        self.take_in(into);
+        let mut numbers = HashMap::<&str, usize>::with_capacity(texts.len() / 2);
+        let mut values = vec![(self.value)(None)];
+        // Spans of a trace stand together, and may well have one text.
+        let mut last = (None, number(None));
+        for span in spans {
+            let Some(row) = row_of(span.row()) else { continue };
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            if text != last.0 {
+                let of_text = |text| {
+                    *numbers.entry(text).or_insert_with(|| {
+                        values.push((self.value)(Some(text)));
+                        values.len() - 1
+                    })
+                };
+                last = (text, text.map_or(number(None), of_text));
+            }
+            self.cells.add(last.1, span.group);
+        }
+        into.add_counts(&self.label, &values, &self.cells.take());
+    }
+
     /// Those of a dictionary.
     fn cells(&mut self, texts: &StringArray, into: &SharedSums) -> &mut Cells {
         // As long as a dictionary is held, no other is where it is.
@@ -102,6 +134,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
+    use arrow::datatypes::Int32Type;
     use meshlake_traceql::{ComparedCount, ComparedSpans};
 
     use super::super::cells::group;
@@ -150,6 +183,38 @@ mod tests {
         }
         texts.close(&counted);
         assert!(texts.open.is_none() && texts.bytes() == 0);
+        assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());
+    }
+
+    /// Scenario: batches of texts without a dictionary, each before one that has; texts that repeat in rows side by side and apart,
+    /// missing texts, rows that do not count. Guarantee: the answer is that of each text on its own, and nothing of the first is held.
+    #[test]
+    fn texts_are_counted_without_a_dictionary() {
+        let counted = of_ten_intervals();
+        let mut expected = counted.apart().accumulator;
+        let intervals = expected.intervals();
+        let mut texts = Texts::new("span.x".to_owned(), |text| Value::text(text.unwrap_or("none")), intervals);
+        let spans = |row: u32| ComparedSpans { selected: row.is_multiple_of(3), interval: row % 10 };
+        let rows: Vec<Counted> = (0..30).map(|row| Counted { row, group: group(spans(row)) }).collect();
+        let mut expect = |row: u32, text: Option<&str>| {
+            let value = Value::text(text.unwrap_or("none"));
+            expected.add_counts("span.x", &[value], &[ComparedCount { value: 0, spans: spans(row), count: 1 }]);
+        };
+        for turn in 0..20 {
+            let text = |row: u32| {
+                [None, Some("a"), Some("b"), Some("too long to stand in a view"), Some("")][(row / 2 * turn % 5) as usize]
+            };
+            let plain: StringViewArray = (0..30).map(text).collect();
+            let row_of = |row: usize| (row % 7 != turn as usize % 7).then_some(row);
+            texts.add_plain(&plain, &rows, row_of, &counted);
+            assert!(texts.open.is_none() && texts.bytes == 0 && texts.cells.take().is_empty());
+            (0..30).filter(|row| row_of(*row as usize).is_some()).for_each(|row| expect(row, text(row)));
+            let dictionary: DictionaryArray<Int32Type> = (0..30).map(text).collect();
+            let dictionary: ArrayRef = Arc::new(dictionary);
+            texts.add_at(TextColumn::new(&dictionary).unwrap(), &rows, Some, &counted);
+            (0..30).for_each(|row| expect(row, text(row)));
+        }
+        texts.close(&counted);
         assert_eq!(counted.replace(counted.apart()).accumulator.finish(), expected.finish());
     }
 }
