@@ -79,7 +79,8 @@ impl<'a> TextColumn<'a> {
         self.key(row).map(|key| self.text(key))
     }
 
-    /// Gives `set` each of `of` whose row has a text, and the text. Their rows are those from `first` on.
+    /// Gives `set` each of `of` and the text of its row, which is empty where the row has none; nothing where no row has one. Their
+    /// rows are those from `first` on.
     pub(crate) fn read<T>(&self, first: usize, of: &mut [T], set: impl Fn(&mut T, &'a str)) {
         if self.empty {
             return;
@@ -93,9 +94,7 @@ impl<'a> TextColumn<'a> {
             return;
         }
         for (one, row) in of.iter_mut().zip(first..) {
-            if let Some(text) = self.get(row) {
-                set(one, text);
-            }
+            set(one, self.get(row).unwrap_or_default());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, ListArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int16Array, Int64Array, ListArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
@@ -76,12 +76,13 @@ pub(crate) struct SpanColumns<'a> {
     start_nanos: &'a Int16Array,
     duration: &'a Int64Array,
     name: TextColumn<'a>,
-    kind: TextColumn<'a>,
+    kind: Meanings<'a, SpanKind>,
     error: &'a BooleanArray,
     trace_state: TextColumn<'a>,
     workload: TextColumn<'a>,
     pod: TextColumn<'a>,
-    proxy: TextColumn<'a>,
+    /// As if there were no `component`.
+    proxy: Meanings<'a, Role>,
     peer_service: TextColumn<'a>,
     cluster: TextColumn<'a>,
     namespace: TextColumn<'a>,
@@ -98,7 +99,8 @@ pub(crate) struct SpanColumns<'a> {
     response_flags: TextColumn<'a>,
     node_id: TextColumn<'a>,
     mesh_id: TextColumn<'a>,
-    component: TextColumn<'a>,
+    /// As if there were no `proxy`.
+    component: Meanings<'a, Role>,
     upstream_cluster: TextColumn<'a>,
     peer_address: TextColumn<'a>,
     server_address: TextColumn<'a>,
@@ -133,12 +135,12 @@ impl<'a> SpanColumns<'a> {
             start_nanos: open(batch, "start_nanos", |column| column.as_primitive_opt())?,
             duration: int("duration")?,
             name: text("name")?,
-            kind: text("kind")?,
+            kind: open(batch, "kind", |column| Meanings::new(column, SpanKind::parse))?,
             error: open(batch, "error", |column| column.as_boolean_opt())?,
             trace_state: text("trace_state")?,
             workload: text("workload")?,
             pod: text("pod")?,
-            proxy: text("proxy")?,
+            proxy: open(batch, "proxy", |column| Meanings::new(column, |proxy| Role::of(proxy, "")))?,
             peer_service: text("peer_service")?,
             cluster: text("cluster")?,
             namespace: text("namespace")?,
@@ -155,7 +157,7 @@ impl<'a> SpanColumns<'a> {
             response_flags: text("response_flags")?,
             node_id: text("node_id")?,
             mesh_id: text("mesh_id")?,
-            component: text("component")?,
+            component: open(batch, "component", |column| Meanings::new(column, |component| Role::of("", component)))?,
             upstream_cluster: text("upstream_cluster")?,
             peer_address: text("peer_address")?,
             server_address: text("server_address")?,
@@ -193,85 +195,132 @@ impl<'a> SpanColumns<'a> {
     /// Reads the spans of the rows from `first` on into as many that say nothing yet. Column by column: most columns of a batch are empty,
     /// and the others are quicker read one after the other than all of them for each span.
     pub(crate) fn read<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
-        self.read_identity(first, spans);
-        self.read_resource(first, spans);
-        self.read_request(first, spans);
-        for (span, row) in spans.iter_mut().zip(first..) {
+        self.read_rows(Rows { first, alike: true }, spans);
+    }
+
+    /// The same into spans that say what other rows of this batch do, which is quicker: what all its rows have alike stands there.
+    pub(crate) fn read_over<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
+        self.read_rows(Rows { first, alike: false }, spans);
+    }
+
+    fn read_rows<'s>(&'s self, rows: Rows, spans: &mut [Span<'s>]) {
+        self.read_identity(rows, spans);
+        self.read_resource(rows, spans);
+        self.read_request(rows, spans);
+        for (span, row) in spans.iter_mut().zip(rows.first..) {
             span.span_id = bytes(self.span_id, row);
             span.parent_span_id = bytes(self.parent_span_id, row);
             span.start = nanoseconds(self.start_time.value(row), self.start_nanos.value(row));
             // The inverse of how durations are stored, modulo 2^64.
             span.end = span.start.wrapping_add(self.duration.value(row) as u64);
-            span.kind = SpanKind::parse(text(&self.kind, row));
+            span.kind = self.kind.of(row);
             span.error = self.error.value(row);
             span.links = self.links.of(row);
-            span.role = Role::of(text(&self.proxy, row), text(&self.component, row));
-            span.tagged = self.mesh_id.get(row).is_some();
-            if let Some(attributes) = Attributes::read(&self.span_attributes, row) {
-                span.source = attributes.source;
-                span.destination = attributes.destination;
-                span.retry_count = attributes.retry_count;
-                span.db_namespace = attributes.db_namespace();
-                span.messaging_system = attributes.messaging_system;
-                span.messaging_operation = attributes.messaging_operation();
-                span.source_principal = attributes.source_principal;
-            }
+            span.role = match self.proxy.of(row) {
+                Role::Application => self.component.of(row),
+                proxy => proxy,
+            };
+            span.tagged = self.mesh_id.key(row).is_some();
+            let attributes = Attributes::read(&self.span_attributes, row).unwrap_or_default();
+            span.source = attributes.source;
+            span.destination = attributes.destination;
+            span.retry_count = attributes.retry_count;
+            span.db_namespace = attributes.db_namespace();
+            span.messaging_system = attributes.messaging_system;
+            span.messaging_operation = attributes.messaging_operation();
+            span.source_principal = attributes.source_principal;
         }
     }
 
-    fn read_identity<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
-        self.name.read(first, spans, |span, text| span.name = text);
-        self.trace_state.read(first, spans, |span, text| span.trace_state = text);
-        self.cluster.read(first, spans, |span, text| span.cluster = text);
-        self.namespace.read(first, spans, |span, text| span.namespace = text);
-        self.workload.read(first, spans, |span, text| span.workload = text);
-        self.service.read(first, spans, |span, text| span.service = text);
-        self.version.read(first, spans, |span, text| span.version = text);
-        self.zone.read(first, spans, |span, text| span.zone = text);
-        self.pod.read(first, spans, |span, text| span.pod = text);
-        self.node_id.read(first, spans, |span, text| span.node_id = text);
+    fn read_identity<'s>(&'s self, rows: Rows, spans: &mut [Span<'s>]) {
+        rows.texts(&self.name, spans, |span, text| span.name = text);
+        rows.texts(&self.trace_state, spans, |span, text| span.trace_state = text);
+        rows.texts(&self.cluster, spans, |span, text| span.cluster = text);
+        rows.texts(&self.namespace, spans, |span, text| span.namespace = text);
+        rows.texts(&self.workload, spans, |span, text| span.workload = text);
+        rows.texts(&self.service, spans, |span, text| span.service = text);
+        rows.texts(&self.version, spans, |span, text| span.version = text);
+        rows.texts(&self.zone, spans, |span, text| span.zone = text);
+        rows.texts(&self.pod, spans, |span, text| span.pod = text);
+        rows.texts(&self.node_id, spans, |span, text| span.node_id = text);
     }
 
-    fn read_resource<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
-        self.service_name.read(first, spans, |span, text| span.resource.service_name = text);
-        self.service_namespace.read(first, spans, |span, text| span.resource.service_namespace = text);
-        self.service_instance_id.read(first, spans, |span, text| span.resource.service_instance_id = text);
-        self.k8s_namespace_name.read(first, spans, |span, text| span.resource.k8s_namespace_name = text);
-        self.k8s_pod_name.read(first, spans, |span, text| span.resource.k8s_pod_name = text);
-        self.host_name.read(first, spans, |span, text| span.resource.host_name = text);
-        for (span, row) in spans.iter_mut().zip(first..) {
+    fn read_resource<'s>(&'s self, rows: Rows, spans: &mut [Span<'s>]) {
+        rows.texts(&self.service_name, spans, |span, text| span.resource.service_name = text);
+        rows.texts(&self.service_namespace, spans, |span, text| span.resource.service_namespace = text);
+        rows.texts(&self.service_instance_id, spans, |span, text| span.resource.service_instance_id = text);
+        rows.texts(&self.k8s_namespace_name, spans, |span, text| span.resource.k8s_namespace_name = text);
+        rows.texts(&self.k8s_pod_name, spans, |span, text| span.resource.k8s_pod_name = text);
+        rows.texts(&self.host_name, spans, |span, text| span.resource.host_name = text);
+        for (span, row) in spans.iter_mut().zip(rows.first..) {
             span.resource.k8s_pod_ip = attributes::text(&self.resource_attributes, row, "k8s.pod.ip");
         }
     }
 
-    fn read_request<'s>(&'s self, first: usize, spans: &mut [Span<'s>]) {
-        self.upstream_cluster.read(first, spans, |span, text| span.upstream_cluster = text);
-        self.peer_address.read(first, spans, |span, text| span.peer_address = text);
-        // Of a proxy's span the column says where `upstream_cluster` points.
+    fn read_request<'s>(&'s self, rows: Rows, spans: &mut [Span<'s>]) {
+        rows.texts(&self.upstream_cluster, spans, |span, text| span.upstream_cluster = text);
+        rows.texts(&self.peer_address, spans, |span, text| span.peer_address = text);
+        // Of a proxy's span the column says where `upstream_cluster` points, which may differ where all have the same service.
         self.peer_service
-            .read(first, spans, |span, text| span.peer_service = if span.upstream_cluster.is_empty() { text } else { "" });
-        self.server_address.read(first, spans, |span, text| span.server_address = text);
-        self.http_url.read(first, spans, |span, text| span.http_url = text);
-        self.http_method.read(first, spans, |span, text| span.http_method = text);
-        self.http_protocol.read(first, spans, |span, text| span.http_protocol = text);
-        self.response_flags.read(first, spans, |span, text| span.response_flags = text);
-        self.rpc_system.read(first, spans, |span, text| span.rpc_system = text);
-        self.rpc_service.read(first, spans, |span, text| span.rpc_service = text);
-        self.rpc_method.read(first, spans, |span, text| span.rpc_method = text);
-        self.db_system.read(first, spans, |span, text| span.db_system = text);
-        self.messaging_destination.read(first, spans, |span, text| span.messaging_destination = text);
-        for (span, row) in spans.iter_mut().zip(first..) {
-            span.server_port = int(self.server_port, row);
-            span.http_status = int(self.http_status_code, row);
-            span.grpc_status = int(self.grpc_status_code, row);
-            span.request_size = int(self.request_size, row);
-            span.response_size = int(self.response_size, row);
+            .read(rows.first, spans, |span, text| span.peer_service = if span.upstream_cluster.is_empty() { text } else { "" });
+        rows.texts(&self.server_address, spans, |span, text| span.server_address = text);
+        rows.texts(&self.http_url, spans, |span, text| span.http_url = text);
+        rows.texts(&self.http_method, spans, |span, text| span.http_method = text);
+        rows.texts(&self.http_protocol, spans, |span, text| span.http_protocol = text);
+        rows.texts(&self.response_flags, spans, |span, text| span.response_flags = text);
+        rows.texts(&self.rpc_system, spans, |span, text| span.rpc_system = text);
+        rows.texts(&self.rpc_service, spans, |span, text| span.rpc_service = text);
+        rows.texts(&self.rpc_method, spans, |span, text| span.rpc_method = text);
+        rows.texts(&self.db_system, spans, |span, text| span.db_system = text);
+        rows.texts(&self.messaging_destination, spans, |span, text| span.messaging_destination = text);
+        rows.ints(self.server_port, spans, |span, port| span.server_port = port);
+        rows.ints(self.http_status_code, spans, |span, status| span.http_status = status);
+        rows.ints(self.grpc_status_code, spans, |span, status| span.grpc_status = status);
+        rows.ints(self.request_size, spans, |span, size| span.request_size = size);
+        rows.ints(self.response_size, spans, |span, size| span.response_size = size);
+    }
+}
+
+/// Rows of a batch that are read.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: usize,
+    /// Whether what all rows of the batch have alike is read, too.
+    alike: bool,
+}
+
+impl Rows {
+    fn texts<'s>(self, column: &TextColumn<'s>, spans: &mut [Span<'s>], set: impl Fn(&mut Span<'s>, &'s str)) {
+        if self.alike || column.common_key().is_none() {
+            column.read(self.first, spans, set);
+        }
+    }
+
+    fn ints<'s>(self, column: &Int64Array, spans: &mut [Span<'s>], set: impl Fn(&mut Span<'s>, Option<i64>)) {
+        if column.null_count() < column.len() {
+            spans.iter_mut().zip(self.first..).for_each(|(span, row)| set(span, int(column, row)));
         }
     }
 }
 
-fn text<'a>(column: &TextColumn<'a>, row: usize) -> &'a str {
-    column.get(row).unwrap_or_default()
+/// A column of few texts, and what each of them means.
+struct Meanings<'a, T> {
+    column: TextColumn<'a>,
+    /// By the place of the text.
+    meanings: Vec<T>,
+}
+
+impl<'a, T: Copy + Default> Meanings<'a, T> {
+    /// `of` tells what a text means; no text means what an empty one does.
+    fn new(array: &'a ArrayRef, of: impl Fn(&str) -> T) -> Option<Meanings<'a, T>> {
+        let column = TextColumn::new(array)?;
+        let meanings = column.dictionary().iter().map(|text| text.map_or_else(T::default, &of)).collect();
+        Some(Meanings { column, meanings })
+    }
+
+    fn of(&self, row: usize) -> T {
+        self.column.key(row).map_or_else(T::default, |key| self.meanings[key])
+    }
 }
 
 fn int(column: &Int64Array, row: usize) -> Option<i64> {

@@ -94,11 +94,9 @@ fn spans_of<'b>(
     mut each: impl FnMut(TraceId, &[Span<'_>]) -> Result<()>,
 ) -> Result<()> {
     let rows = TraceRows::new(batches)?;
-    let mut spans: Vec<Span<'_>> = Vec::new();
+    let mut memory = SpanMemory::default();
     for (id, trace) in rows.traces() {
-        spans.clear();
-        rows.read(trace, &mut spans);
-        each(id, &spans)?;
+        each(id, rows.read(trace, &mut memory))?;
     }
     Ok(())
 }
@@ -132,12 +130,10 @@ impl<'b> TraceRows<'b> {
         mut each: impl FnMut(TraceId, &[Hop<'s>], Summary) -> Result<()>,
     ) -> Result<()> {
         // Those of one trace after the other, in the same memory.
-        let (mut spans, mut hops) = (Vec::new(), Vec::new());
+        let (mut memory, mut hops) = (SpanMemory::default(), Vec::new());
         for (id, trace) in self.traces() {
-            spans.clear();
             hops.clear();
-            self.read(trace, &mut spans);
-            let summary = worker.append(&id.0, &spans, &mut hops);
+            let summary = worker.append(&id.0, self.read(trace, &mut memory), &mut hops);
             each(id, &hops, summary)?;
         }
         Ok(())
@@ -156,19 +152,50 @@ impl<'b> TraceRows<'b> {
 
     /// What H reads of rows.
     pub(crate) fn spans(&self, rows: &[Place]) -> Vec<Span<'_>> {
-        let mut spans = Vec::with_capacity(rows.len());
-        self.read(rows, &mut spans);
-        spans
+        let mut memory = SpanMemory::default();
+        self.read(rows, &mut memory);
+        memory.spans
     }
 
-    /// Appends it.
-    fn read<'s>(&'s self, rows: &[Place], spans: &mut Vec<Span<'s>>) {
+    /// The same in memory that is used again.
+    fn read<'s, 'm>(&'s self, rows: &[Place], memory: &'m mut SpanMemory<'s>) -> &'m [Span<'s>] {
+        let mut end = 0;
         // In files they stand next to each other.
         for rows in rows.chunk_by(|(_, a, row), (_, b, next)| a == b && row + 1 == *next) {
             let Some((_, batch, first)) = rows.first() else { continue };
-            let before = spans.len();
-            spans.resize(before + rows.len(), Span::default());
-            self.columns[*batch].read(*first, &mut spans[before..]);
+            let columns = &self.columns[*batch];
+            memory.begin(*batch, end);
+            let (over, new) = memory.take(end, rows.len());
+            columns.read_over(*first, over);
+            columns.read(*first + over.len(), new);
+            end += rows.len();
         }
+        &memory.spans[..end]
+    }
+}
+
+/// Spans of one trace after the other. Those of one batch of rows have much alike, which is not written again.
+#[derive(Default)]
+struct SpanMemory<'s> {
+    spans: Vec<Span<'s>>,
+    /// What the spans from `since` on are of; those before are of other batches.
+    batch: Option<usize>,
+    since: usize,
+}
+
+impl<'s> SpanMemory<'s> {
+    /// Leaves no span from `at` on that is of another batch.
+    fn begin(&mut self, batch: usize, at: usize) {
+        if self.batch != Some(batch) || at < self.since {
+            self.spans.truncate(at);
+            (self.batch, self.since) = (Some(batch), at);
+        }
+    }
+
+    /// So many from `at` on: those that are of the batch, and others that say nothing yet.
+    fn take(&mut self, at: usize, count: usize) -> (&mut [Span<'s>], &mut [Span<'s>]) {
+        let known = self.spans.len().clamp(at, at + count);
+        self.spans.resize(self.spans.len().max(at + count), Span::default());
+        self.spans[at..at + count].split_at_mut(known - at)
     }
 }
