@@ -4,7 +4,7 @@ use crate::hop::Hop;
 use crate::node::Node;
 use crate::rules::answer::{Answers, Settled};
 use crate::rules::crossing::{self, Groups};
-use crate::rules::exit::{self, Exits, Target};
+use crate::rules::exit::{self, Clusters, Exits, Target};
 use crate::rules::hops::{self, Writer};
 use crate::rules::node::{self, Identity};
 use crate::rules::parent::Tree;
@@ -47,6 +47,7 @@ pub struct TraceHops {
     worked_on: Vec<bool>,
     entries: Vec<bool>,
     exits: Exits,
+    clusters: Clusters,
     answers: Answers,
     served: Vec<u32>,
     identities: Vec<Identity<'static>>,
@@ -125,7 +126,7 @@ impl TraceHops {
         // R4, R5.
         entry::find(&trace, trace_id, &self.set.ids, &self.groups, &mut self.worked_on, &mut self.entries);
         self.exits.find(&trace, &self.tree.downward, &self.groups);
-        exit::targets(&trace, &self.tree.downward, &self.groups, &mut targets);
+        exit::targets(&trace, &self.tree.downward, &self.groups, &mut self.clusters, &mut targets);
         // R6.
         let settled = Settled {
             trace,
@@ -141,8 +142,8 @@ impl TraceHops {
         let (taken, distinct) = (self.set.order.len(), self.set.distinct);
         self.identities = emptied(identities);
         self.targets = emptied(targets);
-        let starts = || trace.ranks().map(|rank| trace.at(rank).start);
-        let (start, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
+        // Ranks are by start.
+        let [start, last] = [trace.ranks().next(), trace.ranks().last()].map(|rank| rank.map_or(0, |rank| trace.at(rank).start));
         (made, Summary { spans: taken, start, last, copies: spans.len() - distinct, left_out: distinct - taken, unnamed: 0 })
     }
 }

@@ -9,8 +9,12 @@ use crate::upstream::Upstream;
 use super::crossing::{Groups, Joint};
 use super::{NONE, Trace, fill};
 
+mod clusters;
+
+pub(crate) use clusters::Clusters;
+
 /// Whom a client span names.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     kind: NodeKind,
     /// The host as it stands in the span, or another name. Empty if the span names nobody.
@@ -23,10 +27,16 @@ pub(crate) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// D of the span alone.
-    fn of(span: &Span<'a>) -> Target<'a> {
-        let upstream = Upstream::parse(span.upstream_cluster);
+    fn of(span: &Span<'a>, clusters: &mut Clusters) -> Target<'a> {
+        let target = clusters.target(span.upstream_cluster);
+        if target.is_known() { target } else { Target { cluster: target.cluster, ..Target::by_attributes(span) } }
+    }
+
+    /// Whom the name of the span's own cluster names, if it names somebody.
+    fn of_cluster(cluster: &'a str) -> Target<'a> {
+        let upstream = Upstream::parse(cluster);
         let target = match upstream.host {
-            "" => Target::by_attributes(span),
+            "" => Target::default(),
             host => Target::host(NodeKind::External, host),
         };
         Target { cluster: upstream.flags, ..target }
@@ -168,11 +178,17 @@ impl Exits {
 }
 
 /// Settles whom each call asks: by its own span, else by the nearest client span around it that names somebody.
-pub(crate) fn targets<'a>(trace: &Trace<'_, 'a>, downward: &[u32], groups: &Groups, targets: &mut Vec<Target<'a>>) {
+pub(crate) fn targets<'a>(
+    trace: &Trace<'_, 'a>,
+    downward: &[u32],
+    groups: &Groups,
+    clusters: &mut Clusters,
+    targets: &mut Vec<Target<'a>>,
+) {
     fill(targets, trace, Target::default());
     for &rank in downward {
         let span = trace.at(rank);
-        let own = if span.is_client() { Target::of(span) } else { Target::default() };
+        let own = if span.is_client() { Target::of(span, clusters) } else { Target::default() };
         targets[rank as usize] = match groups.joints[rank as usize] {
             Joint::Inside(parent) if !own.is_known() && !span.is_mirror() => {
                 Target { cluster: own.cluster, ..targets[parent as usize] }

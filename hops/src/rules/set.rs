@@ -24,6 +24,8 @@ pub(crate) struct Set {
     pub order: Vec<u32>,
     /// Spans that are no copies.
     pub distinct: usize,
+    /// Of each span that was given, its place in `ids`; [`NONE`] if it is a copy.
+    places: Vec<u32>,
     ranking: Vec<(u64, u32)>,
 }
 
@@ -54,9 +56,15 @@ impl Set {
     }
 
     fn rank(&mut self, spans: &[Span<'_>], limit: usize) {
+        self.places.clear();
+        self.places.resize(spans.len(), NONE);
+        for (id, place) in self.ids.iter().zip(0..) {
+            self.places[id.span as usize] = place;
+        }
+        // In files the spans of a trace stand in the order of their starts already. Where an id stands orders those that start at once.
         self.ranking.clear();
-        // Where an id stands orders those that start at once.
-        self.ranking.extend(self.ids.iter().enumerate().map(|(place, id)| (spans[id.span as usize].start, place as u32)));
+        let kept = spans.iter().zip(&self.places).filter(|(_, place)| **place != NONE);
+        self.ranking.extend(kept.map(|(span, place)| (span.start, *place)));
         self.ranking.sort_unstable();
         self.ranking.truncate(limit);
         self.order.clear();
