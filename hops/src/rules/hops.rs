@@ -87,7 +87,9 @@ impl<'a> Writer<'_, 'a> {
             let missing = |own: &mut Option<u64>, other| *own = own.or(other);
             missing(&mut hop.request_bytes, bytes(call.request_size));
             missing(&mut hop.response_bytes, bytes(call.response_size));
-            hop.protocol = either(hop.protocol, protocol(call));
+            if hop.protocol.is_empty() {
+                hop.protocol = protocol(call);
+            }
             hop.method = either(hop.method, method(call));
         }
         let message = span.kind == SpanKind::Consumer || call.is_some_and(|call| call.kind == SpanKind::Producer);

@@ -44,6 +44,8 @@ pub struct TraceSummaryBuilder {
     rows: Vec<Row>,
     /// Of which more spans may come.
     trace: Option<Folded>,
+    /// Its services, each with spans and errors.
+    services: Vec<(u32, u64, u64)>,
     /// Its spans, as integers, which are quicker to compare.
     span_ids: Vec<u64>,
 }
@@ -65,7 +67,6 @@ struct Folded {
     spans: u64,
     errors: u64,
     root: Option<Root>,
-    services: Vec<(u32, u64, u64)>,
     is_told: bool,
 }
 
@@ -96,7 +97,7 @@ impl TraceSummaryBuilder {
         if self.is_full() {
             return;
         }
-        self.trace.get_or_insert_with(|| Folded::new(span)).add(span, &self.texts);
+        self.trace.get_or_insert_with(|| Folded::new(span)).add(span, &self.texts, &mut self.services);
         if self.span_ids.len() <= COMPARED_MAX {
             self.span_ids.push(u64::from_be_bytes(span.span_id));
         }
@@ -112,7 +113,10 @@ impl TraceSummaryBuilder {
         self.span_ids.sort_unstable();
         let has_copies = self.span_ids.len() > COMPARED_MAX || self.span_ids.windows(2).any(|pair| pair[0] == pair[1]);
         self.span_ids.clear();
-        self.rows.push(trace.finish(has_copies));
+        // Traces of the same services are compressed the better.
+        self.services.sort_unstable();
+        self.rows.push(trace.finish(has_copies, &self.services));
+        self.services.clear();
         if self.rows.len() == TRACES {
             self.end_block();
         }
@@ -159,10 +163,10 @@ impl Texts {
 impl Folded {
     fn new(span: &TraceSpan) -> Folded {
         let (id, start) = (span.trace_id, span.start);
-        Folded { id, start, end: start, spans: 0, errors: 0, root: None, services: Vec::new(), is_told: true }
+        Folded { id, start, end: start, spans: 0, errors: 0, root: None, is_told: true }
     }
 
-    fn add(&mut self, span: &TraceSpan, texts: &Texts) {
+    fn add(&mut self, span: &TraceSpan, texts: &Texts, services: &mut Vec<(u32, u64, u64)>) {
         let error = u64::from(span.error);
         self.start = self.start.min(span.start);
         self.end = self.end.max(span.start + i128::from(span.duration.max(0)));
@@ -170,7 +174,7 @@ impl Folded {
         self.errors += error;
         self.is_told &= span.service != Some(UNKEPT) && span.root != Some(UNKEPT);
         if let Some(service) = span.service {
-            self.add_service(service, error);
+            self.is_told &= add_service(services, service, error);
         }
         if let Some(name) = span.root {
             let root = Root { start: span.start, span_id: span.span_id, service: span.service, name };
@@ -180,22 +184,10 @@ impl Folded {
         }
     }
 
-    fn add_service(&mut self, service: u32, error: u64) {
-        if let Some((_, spans, errors)) = self.services.iter_mut().find(|(known, ..)| *known == service) {
-            (*spans, *errors) = (*spans + 1, *errors + error);
-        } else if self.services.len() < SERVICES_MAX {
-            self.services.push((service, 1, error));
-        } else {
-            self.is_told = false;
-        }
-    }
-
-    fn finish(mut self, has_copies: bool) -> Row {
+    fn finish(self, has_copies: bool, services: &[(u32, u64, u64)]) -> Row {
         if !self.is_told {
             return Row { id: self.id, ..Row::default() };
         }
-        // Traces of the same services are compressed the better.
-        self.services.sort_unstable();
         Row {
             id: self.id,
             start: saturated(self.start),
@@ -204,9 +196,20 @@ impl Folded {
             errors: self.errors,
             has_copies,
             root: self.root.map(|root| (root.service, root.name)),
-            services: self.services,
+            services: services.to_vec(),
         }
     }
+}
+
+/// Counts a span of a service, unless there are too many services.
+fn add_service(services: &mut Vec<(u32, u64, u64)>, service: u32, error: u64) -> bool {
+    if let Some((_, spans, errors)) = services.iter_mut().find(|(known, ..)| *known == service) {
+        (*spans, *errors) = (*spans + 1, *errors + error);
+        return true;
+    }
+    let fits = services.len() < SERVICES_MAX;
+    services.extend(fits.then_some((service, 1, error)));
+    fits
 }
 
 impl Root {

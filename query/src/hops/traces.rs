@@ -199,3 +199,52 @@ impl<'s> SpanMemory<'s> {
         self.spans[at..at + count].split_at_mut(known - at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+
+    use super::*;
+    use crate::testing::{START, SpanRow, batch, int, text};
+
+    /// Scenario: traces of which one stands in two batches, one after the other in the same memory, long and short; columns that all
+    /// rows of one batch have alike and those of the other not, and what only some rows say. Guarantee: each span is what its row
+    /// alone says.
+    #[test]
+    fn spans_are_those_of_their_rows() {
+        let row = |trace, span, cluster: Option<&str>| SpanRow {
+            trace,
+            span,
+            start: START + span,
+            name: format!("operation {span}"),
+            kind: Some(["server", "client"][span as usize % 2]),
+            cluster: cluster.map(str::to_owned),
+            proxy: (span % 3 == 0).then_some("sidecar"),
+            ..SpanRow::default()
+        };
+        let told = |span: SpanRow| SpanRow {
+            attributes: vec![
+                text("http.method", "GET"),
+                int("http.status_code", 200),
+                text("istio.source_workload", "web"),
+                text("db.name", "orders"),
+                text("peer.service", "orders"),
+            ],
+            resource: Resource { attributes: vec![text("k8s.pod.ip", "10.0.0.1")], ..Resource::default() },
+            pod: Some("pod".to_owned()),
+            ..span
+        };
+        let one = [told(row(1, 1, Some("a"))), row(1, 2, Some("a")), told(row(2, 3, Some("a"))), row(3, 4, Some("a"))];
+        let two = [row(3, 5, Some("b")), told(row(3, 6, None)), row(4, 7, None), row(5, 8, None), row(5, 9, Some("b"))];
+        let batches = [batch(&one), batch(&two)];
+        let rows = TraceRows::new(batches.iter()).unwrap();
+        let (mut memory, mut spans) = (SpanMemory::default(), 0);
+        for (_, trace) in rows.traces().chain(rows.traces()) {
+            let expected: Vec<Span<'_>> = trace.iter().map(|(_, batch, row)| rows.columns[*batch].span(*row)).collect();
+            assert_eq!(rows.read(trace, &mut memory), expected);
+            assert_eq!(rows.spans(trace), expected);
+            spans += expected.len();
+        }
+        assert_eq!(spans, 2 * (one.len() + two.len()));
+    }
+}
