@@ -10,7 +10,8 @@ const CLUSTERS: usize = 1 << 10;
 const NAME_MAX: usize = 256;
 
 /// Clusters and whom they name, by where their names stand in memory: spans of one batch of rows share them, and comparing one is less
-/// than taking it to pieces. Each is at one of two places next to each other. What is found is compared, so nothing but the time depends on the places.
+/// than taking it to pieces. Each is at one of two places next to each other. What is found is compared, so nothing but the time
+/// depends on the places.
 #[derive(Debug, Default)]
 pub(crate) struct Clusters(Vec<Known>);
 
