@@ -1,9 +1,13 @@
 //! A file that is put into an object store as its row groups end.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
+use object_store::path::Path;
 use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -20,6 +24,7 @@ pub(crate) struct FileWriter {
     encoder: Encoder,
     file: SerializedFileWriter<Vec<u8>>,
     store: BufWriter,
+    part: usize,
     group: Option<RowGroup>,
 }
 
@@ -30,9 +35,17 @@ struct RowGroup {
 }
 
 impl FileWriter {
-    pub(crate) fn new(store: BufWriter, schema: SchemaRef, layout: WriterProperties) -> Result<FileWriter, ParquetError> {
+    /// A file at `path`, of which `part` bytes are put at once.
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        part: usize,
+        schema: SchemaRef,
+        layout: WriterProperties,
+    ) -> Result<FileWriter, ParquetError> {
         let (file, encoder) = Encoder::begin(Vec::new(), schema, layout)?;
-        Ok(FileWriter { encoder, file, store, group: None })
+        let store = BufWriter::with_capacity(store, path, part).with_max_concurrency(1);
+        Ok(FileWriter { encoder, file, store, part, group: None })
     }
 
     /// Bytes of the file so far; those of the row group that is being filled are estimated.
@@ -71,21 +84,27 @@ impl FileWriter {
         let mut writer = self.file.next_row_group()?;
         group.columns.into_iter().try_for_each(|column| column.append_to(&mut writer))?;
         writer.close()?;
-        self.put().await
+        self.put(self.part).await
     }
 
-    /// Puts what was encoded.
-    async fn put(&mut self) -> Result<(), ParquetError> {
+    /// Puts what was encoded, as far as it is a multiple of `unit`. It is not copied: a rest that fills no part would hold all of it
+    /// in memory until the part is full, so that stays here.
+    async fn put(&mut self, unit: usize) -> Result<(), ParquetError> {
         self.file.flush()?;
-        let bytes = std::mem::take(self.file.inner_mut());
-        AsyncFileWriter::write(&mut self.store, Bytes::from(bytes)).await
+        let encoded = self.file.inner_mut();
+        let count = encoded.len() / unit * unit;
+        if count > 0 {
+            let rest = encoded.split_off(count);
+            self.store.put(Bytes::from(std::mem::replace(encoded, rest))).await?;
+        }
+        Ok(())
     }
 
     /// Ends the file: when this returns, it is in the object store. Gives its bytes.
     pub(crate) async fn finish(&mut self) -> Result<u64, ParquetError> {
         self.end_group().await?;
         self.file.finish()?;
-        self.put().await?;
+        self.put(1).await?;
         self.store.complete().await?;
         Ok(self.file.bytes_written() as u64)
     }

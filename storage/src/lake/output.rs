@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use object_store::ObjectStore;
-use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::file::properties::WriterProperties;
 use tracing::warn;
@@ -84,8 +83,8 @@ struct OpenFile {
 
 impl OpenFile {
     fn new(target: &Target<'_>, layout: WriterProperties, path: &Path, tenant: &str) -> Result<OpenFile, LakeError> {
-        let parts = BufWriter::with_capacity(target.store.clone(), path.clone(), target.part).with_max_concurrency(1);
-        let writer = FileWriter::new(parts, lake_schema(&target.promoted), layout)?;
+        let schema = lake_schema(&target.promoted);
+        let writer = FileWriter::new(target.store.clone(), path.clone(), target.part, schema, layout)?;
         let file = SpanFile {
             path: path.to_string(),
             tenants: vec![tenant.to_owned()],

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use object_store::buffered::BufWriter;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -18,6 +17,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 
 use super::FileWriter;
+
+/// Bytes that are put at once: files have a few of them, and row groups end within.
+const PART: usize = 1_000;
 
 /// All compressions of layouts.
 fn compressions() -> [Compression; 3] {
@@ -29,7 +31,7 @@ fn file(schema: SchemaRef, layout: WriterProperties, batches: &[RecordBatch]) ->
     let write = async {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("file");
-        let mut writer = FileWriter::new(BufWriter::new(store.clone(), path.clone()), schema, layout).unwrap();
+        let mut writer = FileWriter::new(store.clone(), path.clone(), PART, schema, layout).unwrap();
         for batch in batches {
             writer.write(batch).await.unwrap();
         }
