@@ -1,6 +1,8 @@
 //! Parquet's RLE / bit-packing hybrid (Parquet format, Encodings, "RLE/Bit-Packing Hybrid"): numbers of a few bits, as runs of
 //! one number and as packed groups of eight.
 
+use std::ops::Range;
+
 /// Numbers that are packed together.
 const GROUP: usize = 8;
 /// Groups of one packed run: the most whose header is one byte.
@@ -27,6 +29,59 @@ pub(super) fn encode(numbers: &[u32], width: u8, out: &mut Vec<u8>) {
         }
     }
     pack(&numbers[packed..], width, out);
+}
+
+/// Appends the first `count` bits of `bits`, the lowest of a byte first, as [`encode`] does numbers of one bit.
+pub(super) fn encode_bits(bits: &[u8], count: usize, out: &mut Vec<u8>) {
+    let (mut packed, mut at) = (0, 0);
+    while at < count {
+        let run = run_of_bits(bits, at).min(count - at);
+        if run >= GROUP || at + run == count {
+            pack_bits(bits, packed..at, out);
+            repeat((bits_at(bits, at) & 1) as u32, run, 1, out);
+            at += run;
+            packed = at;
+        } else {
+            at = count.min(at + GROUP);
+        }
+    }
+    pack_bits(bits, packed..count, out);
+}
+
+/// Bits that [`bits_at`] gives at least.
+const BITS: u32 = u64::BITS - 7;
+
+/// Bits from one on. Past the end they are 0.
+fn bits_at(bits: &[u8], at: usize) -> u64 {
+    let bytes = &bits[at / 8..];
+    let word = bytes.first_chunk().copied().unwrap_or_else(|| std::array::from_fn(|byte| bytes.get(byte).copied().unwrap_or(0)));
+    u64::from_le_bytes(word) >> (at % 8)
+}
+
+/// How often the bit at a place stands from there on; past the end is not looked.
+fn run_of_bits(bits: &[u8], from: usize) -> usize {
+    let is_set = bits_at(bits, from) & 1 == 1;
+    let mut at = from;
+    while at / 8 < bits.len() {
+        let word = bits_at(bits, at);
+        let run = if is_set { word.trailing_ones() } else { word.trailing_zeros() };
+        at += run.min(BITS) as usize;
+        if run < BITS {
+            break;
+        }
+    }
+    at - from
+}
+
+fn pack_bits(bits: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
+    for from in range.clone().step_by(GROUP * GROUPS_MAX) {
+        let until = range.end.min(from + GROUP * GROUPS_MAX);
+        out.push(((until - from).div_ceil(GROUP) << 1 | 1) as u8);
+        for group in (from..until).step_by(GROUP) {
+            let mask = 0xFF >> (GROUP - GROUP.min(until - group));
+            out.push(bits_at(bits, group) as u8 & mask);
+        }
+    }
 }
 
 /// How often the first number stands at the beginning; less than a group is told only of the last group.
@@ -87,6 +142,7 @@ pub(super) fn varint(mut number: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::buffer::BooleanBuffer;
     use proptest::prelude::*;
 
     /// Reads `count` numbers, straight from the specification: a bit after the other.
@@ -134,6 +190,20 @@ mod tests {
             let mut bytes = Vec::new();
             encode(&numbers, width, &mut bytes);
             prop_assert_eq!(decode(&bytes, width, numbers.len()), numbers);
+        }
+    }
+
+    proptest! {
+        /// Scenario: short and long runs of bits. Guarantee: they are encoded as numbers are.
+        #[test]
+        fn bits_are_numbers(runs in proptest::collection::vec((any::<bool>(), prop_oneof![1..4usize, 1..200usize]), 0..400)) {
+            let bits: Vec<bool> = runs.iter().flat_map(|(bit, count)| vec![*bit; *count]).collect();
+            let numbers: Vec<u32> = bits.iter().map(|bit| u32::from(*bit)).collect();
+            let packed = BooleanBuffer::from(bits);
+            let (mut expected, mut encoded) = (Vec::new(), Vec::new());
+            encode(&numbers, 1, &mut expected);
+            encode_bits(packed.values(), numbers.len(), &mut encoded);
+            prop_assert_eq!(encoded, expected);
         }
     }
 

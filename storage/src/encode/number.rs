@@ -73,16 +73,13 @@ impl<T: Fixed> NumberChunk<T> {
 
     /// Appends values to the page, and tells of how many rows: up to one whose value the dictionary has no room for.
     fn write_numbers(&mut self, values: &[T], nulls: Option<&NullBuffer>) -> usize {
-        for (row, value) in values.iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
-            }
-            match self.dictionary.number(*value, self.pages.limits.dictionary) {
-                Some(number) => self.pages.open.numbers.push(number),
-                None => return row,
-            }
-        }
-        values.len()
+        let (dictionary, numbers, limit) = (&mut self.dictionary, &mut self.pages.open.numbers, self.pages.limits.dictionary);
+        let mut add = |row: usize| dictionary.number(values[row], limit).map(|number| numbers.push(number)).ok_or(row);
+        let added = match nulls {
+            None => (0..values.len()).try_for_each(&mut add),
+            Some(nulls) => nulls.valid_indices().try_for_each(&mut add),
+        };
+        added.map_or_else(|row| row, |()| values.len())
     }
 
     /// Appends values to the page.

@@ -1,5 +1,6 @@
 //! The pages of a column chunk that are filled one after the other.
 
+use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::NullBuffer;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::page::CompressedPage;
@@ -58,7 +59,7 @@ impl Pages {
                 dictionary: properties.column_dictionary_page_size_limit(path),
             },
             encoding: if properties.dictionary_enabled(path) { Encoding::RLE_DICTIONARY } else { bare },
-            open: OpenPage::default(),
+            open: OpenPage::new(),
             values: Vec::new(),
             done: Vec::new(),
             size: 0,
@@ -155,12 +156,11 @@ impl Pages {
 }
 
 /// The page that is being filled.
-#[derive(Default)]
 pub(super) struct OpenPage {
     pub rows: usize,
     pub nulls: usize,
-    /// For each row 1 if it has a value, else 0; empty as long as all have or none has.
-    valid: Vec<u32>,
+    /// For each row whether it has a value; empty as long as all have or none has.
+    valid: BooleanBufferBuilder,
     /// Numbers of the values, while there is a dictionary.
     pub numbers: Vec<u32>,
     /// The values, if there is none.
@@ -168,6 +168,10 @@ pub(super) struct OpenPage {
 }
 
 impl OpenPage {
+    fn new() -> OpenPage {
+        OpenPage { rows: 0, nulls: 0, valid: BooleanBufferBuilder::new(0), numbers: Vec::new(), plain: Vec::new() }
+    }
+
     fn size(&self) -> usize {
         self.plain.len() + self.numbers.len()
     }
@@ -179,11 +183,11 @@ impl OpenPage {
         let is_alike = (self.nulls, added) == (0, 0) || (self.nulls, added) == (self.rows, count);
         if !is_alike || !self.valid.is_empty() {
             if self.valid.is_empty() {
-                self.valid.resize(self.rows, u32::from(self.nulls == 0));
+                self.valid.append_n(self.rows, self.nulls == 0);
             }
             match nulls {
-                Some(nulls) => self.valid.extend(nulls.iter().map(u32::from)),
-                None => self.valid.resize(self.rows + count, 1),
+                Some(nulls) => self.valid.append_buffer(nulls.inner()),
+                None => self.valid.append_n(count, true),
             }
         }
         self.rows += count;
@@ -195,13 +199,13 @@ impl OpenPage {
         match self.nulls {
             0 => hybrid::repeat(1, self.rows, 1, out),
             nulls if nulls == self.rows => hybrid::repeat(0, self.rows, 1, out),
-            _ => hybrid::encode(&self.valid, 1, out),
+            _ => hybrid::encode_bits(self.valid.as_slice(), self.rows, out),
         }
     }
 
     fn clear(&mut self) {
         (self.rows, self.nulls) = (0, 0);
-        self.valid.clear();
+        self.valid.truncate(0);
         self.numbers.clear();
         self.plain.clear();
     }
