@@ -121,6 +121,9 @@ impl<'a> Outputs<'a> {
     /// Writes sorted rows; see [`Output::write`].
     pub(super) async fn write(&mut self, rows: SortedRows<'_>, rewrites: &[u32]) -> Result<(), LakeError> {
         let carried = self.carry.select(&rows, rewrites);
+        if !carried.contains(&true) {
+            return self.whole.write(&rows, rewrites).await;
+        }
         let (whole, carried) = rows.split(&carried);
         self.whole.write(&whole, rewrites).await?;
         self.carried.write(&carried, rewrites).await

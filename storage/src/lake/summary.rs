@@ -70,9 +70,11 @@ impl Summarizer {
             texts.push(column(name).and_then(|column| column.as_dictionary_opt()).ok_or_else(|| missing(name))?);
         }
         let errors: &BooleanArray = column("error").and_then(|column| column.as_boolean_opt()).ok_or_else(|| missing("error"))?;
-        let mut counts = HashMap::<[Option<usize>; BY.len()], (u64, u64)>::new();
+        // By keys, counted from 1, and 0 for null: they are hashed for each row.
+        let mut counts = HashMap::<[u32; BY.len()], (u64, u64)>::new();
         for row in 0..rows.num_rows() {
-            let (spans, failed) = counts.entry(std::array::from_fn(|index| texts[index].key(row))).or_default();
+            let key = |index: usize| texts[index].key(row).map_or(0, |key| key as u32 + 1);
+            let (spans, failed) = counts.entry(std::array::from_fn(key)).or_default();
             *spans += 1;
             *failed += u64::from(errors.is_valid(row) && errors.value(row));
         }
@@ -80,7 +82,10 @@ impl Summarizer {
             if self.groups.len() > GROUPS_MAX {
                 return Ok(());
             }
-            let text = |index: usize| Some(texts[index].values().as_string_opt::<i32>()?.value(keys[index]?).to_owned());
+            let text = |index: usize| {
+                let key = keys[index].checked_sub(1)?;
+                Some(texts[index].values().as_string_opt::<i32>()?.value(key as usize).to_owned())
+            };
             let group = self.groups.entry(std::array::from_fn(text)).or_default();
             *group = (group.0 + spans, group.1 + failed);
         }
