@@ -45,7 +45,10 @@ fn encode(rows: &SortedRows<'_>, window: &Window) -> Result<Vec<u8>, FlushError>
         let columns = encoder.columns(&file)?;
         let mut row_group = file.next_row_group()?;
         for (index, mut column) in columns.into_iter().enumerate() {
-            column.write(&rows.column(index, &places)?)?;
+            match rows.texts(index, &places) {
+                Some(texts) => column.write_texts(texts)?,
+                None => column.write(&rows.column(index, &places)?)?,
+            }
             column.append_to(&mut row_group)?;
         }
         row_group.close()?;

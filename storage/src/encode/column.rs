@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnDescPtr;
 use super::chunk::Chunk;
 use super::nulls;
 use super::number::{self, NumberChunk};
-use super::text::TextChunk;
+use super::text::{TextChunk, Texts};
 
 /// A column of a row group.
 pub(crate) enum Column {
@@ -29,6 +29,14 @@ pub(crate) trait ColumnChunk: Send {
     /// # Errors
     /// Rows of another type than the column's: a defect of this crate.
     fn write(&mut self, rows: &ArrayRef) -> Result<(), ParquetError>;
+
+    /// Appends rows of a text column.
+    ///
+    /// # Errors
+    /// As [`ColumnChunk::write`].
+    fn write_texts(&mut self, rows: Texts) -> Result<(), ParquetError> {
+        self.write(&rows.array()?)
+    }
 
     /// Bytes that the chunk takes so far, about.
     fn size(&self) -> usize;
@@ -66,6 +74,14 @@ impl Column {
         match self {
             Column::Own(chunk) => chunk.write(rows),
             Column::Other(leaves) => leaves.write(rows),
+        }
+    }
+
+    /// Appends rows of a text column.
+    pub(crate) fn write_texts(&mut self, rows: Texts) -> Result<(), ParquetError> {
+        match self {
+            Column::Own(chunk) => chunk.write_texts(rows),
+            Column::Other(leaves) => leaves.write(&rows.array()?),
         }
     }
 

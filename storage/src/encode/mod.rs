@@ -31,6 +31,7 @@ use parquet::schema::types::ColumnDescPtr;
 use column::{Column, Leaf};
 pub(crate) use file::FileWriter;
 pub use nulls::columns_with_values;
+pub(crate) use text::Texts;
 
 /// Encodes row groups.
 pub(crate) struct Encoder {

@@ -3,20 +3,25 @@
 //! The sort moves positions, not rows; columns are gathered one at a time, so that a flush needs little memory beyond the
 //! batches it flushes.
 
+mod nested;
+mod unified;
+
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, PrimitiveArray, RecordBatch,
-    StringArray, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
+    new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::interleave;
-use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, FieldRef, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
+use crate::encode::Texts;
+use crate::layout::FRESH_ROWS;
 use crate::schema::{column_index, spans_schema};
+use unified::Unified;
 
 /// Files of one flush. Past it the windows with the fewest rows share a file.
 const WINDOWS_MAX: usize = 32;
@@ -38,24 +43,6 @@ struct Position {
     row: u32,
 }
 
-/// A text column of all batches over one dictionary.
-#[derive(Debug)]
-struct Unified {
-    values: ArrayRef,
-    numbers: Numbers,
-}
-
-/// For each row of all batches, one after the other, the number of its text, from 1, and 0 for null. As narrow as they may be: rows
-/// are gathered from all over them, and what is gathered from stays in the processor's caches.
-#[derive(Debug)]
-enum Numbers {
-    /// All rows have the only text.
-    One,
-    Bytes(Vec<u8>),
-    Shorts(Vec<u16>),
-    Words(Vec<u32>),
-}
-
 /// The rows of a flush, sorted.
 #[derive(Debug)]
 pub(crate) struct SortedRows<'a> {
@@ -72,6 +59,8 @@ pub(crate) struct SortedRows<'a> {
 /// Where some rows are, in the order of the file. Narrow, for a column is gathered by a walk over them.
 #[derive(Debug)]
 pub(crate) struct Places {
+    /// Which of the order they are.
+    order: Range<usize>,
     /// Batch and row.
     rows: Vec<(u32, u32)>,
     /// The same rows, counted over all batches.
@@ -90,6 +79,21 @@ pub(crate) struct Window {
     pub tenants: Vec<String>,
 }
 
+/// Rows of [`BLANK`].
+const BLANK_ROWS: usize = FRESH_ROWS;
+/// Each column without a value, of as many rows as are gathered at once; those of one type are one array.
+static BLANK: LazyLock<Vec<ArrayRef>> = LazyLock::new(|| {
+    let mut of_type = HashMap::<DataType, ArrayRef>::new();
+    let blank = |data_type: &DataType| new_null_array(data_type, BLANK_ROWS);
+    let mut column = |field: &FieldRef| of_type.entry(field.data_type().clone()).or_insert_with_key(blank).clone();
+    spans_schema().fields().iter().map(&mut column).collect()
+});
+
+/// A column of which no row has a value.
+fn blank(index: usize, rows: usize) -> ArrayRef {
+    if rows <= BLANK_ROWS { BLANK[index].slice(0, rows) } else { new_null_array(spans_schema().field(index).data_type(), rows) }
+}
+
 fn schema_error(what: &str) -> ArrowError {
     ArrowError::SchemaError(format!("spans: {what}"))
 }
@@ -102,91 +106,6 @@ fn text(array: &ArrayRef) -> Result<(&DictionaryArray<Int32Type>, &StringArray),
     let dictionary = array.as_dictionary_opt::<Int32Type>().ok_or_else(|| schema_error("text is dictionary-encoded"))?;
     let values = dictionary.values().as_string_opt::<i32>().ok_or_else(|| schema_error("text is Utf8"))?;
     Ok((dictionary, values))
-}
-
-/// For each value of a dictionary whether a row has it: a few rows of a file have its whole dictionary. Of few values all are
-/// taken, which costs less than a look at each row.
-fn used(dictionary: &DictionaryArray<Int32Type>) -> Vec<bool> {
-    let values = dictionary.values().len();
-    let mut used = vec![values <= dictionary.len() / 16; values];
-    if dictionary.null_count() == dictionary.len() {
-        used.fill(false);
-    } else if values > dictionary.len() / 16 {
-        dictionary.keys_iter().flatten().for_each(|key| used[key] = true);
-    }
-    used
-}
-
-impl Unified {
-    fn new(arrays: &[&ArrayRef]) -> Result<Unified, ArrowError> {
-        let mut known = HashMap::<&str, u32>::new();
-        let mut distinct = Vec::new();
-        let mut columns = Vec::with_capacity(arrays.len());
-        for array in arrays {
-            let (keys, values) = text(array)?;
-            let used = used(keys);
-            let number = values.iter().zip(used).map(|(value, used)| {
-                let value = value.filter(|_| used)?;
-                Some(*known.entry(value).or_insert_with(|| {
-                    distinct.push(value);
-                    distinct.len() as u32
-                }))
-            });
-            let numbers: Vec<u32> = number.map(Option::unwrap_or_default).collect();
-            columns.push((keys.keys(), numbers));
-        }
-        let is_one =
-            |(keys, numbers): &(&Int32Array, Vec<u32>)| keys.null_count() == 0 && numbers.iter().all(|number| *number == 1);
-        let numbers = match distinct.len() {
-            1 if columns.iter().all(is_one) => Numbers::One,
-            ..=0xFF => Numbers::Bytes(flat(&columns, |number| number as u8)),
-            0x100..=0xFFFF => Numbers::Shorts(flat(&columns, |number| number as u16)),
-            _ => Numbers::Words(flat(&columns, |number| number)),
-        };
-        Ok(Unified { values: Arc::new(StringArray::from_iter_values(distinct)), numbers })
-    }
-
-    /// The keys of rows in `values`.
-    fn keys(&self, rows: &[u32]) -> Int32Array {
-        let rows = rows.iter().map(|row| *row as usize);
-        let mut keys = match &self.numbers {
-            Numbers::One => vec![0; rows.len()],
-            Numbers::Bytes(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
-            Numbers::Shorts(numbers) => rows.map(|row| i32::from(numbers[row]) - 1).collect(),
-            Numbers::Words(numbers) => rows.map(|row| numbers[row] as i32 - 1).collect(),
-        };
-        let has_nulls = keys.iter().fold(0, |bits, key| bits | key) < 0;
-        let nulls = has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(keys.len(), |row| keys[row] >= 0)));
-        if has_nulls {
-            // A key of a null is a key all the same.
-            keys.iter_mut().for_each(|key| *key = (*key).max(0));
-        }
-        Int32Array::new(keys.into(), nulls)
-    }
-
-    /// The number of the text of a row, from 1, and 0 for null.
-    fn number(&self, row: usize) -> usize {
-        match &self.numbers {
-            Numbers::One => 1,
-            Numbers::Bytes(numbers) => numbers[row].into(),
-            Numbers::Shorts(numbers) => numbers[row].into(),
-            Numbers::Words(numbers) => numbers[row] as usize,
-        }
-    }
-}
-
-/// The numbers of the rows of all columns, each of which comes with its keys and the number of each key.
-fn flat<T: Copy + Default>(columns: &[(&Int32Array, Vec<u32>)], narrow: impl Fn(u32) -> T) -> Vec<T> {
-    let mut rows = Vec::with_capacity(columns.iter().map(|(keys, _)| keys.len()).sum());
-    for (keys, numbers) in columns {
-        let numbers: Vec<T> = numbers.iter().map(|number| narrow(*number)).collect();
-        match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => rows.extend(keys.values().iter().map(|key| numbers[*key as usize])),
-            Some(nulls) if nulls.null_count() == keys.len() => rows.resize(rows.len() + keys.len(), T::default()),
-            Some(_) => rows.extend(keys.iter().map(|key| key.map_or_else(T::default, |key| numbers[key as usize]))),
-        }
-    }
-    rows
 }
 
 impl<'a> SortedRows<'a> {
@@ -326,14 +245,14 @@ impl<'a> SortedRows<'a> {
             let before = self.before[batch_index] as usize;
             let (flagged, flags) = text(column(batch, "flagged")?)?;
             let unplaced: Vec<bool> = flags.iter().map(|flag| flag.is_some_and(|flag| flag.starts_with(CLOCK_FLAG))).collect();
-            let trace: &FixedSizeBinaryArray = column(batch, "trace_id")?.as_fixed_size_binary();
+            let traces: &[[u8; 16]] = column(batch, "trace_id")?.as_fixed_size_binary().value_data().as_chunks().0;
             let start = column(batch, "start_time")?.as_primitive::<TimestampMicrosecondType>();
             for row in 0..batch.num_rows() {
                 let placed = flagged.key(row).is_none_or(|key| !unplaced[key]);
                 order.push(Position {
                     window: if placed { start.value(row).div_euclid(self.window) } else { NO_WINDOW },
                     tenant: ranks[tenants.number(before + row)],
-                    trace: u128::from_be_bytes(trace.value(row).try_into().map_err(|_| schema_error("trace_id has 16 bytes"))?),
+                    trace: u128::from_be_bytes(traces[row]),
                     start: start.value(row),
                     batch: batch_index as u32,
                     row: row as u32,
@@ -388,31 +307,46 @@ impl<'a> SortedRows<'a> {
 
     /// Where the rows of a range of the order are.
     pub(crate) fn places(&self, range: Range<usize>) -> Places {
-        let rows: Vec<(u32, u32)> = self.order[range].iter().map(|position| (position.batch, position.row)).collect();
-        Places { flat: rows.iter().map(|(batch, row)| self.before[*batch as usize] + row).collect(), rows }
+        let rows: Vec<(u32, u32)> = self.order[range.clone()].iter().map(|position| (position.batch, position.row)).collect();
+        Places { order: range, flat: rows.iter().map(|(batch, row)| self.before[*batch as usize] + row).collect(), rows }
+    }
+
+    /// A text column of rows, in order, of which some may have a value.
+    pub(crate) fn texts(&self, index: usize, places: &Places) -> Option<Texts> {
+        Some(self.texts.get(&index)?.rows(&places.flat))
     }
 
     /// A column of rows, in order. A column at a time, because its source then stays in the processor's caches.
     pub(crate) fn column(&self, index: usize, places: &Places) -> Result<ArrayRef, ArrowError> {
         let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
         if arrays.iter().all(|array| array.null_count() == array.len()) {
-            return Ok(new_null_array(spans_schema().field(index).data_type(), places.rows.len()));
+            return Ok(blank(index, places.rows.len()));
+        }
+        // What the rows are sorted by is at hand.
+        let order = self.order[places.order.clone()].iter();
+        match spans_schema().field(index).name().as_str() {
+            "trace_id" => return ids(order.map(|position| position.trace.to_be_bytes()).collect(), None),
+            "start_time" => {
+                let starts = order.map(|position| position.start).collect();
+                let data_type = arrays[0].data_type().clone();
+                return Ok(Arc::new(PrimitiveArray::<TimestampMicrosecondType>::new(starts, None).with_data_type(data_type)));
+            }
+            _ => {}
         }
         match (self.texts.get(&index), arrays[0].data_type()) {
-            (Some(unified), _) => Self::text_column(unified, places),
+            (Some(unified), _) => unified.rows(&places.flat).array(),
             (None, DataType::FixedSizeBinary(8)) => places.ids::<8>(&arrays),
-            (None, DataType::FixedSizeBinary(16)) => places.ids::<16>(&arrays),
             (None, DataType::Int16) => Ok(places.numbers::<Int16Type>(&arrays)),
             (None, DataType::Int32) => Ok(places.numbers::<Int32Type>(&arrays)),
             (None, DataType::Int64) => Ok(places.numbers::<Int64Type>(&arrays)),
-            (None, DataType::Timestamp(TimeUnit::Microsecond, _)) => Ok(places.numbers::<TimestampMicrosecondType>(&arrays)),
-            _ => interleave(&arrays, &places.each().collect::<Vec<_>>()),
+            _ => nested::gather(&arrays, &places.rows),
         }
     }
+}
 
-    fn text_column(unified: &Unified, places: &Places) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(DictionaryArray::try_new(unified.keys(&places.flat), unified.values.clone())?))
-    }
+/// A column of ids.
+fn ids<const N: usize>(ids: Vec<[u8; N]>, nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, ids.into_flattened().into(), nulls)?))
 }
 
 impl Places {
@@ -420,19 +354,11 @@ impl Places {
         self.rows.iter().map(|&(batch, row)| (batch as usize, row as usize))
     }
 
-    /// Which of the rows have a value; none if all batches have one in each row.
-    fn nulls<A: Array>(&self, arrays: &[&A]) -> Option<NullBuffer> {
-        let at = |place: usize| arrays[self.rows[place].0 as usize].is_valid(self.rows[place].1 as usize);
-        let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
-        has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(self.rows.len(), at)))
-    }
-
     /// A column of ids of `N` bytes. `interleave` appends each row by a call of its own.
     fn ids<const N: usize>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
         let arrays: Vec<&FixedSizeBinaryArray> = arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
         let values: Vec<&[[u8; N]]> = arrays.iter().map(|array| array.value_data().as_chunks().0).collect();
-        let ids: Vec<[u8; N]> = self.each().map(|(batch, row)| values[batch][row]).collect();
-        Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, ids.into_flattened().into(), self.nulls(&arrays))?))
+        ids(self.each().map(|(batch, row)| values[batch][row]).collect(), nested::nulls(&arrays, &self.rows))
     }
 
     fn numbers<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> ArrayRef {
@@ -440,15 +366,15 @@ impl Places {
         let values: Vec<&[T::Native]> = arrays.iter().map(|array| &**array.values()).collect();
         let numbers: Vec<T::Native> = self.each().map(|(batch, row)| values[batch][row]).collect();
         let data_type = arrays[0].data_type().clone();
-        Arc::new(PrimitiveArray::<T>::new(numbers.into(), self.nulls(&arrays)).with_data_type(data_type))
+        Arc::new(PrimitiveArray::<T>::new(numbers.into(), nested::nulls(&arrays, &self.rows)).with_data_type(data_type))
     }
 }
 
 /// Leaves at most [`WINDOWS_MAX`] windows: the rest share one.
 fn merge_small_windows(order: &mut [Position]) {
     let mut rows = HashMap::<i64, usize>::new();
-    for position in order.iter() {
-        *rows.entry(position.window).or_default() += 1;
+    for group in order.chunk_by(|one, other| one.window == other.window) {
+        *rows.entry(group[0].window).or_default() += group.len();
     }
     if rows.len() <= WINDOWS_MAX {
         return;

@@ -10,7 +10,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
-use super::super::columns_with_values;
+use super::super::{Encoder, Texts, columns_with_values};
 use super::{compressions, file, read};
 use crate::schema::text_type;
 
@@ -94,4 +94,35 @@ proptest! {
             prop_assert_eq!(valued, texts_read.iter().any(Option::is_some));
         }
     }
+}
+
+/// Scenario: rows over a dictionary of distinct texts, and more over others that share some with it. Guarantee: they read back, and each
+/// text is in the dictionary once.
+#[test]
+fn texts_are_looked_up_once() {
+    let dictionaries = [["a", "b", "c"], ["c", "d", "a"], ["d", "e", "b"]];
+    let schema = Arc::new(Schema::new(vec![Field::new("text", text_type(), true)]));
+    let (mut file, encoder) = Encoder::begin(
+        Vec::new(),
+        schema,
+        WriterProperties::builder()
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_compression(Compression::UNCOMPRESSED)
+            .build(),
+    )
+    .unwrap();
+    let mut column = encoder.columns(&file).unwrap().remove(0);
+    for values in dictionaries {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(values));
+        column.write_texts(Texts { keys: Int32Array::from(vec![Some(2), None, Some(0), Some(2)]), values }).unwrap();
+    }
+    let mut group = file.next_row_group().unwrap();
+    column.append_to(&mut group).unwrap();
+    group.close().unwrap();
+    let (footer, read) = read(file.into_inner().unwrap().into());
+    let expected = dictionaries.iter().flat_map(|[first, _, last]| [Some(*last), None, Some(*first), Some(*last)]);
+    assert_eq!(texts(&read, 0), expected.map(|text| text.map(str::to_owned)).collect::<Vec<_>>());
+    let chunk = footer.row_group(0).column(0);
+    let dictionary = chunk.data_page_offset() - chunk.dictionary_page_offset().unwrap();
+    assert!(dictionary < 4 * 5 + 20, "{dictionary}");
 }
