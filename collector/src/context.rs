@@ -66,7 +66,7 @@ impl<'a> ResourceIdentity<'a> {
 pub(crate) struct ResourceContext<'a> {
     pub identity: ResourceIdentity<'a>,
     columns: Vec<(usize, TextKey)>,
-    residual: MapColumn,
+    residual: Option<MapColumn>,
     /// Bytes of columns that the residual attributes and the entities take in each row.
     pub residual_bytes: usize,
     dropped: u32,
@@ -110,7 +110,7 @@ impl<'a> ResourceContext<'a> {
             return Ok(());
         }
         self.residual_bytes += message.len() + ITEM_BYTES;
-        self.residual.push(0, attribute.key, value);
+        self.residual.get_or_insert_default().push(0, attribute.key, value);
         Ok(())
     }
 
@@ -131,7 +131,9 @@ impl<'a> ResourceContext<'a> {
                 column.push_key(row, key);
             }
         }
-        rows.push_resource_attributes(&self.residual);
+        if let Some(residual) = &self.residual {
+            rows.push_resource_attributes(residual);
+        }
         if self.dropped != 0 {
             rows.resource_dropped_attributes_count.push(row, self.dropped.into());
         }
@@ -151,7 +153,7 @@ pub(crate) struct ScopeContext {
     /// Whether a proxy made the spans.
     pub is_envoy: bool,
     version: Option<TextKey>,
-    attributes: MapColumn,
+    attributes: Option<MapColumn>,
     /// Bytes of columns that the attributes take in each row.
     pub attribute_bytes: usize,
     dropped: u32,
@@ -181,7 +183,7 @@ impl ScopeContext {
                     let message = field.bytes(number)?;
                     let attribute = KeyValue::parse(message, room)?;
                     self.attribute_bytes += message.len() + ITEM_BYTES;
-                    self.attributes.push(0, attribute.key, attribute.value()?);
+                    self.attributes.get_or_insert_default().push(0, attribute.key, attribute.value()?);
                 }
                 4 => self.dropped = field.varint(number)? as u32,
                 _ => {}
@@ -199,7 +201,9 @@ impl ScopeContext {
         if let Some(version) = self.version {
             rows.scope_version.push_key(row, version);
         }
-        rows.push_scope_attributes(&self.attributes);
+        if let Some(attributes) = &self.attributes {
+            rows.push_scope_attributes(attributes);
+        }
         if self.dropped != 0 {
             rows.scope_dropped_attributes_count.push(row, self.dropped.into());
         }

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use hashbrown::HashMap;
 use meshlake_storage::{ATTRIBUTE_COLUMNS, Form, Scope, Value, same_text};
 
 /// The columns of mesh identity stand first; the tags that may stand in them are kept until the identity is known.
@@ -48,58 +47,71 @@ fn decimal(text: &[u8]) -> Option<i64> {
     canonical.then(|| text.iter().try_fold(0, digit)).flatten()
 }
 
-type Table = HashMap<&'static [u8], Slot>;
+/// Keys and their slots, in buckets: nearly every attribute of a mesh has a slot, and is to find it by one comparison.
+struct Table([Option<(&'static [u8], Slot)>; Table::BUCKETS]);
 
-fn table(scope: Scope) -> Table {
-    let mut table = Table::new();
-    for (column, definition) in ATTRIBUTE_COLUMNS.iter().enumerate().filter(|(_, definition)| definition.scope == scope) {
-        for (index, source) in definition.sources.iter().enumerate() {
-            let slot = table.entry(source.key.as_bytes()).or_insert(Slot { column, text: None, int: None, decimal: None });
-            let index = Some(index as u8);
-            match source.form {
-                Form::Text => slot.text = index,
-                Form::Int => slot.int = index,
-                Form::Decimal => slot.decimal = index,
-                Form::Derived => {}
+impl Table {
+    const BUCKETS: usize = 256;
+    /// One under which no two keys of a scope are in the same bucket.
+    const MULTIPLIER: u32 = 0xC2CE_6F45;
+
+    fn new(scope: Scope) -> Table {
+        let mut table = Table([None; Table::BUCKETS]);
+        for (column, definition) in ATTRIBUTE_COLUMNS.iter().enumerate().filter(|(_, definition)| definition.scope == scope) {
+            for (index, source) in definition.sources.iter().enumerate().filter(|(_, source)| !source.key.is_empty()) {
+                let key = source.key.as_bytes();
+                let none = Slot { column, text: None, int: None, decimal: None };
+                let (_, slot) = table.0[table.bucket(key)].get_or_insert((key, none));
+                let index = Some(index as u8);
+                match source.form {
+                    Form::Text => slot.text = index,
+                    Form::Int => slot.int = index,
+                    Form::Decimal => slot.decimal = index,
+                    Form::Derived => {}
+                }
             }
         }
+        table
     }
-    table.remove(&b""[..]);
-    table
-}
 
-static SPAN: LazyLock<Table> = LazyLock::new(|| table(Scope::Span));
-static RESOURCE: LazyLock<Table> = LazyLock::new(|| table(Scope::Resource));
+    /// The bucket that `key` is in, or the empty one that it would be in.
+    #[inline]
+    fn bucket(&self, key: &[u8]) -> usize {
+        let mut bucket = Table::first_bucket(key);
+        while let Some((known, _)) = &self.0[bucket]
+            && !same_text(known, key)
+        {
+            bucket = (bucket + 1) % Table::BUCKETS;
+        }
+        bucket
+    }
 
-/// The slot of a resource attribute.
-pub(crate) fn resource_slot(key: &[u8]) -> Option<Slot> {
-    RESOURCE.get(key).copied()
-}
-
-/// Attributes remembered by their position in the span.
-const REMEMBERED: usize = 48;
-
-/// Finds the slots of span attributes. The spans of one sender carry the same keys in the same order, so the key at a
-/// position is first compared with the one that stood there in the span before.
-#[derive(Debug)]
-pub(crate) struct Slots<'a> {
-    table: &'static Table,
-    before: [(&'a [u8], Option<Slot>); REMEMBERED],
-}
-
-impl<'a> Slots<'a> {
-    pub(crate) fn new() -> Slots<'a> {
-        Slots { table: &SPAN, before: [(&[], None); REMEMBERED] }
+    /// By the length of a key and three of its bytes.
+    #[inline]
+    fn first_bucket(key: &[u8]) -> usize {
+        let [first, .., last] = key else { return 0 };
+        let hash = u32::from_le_bytes([key.len() as u8, *first, key[key.len() / 2], *last]).wrapping_mul(Table::MULTIPLIER);
+        (hash >> 24) as usize
     }
 
     #[inline]
-    pub(crate) fn find(&mut self, position: usize, key: &'a [u8]) -> Option<Slot> {
-        let Some(before) = self.before.get_mut(position) else { return self.table.get(key).copied() };
-        if !same_text(before.0, key) {
-            *before = (key, self.table.get(key).copied());
-        }
-        before.1
+    fn find(&self, key: &[u8]) -> Option<&Slot> {
+        self.0[self.bucket(key)].as_ref().map(|(_, slot)| slot)
     }
+}
+
+static SPAN: LazyLock<Table> = LazyLock::new(|| Table::new(Scope::Span));
+static RESOURCE: LazyLock<Table> = LazyLock::new(|| Table::new(Scope::Resource));
+
+/// The slot of a span attribute.
+#[inline]
+pub(crate) fn span_slot(key: &[u8]) -> Option<&'static Slot> {
+    SPAN.find(key)
+}
+
+/// The slot of a resource attribute.
+pub(crate) fn resource_slot(key: &[u8]) -> Option<&'static Slot> {
+    RESOURCE.find(key)
 }
 
 #[cfg(test)]
@@ -110,13 +122,29 @@ mod tests {
     /// back, and what would read back differently does not go there.
     #[test]
     fn fits_only_what_reads_back() {
-        let code = SPAN[&b"http.status_code"[..]];
+        let code = span_slot(b"http.status_code").unwrap();
         assert_eq!(code.fit(Value::Text(b"503")), Some(Fit::Int(503, 0)));
         assert_eq!(code.fit(Value::Int(503)), Some(Fit::Int(503, 1)));
         for text in ["0503", "+5", "", "5e2", "-5", "9999999999999999999"] {
             assert_eq!(code.fit(Value::Text(text.as_bytes())), None, "{text}");
         }
         assert_eq!(code.fit(Value::Double(503.0)), None);
+    }
+
+    /// Scenario: every key of the table of columns, and every other key that is one byte longer. Guarantee: each key is in the
+    /// bucket that is looked at first, with the slot of its column; the others have none.
+    #[test]
+    fn keys_are_found_at_once() {
+        for (table, scope) in [(&SPAN, Scope::Span), (&RESOURCE, Scope::Resource)] {
+            for (index, column) in ATTRIBUTE_COLUMNS.iter().enumerate().filter(|(_, column)| column.scope == scope) {
+                for key in column.sources.iter().map(|source| source.key).filter(|key| !key.is_empty()) {
+                    assert_eq!(table.find(key.as_bytes()).map(|slot| slot.column), Some(index), "{key}");
+                    assert_eq!(table.bucket(key.as_bytes()), Table::first_bucket(key.as_bytes()), "{key}");
+                    assert!(table.find(format!("{key}a").as_bytes()).is_none(), "{key}");
+                }
+            }
+            assert!(table.find(b"").is_none());
+        }
     }
 
     /// Scenario: the identity columns. Guarantee: they stand first, so that their positions tell them.

@@ -13,7 +13,7 @@ use self::mesh::{Identity, IdentitySource, NamedPeer};
 use self::recent::Recent;
 use crate::context::{ResourceContext, ScopeContext};
 use crate::failure::Outcome;
-use crate::keys::{Fit, Slots, TAGS};
+use crate::keys::{Fit, TAGS, span_slot};
 use crate::room::{ITEM_BYTES, Room, SPAN_BYTES};
 use crate::value::KeyValue;
 use crate::wire::{Fields, WireError};
@@ -89,13 +89,12 @@ struct SpanFields<'a> {
 
 /// Decodes one request.
 #[derive(Debug)]
-pub(crate) struct SpansDecoder<'a, 'b> {
-    settings: &'b Ingest,
-    tenant: &'b str,
+pub(crate) struct SpansDecoder<'r> {
+    settings: &'r Ingest,
+    tenant: &'r str,
     received: i64,
-    rows: &'b mut SpanBuilder,
+    rows: &'r mut SpanBuilder,
     columns: Columns,
-    slots: Slots<'a>,
     identities: Recent<IdentitySource, Identity>,
     /// Of the span that was read last.
     identity: Identity,
@@ -105,22 +104,21 @@ pub(crate) struct SpansDecoder<'a, 'b> {
     rejections: Rejections,
 }
 
-impl<'a, 'b> SpansDecoder<'a, 'b> {
+impl<'r> SpansDecoder<'r> {
     /// A decoder of a request of `tenant` that was received at a time, in microseconds since the epoch, and may take `room`.
     pub(crate) fn new(
-        settings: &'b Ingest,
-        tenant: &'b str,
+        settings: &'r Ingest,
+        tenant: &'r str,
         received: i64,
         room: Room,
-        rows: &'b mut SpanBuilder,
-    ) -> SpansDecoder<'a, 'b> {
+        rows: &'r mut SpanBuilder,
+    ) -> SpansDecoder<'r> {
         SpansDecoder {
             settings,
             tenant,
             received,
             rows,
             columns: Columns::new(),
-            slots: Slots::new(),
             identities: Recent::default(),
             identity: Identity::default(),
             peers: Recent::default(),
@@ -131,7 +129,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
     }
 
     /// Appends the spans of a request. After an error some of them may have been appended.
-    pub(crate) fn request(mut self, message: &'a [u8]) -> Result<Accepted, SpansError> {
+    pub(crate) fn request(mut self, message: &[u8]) -> Result<Accepted, SpansError> {
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
@@ -141,7 +139,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(Accepted { spans: self.accepted, rejected: self.rejections.count(), reason: self.rejections.text() })
     }
 
-    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+    fn resource_spans(&mut self, message: &[u8]) -> Result<(), WireError> {
         let mut resource = ResourceContext::default();
         self.identities = Recent::default();
         // The schema url comes after the spans that it holds for.
@@ -162,7 +160,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(())
     }
 
-    fn scope_spans(&mut self, message: &'a [u8], resource: &ResourceContext<'a>) -> Result<(), WireError> {
+    fn scope_spans<'a>(&mut self, message: &'a [u8], resource: &ResourceContext<'a>) -> Result<(), WireError> {
         let mut scope = ScopeContext::default();
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
@@ -183,8 +181,9 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(())
     }
 
-    fn span(&mut self, message: &'a [u8], resource: &ResourceContext<'a>, scope: &ScopeContext) -> Result<(), WireError> {
-        let span = self.span_fields(message)?;
+    fn span<'a>(&mut self, message: &'a [u8], resource: &ResourceContext<'a>, scope: &ScopeContext) -> Result<(), WireError> {
+        let mut span = SpanFields::default();
+        self.read_span(message, &mut span)?;
         match ids(&span) {
             Ok((trace_id, span_id, parent_span_id)) => {
                 resource.write(self.rows);
@@ -203,9 +202,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(())
     }
 
-    fn span_fields(&mut self, message: &'a [u8]) -> Result<SpanFields<'a>, WireError> {
-        let mut span = SpanFields::default();
-        let mut attributes = 0;
+    fn read_span<'a>(&mut self, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
@@ -217,46 +214,43 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
                 6 => span.kind = field.varint(number)? as i32,
                 7 => span.start = field.fixed64(number)?,
                 8 => span.end = field.fixed64(number)?,
-                9 => {
-                    self.attribute(attributes, field.bytes(number)?, &mut span)?;
-                    attributes += 1;
-                }
+                9 => self.attribute(field.bytes(number)?, span)?,
                 10 => span.dropped[0] = field.varint(number)? as u32,
                 11 => self.event(field.bytes(number)?)?,
                 12 => span.dropped[1] = field.varint(number)? as u32,
                 13 => self.link(field.bytes(number)?)?,
                 14 => span.dropped[2] = field.varint(number)? as u32,
-                15 => status(field.bytes(number)?, &mut span)?,
+                15 => status(field.bytes(number)?, span)?,
                 16 => span.flags = field.fixed32(number)?,
                 _ => {}
             }
         }
-        Ok(span)
+        Ok(())
     }
 
     #[inline]
-    fn attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
+    fn attribute<'a>(&mut self, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
         // Nearly all. Apart, so that what is known to be text is in registers: an enum that is written to the stack in parts and
         // read whole waits for its parts.
         if let Some((key, text)) = KeyValue::short_text(message) {
             self.room.take(ITEM_BYTES)?;
-            self.place(position, key, Value::Text(text), Some(text), span);
+            self.place(key, Value::Text(text), Some(text), span);
             return Ok(());
         }
-        self.long_attribute(position, message, span)
+        self.long_attribute(message, span)
     }
 
     #[inline(never)]
-    fn long_attribute(&mut self, position: usize, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
+    fn long_attribute<'a>(&mut self, message: &'a [u8], span: &mut SpanFields<'a>) -> Result<(), WireError> {
         let attribute = KeyValue::parse(message, &mut self.room)?;
-        self.place(position, attribute.key, attribute.value()?, attribute.borrowed_text()?, span);
+        self.place(attribute.key, attribute.value()?, attribute.borrowed_text()?, span);
         Ok(())
     }
 
     /// Puts an attribute of the span where it belongs. `text` is its value if that is text which lives as long as the request.
     #[inline(always)]
-    fn place(&mut self, position: usize, key: &'a [u8], value: Value<'_>, text: Option<&'a [u8]>, span: &mut SpanFields<'a>) {
-        if let Some(slot) = self.slots.find(position, key)
+    fn place<'a>(&mut self, key: &[u8], value: Value<'_>, text: Option<&'a [u8]>, span: &mut SpanFields<'a>) {
+        if let Some(slot) = span_slot(key)
             && let Some(fit) = slot.fit(value)
         {
             if slot.column < TAGS {
@@ -294,7 +288,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         }
     }
 
-    fn event(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+    fn event(&mut self, message: &[u8]) -> Result<(), WireError> {
         self.room.take(ITEM_BYTES)?;
         let (mut time, mut name, mut dropped) = (0, &[][..], 0);
         let mut fields = Fields::new(message);
@@ -315,7 +309,7 @@ impl<'a, 'b> SpansDecoder<'a, 'b> {
         Ok(())
     }
 
-    fn link(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+    fn link(&mut self, message: &[u8]) -> Result<(), WireError> {
         self.room.take(ITEM_BYTES)?;
         let mut link = Link::default();
         let mut fields = Fields::new(message);

@@ -75,6 +75,7 @@ impl AttributeColumn {
     }
 
     /// The bits of `origins` that name source number `index`.
+    #[inline]
     pub fn origin_bits(&self, index: usize) -> i64 {
         self.shift.map_or(0, |shift| (index as i64) << shift)
     }

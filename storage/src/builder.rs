@@ -28,6 +28,7 @@ pub enum AttributeValues {
 
 impl AttributeValues {
     /// Whether `row` has a value.
+    #[inline]
     pub fn is_set(&self, row: usize) -> bool {
         match self {
             AttributeValues::Text(column) => column.key(row).is_some(),
@@ -274,12 +275,14 @@ impl Default for Attributes {
 impl std::ops::Index<usize> for Attributes {
     type Output = AttributeValues;
 
+    #[inline]
     fn index(&self, column: usize) -> &AttributeValues {
         &self.0[column]
     }
 }
 
 impl std::ops::IndexMut<usize> for Attributes {
+    #[inline]
     fn index_mut(&mut self, column: usize) -> &mut AttributeValues {
         &mut self.0[column]
     }
@@ -287,6 +290,7 @@ impl std::ops::IndexMut<usize> for Attributes {
 
 impl SpanBuilder {
     /// Closed rows; also the row that is being built.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }

@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, Float64Array, Int32Array, Int64Array, MapArray,
-    StringArray, StructArray,
+    NullBufferBuilder, StringArray, StructArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType};
@@ -48,7 +49,7 @@ impl Offsets {
         self.0[self.0.len() - 1] as usize
     }
 
-    pub(crate) fn range(&self, row: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, row: usize) -> Range<usize> {
         if row < self.rows() { self.0[row] as usize..self.0[row + 1] as usize } else { 0..0 }
     }
 
@@ -91,7 +92,9 @@ pub struct TextColumn {
     bytes: Vec<u8>,
     table: HashTable<i32>,
     hasher: DefaultHashBuilder,
+    /// The value that was asked for last, and where its text stands: of nothing while there is no value.
     last: i32,
+    last_text: Range<usize>,
 }
 
 const NULL_KEY: i32 = -1;
@@ -102,17 +105,23 @@ impl TextColumn {
     }
 
     /// The key of `value`, which enters the dictionary if it is new.
+    #[inline]
     pub fn intern(&mut self, value: &[u8]) -> TextKey {
         // Neighbouring spans mostly say the same: one comparison instead of a hash.
-        if self.ends.rows() > 0 && same_text(self.value(self.last), value) {
+        if self.ends.rows() > 0 && same_text(&self.bytes[self.last_text.clone()], value) {
             return TextKey(self.last);
         }
+        self.intern_other(value)
+    }
+
+    fn intern_other(&mut self, value: &[u8]) -> TextKey {
         let hash = self.hasher.hash_one(value);
         let found = self.table.find(hash, |&key| same_text(&self.bytes[self.ends.range(key as usize)], value)).copied();
         self.last = match found {
             Some(key) => key,
             None => self.insert(hash, value),
         };
+        self.last_text = self.ends.range(self.last as usize);
         TextKey(self.last)
     }
 
@@ -129,6 +138,7 @@ impl TextColumn {
     }
 
     /// Sets the value of `row`, which must not have one yet.
+    #[inline]
     pub fn push(&mut self, row: usize, value: &[u8]) -> TextKey {
         let key = self.intern(value);
         self.push_key(row, key);
@@ -136,18 +146,23 @@ impl TextColumn {
     }
 
     /// Sets the value of `row`, which must not have one yet, to one that is in the dictionary.
+    #[inline]
     pub fn push_key(&mut self, row: usize, key: TextKey) {
         debug_assert!(self.keys.len() <= row, "row {row} has a value");
-        self.keys.resize(row, NULL_KEY);
+        if self.keys.len() != row {
+            self.keys.resize(row, NULL_KEY);
+        }
         self.keys.push(key.0);
     }
 
     /// The key of the value of `row`.
+    #[inline]
     pub fn key(&self, row: usize) -> Option<TextKey> {
         self.keys.get(row).copied().filter(|&key| key != NULL_KEY).map(TextKey)
     }
 
     /// The text of a key.
+    #[inline]
     pub fn text(&self, key: TextKey) -> &[u8] {
         self.value(key.0)
     }
@@ -186,27 +201,29 @@ pub(crate) fn blank_text(rows: usize) -> Result<ArrayRef, ArrowError> {
 #[derive(Debug)]
 pub struct NumberColumn<T> {
     values: Vec<T>,
-    valid: BooleanBufferBuilder,
+    valid: NullBufferBuilder,
 }
 
 impl<T> Default for NumberColumn<T> {
     fn default() -> Self {
-        NumberColumn { values: Vec::new(), valid: BooleanBufferBuilder::new(0) }
+        NumberColumn { values: Vec::new(), valid: NullBufferBuilder::new(0) }
     }
 }
 
 impl<T: ArrowNativeType> NumberColumn<T> {
     /// Sets the value of `row`, which must not have one yet.
+    #[inline]
     pub fn push(&mut self, row: usize, value: T) {
         debug_assert!(self.values.len() <= row, "row {row} has a value");
         self.pad(row);
         self.values.push(value);
-        self.valid.append(true);
+        self.valid.append_non_null();
     }
 
     /// Whether `row` has a value.
+    #[inline]
     pub fn is_set(&self, row: usize) -> bool {
-        row < self.values.len() && self.valid.get_bit(row)
+        row < self.values.len() && self.valid.is_valid(row)
     }
 
     /// The value of `row`.
@@ -214,9 +231,12 @@ impl<T: ArrowNativeType> NumberColumn<T> {
         self.is_set(row).then(|| self.values[row])
     }
 
+    #[inline]
     fn pad(&mut self, row: usize) {
-        self.valid.append_n(row - self.values.len(), false);
-        self.values.resize(row, T::default());
+        if self.values.len() != row {
+            self.valid.append_n_nulls(row - self.values.len());
+            self.values.resize(row, T::default());
+        }
     }
 
     pub(crate) fn truncate(&mut self, rows: usize) {
@@ -227,14 +247,13 @@ impl<T: ArrowNativeType> NumberColumn<T> {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.values.capacity() * size_of::<T>() + self.valid.capacity() / 8
+        self.values.capacity() * size_of::<T>() + self.valid.allocated_size()
     }
 
     /// Values and validity of `rows` rows.
     pub(crate) fn finish(mut self, rows: usize) -> (ScalarBuffer<T>, Option<NullBuffer>) {
         self.pad(rows);
-        let nulls = NullBuffer::new(self.valid.finish());
-        (ScalarBuffer::from(self.values), Some(nulls).filter(|nulls| nulls.null_count() > 0))
+        (ScalarBuffer::from(self.values), self.valid.finish().filter(|nulls| nulls.null_count() > 0))
     }
 }
 

@@ -54,8 +54,8 @@ fn known_parts<'a>((service, namespace): (&'a [u8], &'a [u8])) -> (Option<&'a [u
     (known(service), known(namespace))
 }
 
-impl<'a> SpansDecoder<'a, '_> {
-    pub(super) fn own_identity(&mut self, span: &SpanFields<'a>, resource: &ResourceContext<'a>, scope: &ScopeContext) {
+impl SpansDecoder<'_> {
+    pub(super) fn own_identity<'a>(&mut self, span: &SpanFields<'a>, resource: &ResourceContext<'a>, scope: &ScopeContext) {
         let row = self.rows.rows();
         let node_id = text_key(self.rows, self.columns.node_id);
         let mut tags = [None; TAGS];
@@ -95,7 +95,7 @@ impl<'a> SpansDecoder<'a, '_> {
         }
     }
 
-    fn derive_identity(&mut self, span: &SpanFields<'a>, source: &IdentitySource, resource: &ResourceContext<'a>) -> Identity {
+    fn derive_identity<'a>(&mut self, span: &SpanFields<'a>, source: &IdentitySource, resource: &ResourceContext<'a>) -> Identity {
         let of = &resource.identity;
         let node_text = source.node_id.map(|key| attribute_text(self.rows, self.columns.node_id, key).to_vec()).unwrap_or_default();
         let node = NodeId::parse(&node_text);
