@@ -14,6 +14,16 @@ pub(crate) fn write_small(bytes: &mut Vec<u8>, value: u64) {
     if value < 0x80 { bytes.push(value as u8) } else { write_long(bytes, value) }
 }
 
+/// Two numbers of at most 64 bits, fast if both are small.
+#[inline]
+pub(crate) fn write_pair(bytes: &mut Vec<u8>, pair: [u64; 2]) {
+    if pair[0] | pair[1] < 0x80 {
+        bytes.extend_from_slice(&pair.map(|value| value as u8));
+    } else {
+        pair.iter().for_each(|value| write_small(bytes, *value));
+    }
+}
+
 fn write_long(bytes: &mut Vec<u8>, mut value: u64) {
     let (mut written, mut length) = ([0; 10], 0);
     while value >= 0x80 {
@@ -55,7 +65,19 @@ pub(crate) fn read(bytes: &mut &[u8]) -> Option<u128> {
 }
 
 /// Takes a number of at most 64 bits from the front, faster.
+#[inline]
 pub(crate) fn read_small(bytes: &mut &[u8]) -> Option<u64> {
+    match bytes.split_first() {
+        // As most are.
+        Some((byte, rest)) if *byte < 0x80 => {
+            *bytes = rest;
+            Some((*byte).into())
+        }
+        _ => read_long(bytes),
+    }
+}
+
+fn read_long(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         let low = u64::from(byte & 0x7f);
@@ -104,6 +126,12 @@ mod tests {
             write(&mut bytes, value.into());
             assert_eq!(read_small(&mut &bytes[..]), Some(value));
             assert_eq!(read_small(&mut &bytes[..bytes.len() - 1]), None);
+        }
+        for pair in [[0, 127], [127, 128], [128, 0], [u64::MAX, 300]] {
+            let mut bytes = Vec::new();
+            write_pair(&mut bytes, pair);
+            let mut rest = &bytes[..];
+            assert_eq!((pair.map(|_| read_small(&mut rest)), rest.len()), (pair.map(Some), 0));
         }
         for value in [0, -1, 1, 64, -65, i64::MAX, i64::MIN] {
             assert_eq!(u128::from(zigzag_small(value)), zigzag(value.into()));

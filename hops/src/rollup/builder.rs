@@ -9,7 +9,7 @@ use super::known::KnownKeys;
 use super::measures::{MeasureSums, Measures};
 use super::operations;
 use super::part::{KINDS, LeftOut, Outline, Part, SECTIONS_BEFORE};
-use super::rows::{Row, RowWriter, TotalWriter, by_key};
+use super::rows::{Row, RowBuffer, RowWriter, TotalWriter, by_key};
 use super::time::MINUTE;
 use super::whole::Rollup;
 use crate::hop::Hop;
@@ -242,6 +242,9 @@ struct Written {
     totals: TotalWriter,
     kinds: [RowWriter; KINDS],
     sums: MeasureSums,
+    /// Where the sum of a key is put, and those of an operation.
+    total: Measures,
+    operation: RowBuffer<Measures>,
 }
 
 impl Written {
@@ -250,15 +253,17 @@ impl Written {
         let Some(((first, minute), _)) = rows.first() else { return };
         let known = self.minutes.unwrap_or((*minute, *minute));
         self.minutes = Some(rows.iter().fold(known, |(first, last), ((_, minute), _)| (first.min(*minute), last.max(*minute))));
-        let sums = operations::sums(operation(*first), rows, &mut self.sums);
+        self.operation.clear();
+        let has_sums = operations::sum(operation(*first), rows, &mut self.sums, &mut self.operation);
         let [alone, summed, operations] = &mut self.kinds;
-        let of_keys = if sums.is_some() { summed } else { alone };
+        let of_keys = if has_sums { summed } else { alone };
         for rows in by_key(rows) {
             let Some(((key, _), _)) = rows.first() else { continue };
             rows.iter().for_each(|(_, measures)| self.sums.add(measures));
-            self.totals.add(*key, &self.sums.take());
+            self.sums.take(&mut self.total);
+            self.totals.add(*key, &self.total);
             of_keys.add(rows);
         }
-        operations.add(&sums.unwrap_or_default());
+        operations.add(self.operation.rows());
     }
 }

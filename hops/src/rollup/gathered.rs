@@ -5,7 +5,7 @@
 //! other; such runs are merged at the end.
 
 use super::format::Reader;
-use super::rows::{Row, Sum};
+use super::rows::{Row, RowBuffer, Sum};
 use crate::varint;
 
 /// Something that is counted in one row.
@@ -107,10 +107,11 @@ impl<F: Fact> Gathered<F> {
 
     /// Makes one run of all.
     fn merge_runs(&mut self) {
-        let (mut run, mut rows) = (Run::default(), Vec::<Row<F::Sum>>::new());
+        let (mut run, mut rows, mut other) = (Run::default(), RowBuffer::<F::Sum>::default(), F::Sum::default());
         for of_key in self.keys(|key| key).chunk_by(|a, b| a.0 == b.0) {
-            read(of_key, &mut rows);
-            rows.drain(..).for_each(|(place, sum)| run.push(place, &sum));
+            rows.clear();
+            read(of_key, &mut rows, &mut other);
+            rows.rows().iter().for_each(|(place, sum)| run.push(*place, sum));
         }
         self.runs.clear();
         self.keep(run);
@@ -128,12 +129,12 @@ impl<F: Fact> Gathered<F> {
     pub(crate) fn rows(&mut self, numbers: &[u32], group: impl Fn(u32) -> u32, mut each: impl FnMut(&[Row<F::Sum>])) {
         self.sum();
         self.facts = Vec::new();
-        let mut rows = Vec::new();
+        let (mut rows, mut other) = (RowBuffer::default(), F::Sum::default());
         for of_group in self.keys(|key| numbers[key as usize]).chunk_by(|a, b| group(a.0) == group(b.0)) {
             rows.clear();
-            of_group.chunk_by(|a, b| a.0 == b.0).for_each(|of_key| read(of_key, &mut rows));
-            if !rows.is_empty() {
-                each(&rows);
+            of_group.chunk_by(|a, b| a.0 == b.0).for_each(|of_key| read(of_key, &mut rows, &mut other));
+            if !rows.rows().is_empty() {
+                each(rows.rows());
             }
         }
     }
@@ -187,20 +188,20 @@ impl Rows<'_> {
     }
 }
 
-/// Appends the rows of a key that are not zero, by step: one of those of each step. `of_key` is what each run has of it.
-fn read<S: Sum>(of_key: &[(u32, &[u8])], rows: &mut Vec<Row<S>>) {
+/// Appends the rows of a key that are not zero, by step: one of those of each step. `of_key` is what each run has of it, and `other`
+/// is where sums are read to.
+fn read<S: Sum>(of_key: &[(u32, &[u8])], rows: &mut RowBuffer<S>, other: &mut S) {
     let mut runs: Vec<Rows<'_>> = of_key.iter().map(|(_, bytes)| Rows::new(bytes)).collect();
-    let (Some((key, _)), mut other) = (of_key.first(), S::default()) else { return };
+    let Some((key, _)) = of_key.first() else { return };
     while let Some(step) = runs.iter().filter_map(|run| run.step).min() {
-        let (mut sum, mut of_step) = (S::default(), runs.iter_mut().filter(|run| run.step == Some(step)));
-        of_step.by_ref().take(1).for_each(|run| run.take(&mut sum));
-        for run in of_step {
-            run.take(&mut other);
-            sum.join(&other);
-        }
-        if !sum.is_zero() {
-            rows.push(((*key, step), sum));
-        }
+        let mut of_step = runs.iter_mut().filter(|run| run.step == Some(step));
+        rows.add((*key, step), |sum| {
+            of_step.by_ref().take(1).for_each(|run| run.take(sum));
+            for run in of_step {
+                run.take(other);
+                sum.join(other);
+            }
+        });
     }
 }
 

@@ -46,12 +46,8 @@ impl Latencies {
     /// Adds the counts of another.
     pub fn merge(&mut self, other: &Latencies) {
         self.sum = self.sum.wrapping_add(other.sum);
-        if self.buckets.is_empty() {
-            self.buckets.extend_from_slice(&other.buckets);
-            return;
-        }
         let held = self.buckets.len();
-        let (mut index, mut zeros) = (0, false);
+        let (mut index, mut new, mut zeros) = (0, 0, false);
         for &(number, count) in &other.buckets {
             while index < held && self.buckets[index].0 < number {
                 index += 1;
@@ -60,14 +56,32 @@ impl Latencies {
                 self.buckets[index].1 = self.buckets[index].1.wrapping_add(count);
                 zeros |= self.buckets[index].1 == 0;
             } else {
-                self.buckets.push((number, count));
+                new += 1;
             }
         }
-        if self.buckets.len() > held {
-            self.buckets.sort_unstable();
-        }
+        self.insert(&other.buckets, new);
         if zeros {
             self.buckets.retain(|(_, count)| *count != 0);
+        }
+    }
+
+    /// Puts those of other buckets between its own whose numbers it does not have, which are `new`. From the last on, so that each
+    /// is moved once, and none before the first of them.
+    fn insert(&mut self, others: &[(u16, i64)], new: usize) {
+        let (mut rest, mut end) = (self.buckets.len(), self.buckets.len() + new);
+        self.buckets.resize(end, (0, 0));
+        for other in others.iter().rev() {
+            while rest < end && rest > 0 && self.buckets[rest - 1].0 > other.0 {
+                (rest, end) = (rest - 1, end - 1);
+                self.buckets[end] = self.buckets[rest];
+            }
+            if rest == end {
+                break;
+            }
+            if rest == 0 || self.buckets[rest - 1].0 != other.0 {
+                end -= 1;
+                self.buckets[end] = *other;
+            }
         }
     }
 
@@ -102,8 +116,7 @@ impl Sum for Latencies {
         varint::write(bytes, varint::zigzag(self.sum));
         let mut before = 0;
         for &(number, count) in &self.buckets {
-            varint::write_small(bytes, u64::from(number - before));
-            varint::write_small(bytes, varint::zigzag_small(count));
+            varint::write_pair(bytes, [u64::from(number - before), varint::zigzag_small(count)]);
             before = number;
         }
     }
@@ -151,13 +164,50 @@ impl LatencySums {
         }
     }
 
-    /// The sum; what is left is zero.
-    pub(crate) fn take(&mut self) -> Latencies {
+    /// Makes `latencies` the sum; what is left is zero.
+    pub(crate) fn take(&mut self, latencies: &mut Latencies) {
         let touched = std::mem::take(&mut self.touched);
         let counts = &mut self.counts[touched.clone()];
-        let buckets =
-            touched.zip(&*counts).filter(|(_, count)| **count != 0).map(|(number, count)| (number as u16, *count)).collect();
+        let not_zero = touched.zip(&*counts).filter(|(_, count)| **count != 0);
+        latencies.buckets.clear();
+        latencies.buckets.extend(not_zero.map(|(number, count)| (number as u16, *count)));
         counts.fill(0);
-        Latencies { buckets, sum: std::mem::take(&mut self.sum) }
+        latencies.sum = std::mem::take(&mut self.sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Scenario: histograms of a few and of many buckets, of which some are in both, some come between, before and behind, and some
+    /// cancel out. Guarantee: merged, and summed in memory that held another, they have what a map of the counts has.
+    #[test]
+    fn merged_counts_are_those_of_a_map() {
+        let mut random = 1u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut sums, mut taken) = (LatencySums::default(), Latencies::default());
+        for _ in 0..2000 {
+            let (mut merged, mut counts) = (Latencies::default(), BTreeMap::<u16, i64>::new());
+            for _ in 0..next(4) {
+                let mut other = Latencies::default();
+                for _ in 0..next(12) {
+                    let (value, sign) = (1 << next(14), next(2) as i64 * 2 - 1);
+                    other.record(value, sign);
+                    *counts.entry(number(value)).or_default() += sign;
+                }
+                merged.merge(&other);
+                sums.add(&other);
+            }
+            counts.retain(|_, count| *count != 0);
+            sums.take(&mut taken);
+            assert_eq!(merged.buckets, counts.into_iter().collect::<Vec<_>>());
+            assert_eq!(merged, taken);
+        }
     }
 }

@@ -303,12 +303,13 @@ impl MeasureSums {
         self.latencies.iter_mut().zip(latencies).for_each(|(sums, latencies)| sums.add(latencies));
     }
 
-    /// The sum; what is left is zero.
-    pub(crate) fn take(&mut self) -> Measures {
-        let mut measures = std::mem::take(&mut self.measures);
+    /// Makes `measures` the sum, in the memory that they have; what is left is zero.
+    pub(crate) fn take(&mut self, measures: &mut Measures) {
+        measures.clear();
+        measures.merge_all_but_latencies(&self.measures);
+        self.measures.clear();
         let latencies = [&mut measures.caller.latency, &mut measures.callee.latency, &mut measures.network];
-        self.latencies.iter_mut().zip(latencies).for_each(|(sums, latencies)| *latencies = sums.take());
-        measures
+        self.latencies.iter_mut().zip(latencies).for_each(|(sums, latencies)| sums.take(latencies));
     }
 }
 

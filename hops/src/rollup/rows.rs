@@ -38,6 +38,34 @@ pub trait Sum: Default {
 /// Sums of a key and a minute.
 pub(crate) type Row<S> = ((u32, u64), S);
 
+/// Rows in memory that is used again: their sums keep theirs.
+#[derive(Debug, Default)]
+pub(crate) struct RowBuffer<S> {
+    memory: Vec<Row<S>>,
+    count: usize,
+}
+
+impl<S: Sum> RowBuffer<S> {
+    /// Adds a row, unless it is zero. `set` puts the sum in the place of whatever stands there.
+    pub(crate) fn add(&mut self, place: (u32, u64), set: impl FnOnce(&mut S)) {
+        if self.count == self.memory.len() {
+            self.memory.push((place, S::default()));
+        }
+        let row = &mut self.memory[self.count];
+        row.0 = place;
+        set(&mut row.1);
+        self.count += usize::from(!row.1.is_zero());
+    }
+
+    pub(crate) fn rows(&self) -> &[Row<S>] {
+        &self.memory[..self.count]
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+}
+
 /// Writes the sums of keys, which ascend.
 #[derive(Debug, Default)]
 pub(crate) struct TotalWriter {
