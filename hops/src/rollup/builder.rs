@@ -149,7 +149,7 @@ impl RollupBuilder {
     ) {
         for hop in hops {
             let place = (number(&mut self.keys, hop), self.step(hop.time));
-            self.parts[part].facts.add(HopFact { place, what: What::Hop(Told::of(trace_id, hop), sign) });
+            self.parts[part].facts.add(HopFact { place, what: What::Hop(Told::of(trace_id, hop, sign)) });
         }
         self.add_weights(part, hops, sign);
         let left_out = LeftOut { unnamed: summary.unnamed as i64, spans: summary.left_out as i64 };

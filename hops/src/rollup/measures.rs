@@ -7,7 +7,6 @@ use super::format::Reader;
 use super::latencies::{Latencies, LatencySums};
 use super::rows::Sum;
 use crate::estimate::Tally;
-use crate::flags::Flags;
 use crate::hop::ErrorClass;
 use crate::varint;
 
@@ -151,18 +150,19 @@ impl Measures {
         *counted = counted.wrapping_add(more);
     }
 
-    /// Adds a hop, or takes it out if `sign` is -1.
-    pub(crate) fn add(&mut self, hop: &Told, sign: i64) {
-        let told = if hop.callee.error.is_some() { hop.callee } else { hop.caller };
+    /// Adds a hop, or takes it out.
+    pub(crate) fn add(&mut self, hop: &Told) {
+        let (caller, callee, sign) = (hop.caller(), hop.callee(), hop.sign.factor());
+        let told = if callee.error.is_some() { callee } else { caller };
         let failed = told.error.is_some_and(ErrorClass::is_error);
         for (count, value) in [
             (Count::Requests, 1),
             (Count::Errors, failed.into()),
             (Count::Calls, hop.calls.into()),
-            (Count::Attempts, (!hop.flags.contains(Flags::MIRROR)).into()),
+            (Count::Attempts, (!hop.mirror).into()),
             (Count::Messages, hop.messages.into()),
-            (Count::Unresolved, hop.flags.contains(Flags::UNRESOLVED).into()),
-            (Count::Assumed, hop.flags.contains(Flags::ASSUMED).into()),
+            (Count::Unresolved, hop.unresolved.into()),
+            (Count::Assumed, hop.assumed.into()),
             (Count::RequestBytes, hop.request_bytes as i64),
             (Count::ResponseBytes, hop.response_bytes as i64),
             (Count::UnknownHops, (!hop.weighed).into()),
@@ -171,8 +171,8 @@ impl Measures {
         ] {
             self.add_count(count, sign * value);
         }
-        self.caller.add(hop.caller, sign);
-        self.callee.add(hop.callee, sign);
+        self.caller.add(caller, sign);
+        self.callee.add(callee, sign);
         if hop.network != NONE {
             self.network.record(hop.network, sign);
         }
