@@ -46,8 +46,8 @@ pub struct TraceAdder<'b, 'a> {
 impl<'a> TraceAdder<'_, 'a> {
     /// See [`RollupBuilder::add_trace`].
     pub fn add(&mut self, trace_id: [u8; 16], hops: &[Hop<'a>], summary: Summary) {
-        let known = &mut self.known;
-        self.builder.add(0, trace_id, (hops, summary), Sign::In, |keys, hop| known.number(keys, hop));
+        let numbers = self.known.numbers(&mut self.builder.keys, hops);
+        self.builder.add_numbered(0, trace_id, (hops, summary), Sign::In, numbers);
     }
 }
 
@@ -81,7 +81,7 @@ impl RollupBuilder {
 
     /// Adds what H made of the file's spans of a trace.
     pub fn add_trace(&mut self, trace_id: [u8; 16], hops: &[Hop<'_>], summary: Summary) {
-        self.add(0, trace_id, (hops, summary), Sign::In, number);
+        self.add(0, trace_id, (hops, summary), Sign::In);
     }
 
     /// To add the traces of a batch of rows.
@@ -104,9 +104,9 @@ impl RollupBuilder {
             self.parts.push(PartBuilder { before, ..PartBuilder::default() });
             self.parts.len() - 1
         });
-        self.add(part, trace_id, together, Sign::In, number);
+        self.add(part, trace_id, together, Sign::In);
         for fewer in without {
-            self.add(part, trace_id, fewer, Sign::Out, number);
+            self.add(part, trace_id, fewer, Sign::Out);
         }
         self.retract(part, trace_id, without.iter().flat_map(|(hops, _)| hops.iter()), together.0);
         let (first, last) = (self.step(together.1.start), self.step(together.1.last));
@@ -118,8 +118,8 @@ impl RollupBuilder {
 
     /// Puts what H made of a trace in the place of what it had made of fewer of its spans, and was added.
     pub fn replace(&mut self, trace_id: [u8; 16], old: (&[Hop<'_>], Summary), new: (&[Hop<'_>], Summary)) {
-        self.add(0, trace_id, new, Sign::In, number);
-        self.add(0, trace_id, old, Sign::Out, number);
+        self.add(0, trace_id, new, Sign::In);
+        self.add(0, trace_id, old, Sign::Out);
         self.retract(0, trace_id, old.0.iter(), new.0);
     }
 
@@ -138,17 +138,22 @@ impl RollupBuilder {
         (number(&mut self.keys, hop), self.step(hop.time))
     }
 
-    /// `number` tells the numbers of the hops' keys.
-    fn add<'a>(
+    fn add(&mut self, part: usize, trace_id: [u8; 16], (hops, summary): (&[Hop<'_>], Summary), sign: Sign) {
+        let numbers: Vec<u32> = hops.iter().map(|hop| number(&mut self.keys, hop)).collect();
+        self.add_numbered(part, trace_id, (hops, summary), sign, &numbers);
+    }
+
+    /// `numbers` are those of the hops' keys.
+    fn add_numbered(
         &mut self,
         part: usize,
         trace_id: [u8; 16],
-        (hops, summary): (&[Hop<'a>], Summary),
+        (hops, summary): (&[Hop<'_>], Summary),
         sign: Sign,
-        mut number: impl FnMut(&mut KeyNumbers, &Hop<'a>) -> u32,
+        numbers: &[u32],
     ) {
-        for hop in hops {
-            let place = (number(&mut self.keys, hop), self.step(hop.time));
+        for (hop, number) in hops.iter().zip(numbers) {
+            let place = (*number, self.step(hop.time));
             self.parts[part].facts.add(HopFact { place, what: What::Hop(Told::of(trace_id, hop, sign)) });
         }
         self.add_weights(part, hops, sign);

@@ -15,6 +15,9 @@ const UNKNOWN: u32 = u32::MAX;
 pub(super) struct KnownKeys<'a> {
     ends: Places<Node<'a>>,
     texts: Places<&'a str>,
+    /// Of the hops that are asked for.
+    keys: Vec<StoredKey>,
+    numbers: Vec<u32>,
 }
 
 /// What is known, each at one of two places next to each other.
@@ -44,15 +47,26 @@ impl<T: Copy + Default> Places<T> {
 impl<'a> KnownKeys<'a> {
     /// None yet.
     pub(super) fn new() -> KnownKeys<'a> {
-        KnownKeys { ends: Places::new(ENDS), texts: Places::new(TEXTS) }
+        KnownKeys { ends: Places::new(ENDS), texts: Places::new(TEXTS), keys: Vec::new(), numbers: Vec::new() }
     }
 
-    /// The number of the key of a hop. `keys` are the same each time.
-    pub(super) fn number(&mut self, keys: &mut KeyNumbers, hop: &Hop<'a>) -> u32 {
+    /// The numbers of the keys of hops. `keys` are the same each time. Each number is a miss in the processor's own cache, so they are
+    /// looked up one right after the other, to be waited for together.
+    pub(super) fn numbers(&mut self, keys: &mut KeyNumbers, hops: &[Hop<'a>]) -> &[u32] {
+        let mut stored = std::mem::take(&mut self.keys);
+        stored.clear();
+        stored.extend(hops.iter().map(|hop| self.key(keys, hop)));
+        self.numbers.clear();
+        self.numbers.extend(stored.iter().map(|key| keys.numbered(*key)));
+        self.keys = stored;
+        &self.numbers
+    }
+
+    fn key(&mut self, keys: &mut KeyNumbers, hop: &Hop<'a>) -> StoredKey {
         let ends = [self.end(keys, &hop.caller), self.end(keys, &hop.callee)];
         let via = hop.via.map(|via| [via.cluster, via.namespace, via.workload].map(|text| self.text(keys, text)));
         let texts = [self.text(keys, hop.operation), self.text(keys, hop.protocol)];
-        keys.numbered(StoredKey { ends, via, texts })
+        StoredKey { ends, via, texts }
     }
 
     fn end(&mut self, keys: &mut KeyNumbers, node: &Node<'a>) -> u32 {

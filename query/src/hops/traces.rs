@@ -129,8 +129,9 @@ impl<'b> TraceRows<'b> {
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'s>], Summary) -> Result<()>,
     ) -> Result<()> {
-        // Those of one trace after the other, in the same memory.
-        let (mut memory, mut hops) = (SpanMemory::default(), Vec::new());
+        // Those of one trace after the other, in the same memory, which is enough for the longest.
+        let longest = self.traces().map(|(_, trace)| trace.len()).max().unwrap_or(0);
+        let (mut memory, mut hops) = (SpanMemory::of(longest), Vec::with_capacity(longest));
         for (id, trace) in self.traces() {
             hops.clear();
             let summary = worker.append(&id.0, self.read(trace, &mut memory), &mut hops);
@@ -184,6 +185,11 @@ struct SpanMemory<'s> {
 }
 
 impl<'s> SpanMemory<'s> {
+    /// For so many spans.
+    fn of(spans: usize) -> SpanMemory<'s> {
+        SpanMemory { spans: Vec::with_capacity(spans), ..SpanMemory::default() }
+    }
+
     /// Leaves no span from `at` on that is of another batch.
     fn begin(&mut self, batch: usize, at: usize) {
         if self.batch != Some(batch) || at < self.since {
