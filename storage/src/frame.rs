@@ -158,18 +158,26 @@ impl Frame {
         header
     }
 
+    /// Bytes that follow a frame's header: tenant and body.
+    ///
+    /// # Errors
+    /// [`FrameError::Torn`] if it is no header in a segment with this seed.
+    pub(crate) fn rest_len(header: &[u8; FRAME_HEADER], seed: u64) -> Result<usize, FrameError> {
+        if u32::from_le_bytes(array(header, 40)?) != xxh3_64_with_seed(&header[..40], seed) as u32 {
+            return Err(FrameError::Torn);
+        }
+        Ok(u32::from_le_bytes(array(header, 0)?) as usize + usize::from(header[4]))
+    }
+
     /// The frame at `at` in a segment with this seed, and its hash.
     ///
     /// # Errors
     /// [`FrameError::Torn`] if there is no whole, undamaged frame.
     pub(crate) fn parse(segment: &Bytes, at: usize, seed: u64) -> Result<(Frame, RequestHash), FrameError> {
         let header: [u8; FRAME_HEADER] = array(segment, at)?;
-        if u32::from_le_bytes(array(&header, 40)?) != xxh3_64_with_seed(&header[..40], seed) as u32 {
-            return Err(FrameError::Torn);
-        }
         let tenant_at = at + FRAME_HEADER;
         let body_at = tenant_at + usize::from(header[4]);
-        let end = body_at + u32::from_le_bytes(array(&header, 0)?) as usize;
+        let end = tenant_at + Frame::rest_len(&header, seed)?;
         let tenant = segment.get(tenant_at..body_at).ok_or(FrameError::Torn)?;
         if end > segment.len() {
             return Err(FrameError::Torn);

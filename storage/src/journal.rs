@@ -292,13 +292,15 @@ impl SegmentReader {
         if left < FRAME_HEADER as u64 {
             return Ok(None);
         }
-        let mut bytes = vec![0; FRAME_HEADER];
-        self.read(self.next, &mut bytes)?;
-        let rest = u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) + u64::from(bytes[4]);
-        if rest > left - FRAME_HEADER as u64 {
+        let mut header = [0; FRAME_HEADER];
+        self.read(self.next, &mut header)?;
+        // What is no header says nothing of how much memory to take.
+        let Ok(rest) = Frame::rest_len(&header, self.seed) else { return Ok(None) };
+        if rest as u64 > left - FRAME_HEADER as u64 {
             return Ok(None);
         }
-        bytes.resize(FRAME_HEADER + rest as usize, 0);
+        let mut bytes = header.to_vec();
+        bytes.resize(FRAME_HEADER + rest, 0);
         self.read(self.next + FRAME_HEADER as u64, &mut bytes[FRAME_HEADER..])?;
         let frame = Frame::parse(&Bytes::from(bytes), 0, self.seed).ok();
         if let Some((frame, _)) = &frame {

@@ -84,8 +84,9 @@ impl<F: Fact> Gathered<F> {
 
     /// Makes a run of the facts.
     fn sum(&mut self) {
-        // About as large as the one before: what grows is copied.
-        let rows = Vec::with_capacity(self.runs.last().map_or(0, |run| run.rows.len() / 16 * 17));
+        // About as large as the one before, unless that is the first, which may be of many: what grows is copied.
+        let before = self.runs.iter().skip(1).next_back();
+        let rows = Vec::with_capacity(before.map_or(0, |run| run.rows.len() / 16 * 17));
         let (mut run, mut sum, mut last) = (Run { rows, ..Run::default() }, F::Sum::default(), None);
         F::in_order(&mut self.facts, |place, fact| {
             if let Some(before) = last.replace(place).filter(|before| *before != place) {

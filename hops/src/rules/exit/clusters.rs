@@ -27,7 +27,8 @@ struct Known {
 impl Clusters {
     /// Whom a cluster names, if it names somebody; and what else it says.
     pub(super) fn target<'a>(&mut self, cluster: &'a str) -> Target<'a> {
-        if cluster.len() > NAME_MAX {
+        // Spans of SDKs have none.
+        if cluster.is_empty() || cluster.len() > NAME_MAX {
             return Target::of_cluster(cluster);
         }
         if self.0.is_empty() {
