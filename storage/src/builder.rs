@@ -64,6 +64,26 @@ pub struct Row<'a> {
     pub origins: i64,
 }
 
+/// Some span, of which a test says what matters to it.
+#[cfg(test)]
+impl Default for Row<'_> {
+    fn default() -> Self {
+        Row {
+            tenant: "default",
+            trace_id: [1; 16],
+            span_id: [1; 8],
+            parent_span_id: None,
+            start: 1,
+            end: 2,
+            name: b"a",
+            kind: "server",
+            status: "unset",
+            error: false,
+            origins: 0,
+        }
+    }
+}
+
 /// Span events, as a list column.
 #[derive(Debug, Default)]
 pub struct EventColumn {

@@ -36,7 +36,8 @@ impl DirectFile {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left = &left[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if self.direct && error.kind() == io::ErrorKind::InvalidInput => {
+                // Some file systems tell only now.
+                Err(error) if self.direct && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
                     set_direct(&self.file, false)?;
                     self.direct = false;
                 }

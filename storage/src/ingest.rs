@@ -482,22 +482,7 @@ mod tests {
                     b'?' => panic!("as the test wants it"),
                     _ => {}
                 }
-                let (trace_id, span_id) = ([*byte; 16], [*byte; 8]);
-                let (name, kind, status) = (b"a".as_slice(), "server", "unset");
-                let (parent_span_id, start, end, error, origins) = (None, 1, 2, false, 0);
-                rows.end_row(&Row {
-                    tenant: "default",
-                    trace_id,
-                    span_id,
-                    parent_span_id,
-                    start,
-                    end,
-                    name,
-                    kind,
-                    status,
-                    error,
-                    origins,
-                });
+                rows.end_row(&Row { trace_id: [*byte; 16], span_id: [*byte; 8], ..Row::default() });
             }
             Ok(Accepted { spans: frame.body.len() as u64, ..Accepted::default() })
         }

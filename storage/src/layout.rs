@@ -146,17 +146,11 @@ mod tests {
             let text = format!("{number:032}");
             builder.workload.push(number, text.as_bytes());
             builder.end_row(&Row {
-                tenant: "default",
-                trace_id: [1; 16],
                 span_id: (number as u64).to_be_bytes(),
-                parent_span_id: None,
                 start: number as u64,
                 end: number as u64,
                 name: text.as_bytes(),
-                kind: "server",
-                status: "unset",
-                error: false,
-                origins: 0,
+                ..Row::default()
             });
         }
         let batch = builder.finish().unwrap().unwrap().batch;

@@ -386,19 +386,7 @@ mod tests {
                 let map = if of_span { &mut builder.span_attributes } else { &mut builder.resource_attributes };
                 map.push(row, key(number).as_bytes(), value(what));
             }
-            builder.end_row(&Row {
-                tenant: "default",
-                trace_id: [1; 16],
-                span_id: [2; 8],
-                parent_span_id: None,
-                start: 0,
-                end: 0,
-                name: b"n",
-                kind: "server",
-                status: "unset",
-                error: false,
-                origins: 0,
-            });
+            builder.end_row(&Row::default());
         }
         builder.finish().unwrap().unwrap().batch
     }

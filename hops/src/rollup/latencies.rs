@@ -180,24 +180,23 @@ impl LatencySums {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// Scenario: histograms of a few and of many buckets, of which some are in both, some come between, before and behind, and some
-    /// cancel out. Guarantee: merged, and summed in memory that held another, they have what a map of the counts has.
-    #[test]
-    fn merged_counts_are_those_of_a_map() {
-        let mut random = 1u64;
-        let mut next = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
-        let (mut sums, mut taken) = (LatencySums::default(), Latencies::default());
-        for _ in 0..2000 {
+    proptest! {
+        /// Scenario: histograms of a few and of many buckets, of which some are in both, some come between, before and behind, and some
+        /// cancel out. Guarantee: merged, and summed in memory that held another, they have what a map of the counts has.
+        #[test]
+        fn merged_counts_are_those_of_a_map(histograms in vec(vec((0..14u32, prop_oneof![Just(1i64), Just(-1)]), 0..12), 0..4)) {
+            let (mut sums, mut taken) = (LatencySums::default(), Latencies::default());
+            taken.record(77, 1);
             let (mut merged, mut counts) = (Latencies::default(), BTreeMap::<u16, i64>::new());
-            for _ in 0..next(4) {
+            for records in histograms {
                 let mut other = Latencies::default();
-                for _ in 0..next(12) {
-                    let (value, sign) = (1 << next(14), next(2) as i64 * 2 - 1);
+                for (exponent, sign) in records {
+                    let value = 1 << exponent;
                     other.record(value, sign);
                     *counts.entry(number(value)).or_default() += sign;
                 }
@@ -206,8 +205,8 @@ mod tests {
             }
             counts.retain(|_, count| *count != 0);
             sums.take(&mut taken);
-            assert_eq!(merged.buckets, counts.into_iter().collect::<Vec<_>>());
-            assert_eq!(merged, taken);
+            prop_assert_eq!(&merged.buckets, &counts.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(merged, taken);
         }
     }
 }

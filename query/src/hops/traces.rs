@@ -129,9 +129,10 @@ impl<'b> TraceRows<'b> {
         worker: &mut TraceHops,
         mut each: impl FnMut(TraceId, &[Hop<'s>], Summary) -> Result<()>,
     ) -> Result<()> {
-        // Those of one trace after the other, in the same memory, which is enough for the longest.
+        // Those of one trace after the other, in the same memory. That of spans is enough for the longest; of a trace of very many H
+        // takes some only.
         let longest = self.traces().map(|(_, trace)| trace.len()).max().unwrap_or(0);
-        let (mut memory, mut hops) = (SpanMemory::of(longest), Vec::with_capacity(longest));
+        let (mut memory, mut hops) = (SpanMemory::of(longest), Vec::new());
         for (id, trace) in self.traces() {
             hops.clear();
             let summary = worker.append(&id.0, self.read(trace, &mut memory), &mut hops);

@@ -408,15 +408,9 @@ mod tests {
             builder.end_row(&Row {
                 tenant,
                 trace_id: [trace; 16],
-                span_id: [1; 8],
-                parent_span_id: None,
                 start: start * 1_000 + 1,
                 end: start * 1_000 + 2_001,
-                name: b"a",
-                kind: "server",
-                status: "unset",
-                error: false,
-                origins: 0,
+                ..Row::default()
             });
         }
         builder.finish().unwrap().unwrap().batch

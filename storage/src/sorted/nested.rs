@@ -97,19 +97,7 @@ mod tests {
                 attributes.push(event, b"key", value);
                 builder.events.push(row, number as u64, b"event", 0);
             }
-            builder.end_row(&Row {
-                tenant: "a",
-                trace_id: [1; 16],
-                span_id: [1; 8],
-                parent_span_id: None,
-                start: 1,
-                end: 2,
-                name: b"a",
-                kind: "server",
-                status: "unset",
-                error: row % 5 == first,
-                origins: 0,
-            });
+            builder.end_row(&Row { error: row % 5 == first, ..Row::default() });
         }
         builder.finish().unwrap().unwrap().batch
     }

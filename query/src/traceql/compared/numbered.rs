@@ -109,8 +109,8 @@ mod tests {
     use super::super::shared::tests::of_ten_intervals;
     use super::*;
 
-    /// Scenario: integers of all sizes, and values of several types that read alike; taken in now and then. Guarantee: the answer is that of each on
-    /// its own, and nothing is left of what was taken in.
+    /// Scenario: integers of all sizes, and values of several types that read alike; taken in now and then. Guarantee: the answer is
+    /// that of each on its own, and nothing is left of what was taken in.
     #[test]
     fn values_are_counted_whatever_their_numbers() {
         let counted = of_ten_intervals();
