@@ -131,8 +131,9 @@ mod tests {
         assert_eq!(code.fit(Value::Double(503.0)), None);
     }
 
-    /// Scenario: every key of the table of columns, and every other key that is one byte longer. Guarantee: each key is in the
-    /// bucket that is looked at first, with the slot of its column; the others have none.
+    /// Scenario: every key of the table of columns, every other key that is one byte longer, and one of its bucket that differs in a byte
+    /// that the bucket is not by. Guarantee: each key is in the bucket that is looked at first, with the slot of its column; the others
+    /// have none.
     #[test]
     fn keys_are_found_at_once() {
         for (table, scope) in [(&SPAN, Scope::Span), (&RESOURCE, Scope::Resource)] {
@@ -141,6 +142,10 @@ mod tests {
                     assert_eq!(table.find(key.as_bytes()).map(|slot| slot.column), Some(index), "{key}");
                     assert_eq!(table.bucket(key.as_bytes()), Table::first_bucket(key.as_bytes()), "{key}");
                     assert!(table.find(format!("{key}a").as_bytes()).is_none(), "{key}");
+                    let mut other = key.as_bytes().to_vec();
+                    other[1] = b'#';
+                    assert_eq!(Table::first_bucket(&other), Table::first_bucket(key.as_bytes()), "{key}");
+                    assert!(table.find(&other).is_none(), "{key}");
                 }
             }
             assert!(table.find(b"").is_none());

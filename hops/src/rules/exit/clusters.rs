@@ -75,6 +75,8 @@ mod tests {
             "outbound|80||ratings.default.svc.cluster.local",
             "outbound|80|www.example.com|www.example.com",
             "outbound|80||reviews",
+            "outbound|80||abc.example.com",
+            "outbound|8080||a.example.com",
             "PassthroughCluster",
             "inbound|9080||",
             "",
