@@ -363,13 +363,18 @@ async fn merges_wait_while_requests_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_goes_on_after_requests_were_refused() {
     let folder = TempDir::new().unwrap();
-    let files = memory();
-    let mut slow = compacting(folder.path(), Duration::ZERO);
-    slow.compaction.io_limit = ByteSize::mib(1);
-    slow.compaction.settle = Duration::from_secs(1);
-    let store = open_in(&slow, &files).await;
+    let slow = Unsteady::new(memory());
+    let files: Arc<dyn ObjectStore> = slow.clone();
+    let mut config = compacting(folder.path(), Duration::ZERO);
+    // What is merged is not merged again.
+    config.compaction.settle = Duration::from_secs(1);
+    let store = open_in(&config, &files).await;
+    // The merge has read nothing yet when the requests are refused.
+    let unread = slow.fresh.write().await;
     append_blocks(&store, 0..20).await;
     wait_until("a merge runs", || store.compaction().status().merging).await;
+    store.note_refusal();
+    drop(unread);
     for _ in 0..10 {
         store.note_refusal();
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -12,9 +12,9 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
-/// An object store whose puts fail, get lost on the way back, or wait, as the test wants it.
+/// An object store whose puts fail, get lost on the way back, or wait, and whose reads wait, as the test wants it.
 #[derive(Debug)]
 pub struct Unsteady {
     inner: Arc<dyn ObjectStore>,
@@ -24,17 +24,25 @@ pub struct Unsteady {
     pub lost_answers: AtomicU64,
     /// Each put of a commit record takes one.
     pub permits: Semaphore,
+    /// Fresh files are not read while a test holds it for writing.
+    pub fresh: RwLock<()>,
 }
 
 impl Unsteady {
     pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Unsteady> {
         let permits = Semaphore::new(1_000);
-        Arc::new(Unsteady { inner, failing: AtomicU64::new(0), lost_answers: AtomicU64::new(0), permits })
+        Arc::new(Unsteady { inner, failing: AtomicU64::new(0), lost_answers: AtomicU64::new(0), permits, fresh: RwLock::new(()) })
     }
 
     /// Puts of commit records wait until permits are added.
     pub fn hold(&self) {
         self.permits.forget_permits(usize::MAX >> 4);
+    }
+
+    async fn may_read(&self, location: &Path) {
+        if location.as_ref().starts_with("fresh/") {
+            drop(self.fresh.read().await);
+        }
     }
 }
 
@@ -71,10 +79,12 @@ impl ObjectStore for Unsteady {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.may_read(location).await;
         self.inner.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        self.may_read(location).await;
         self.inner.get_ranges(location, ranges).await
     }
 
