@@ -524,12 +524,12 @@ mod tests {
     /// and the next query runs.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn time_is_limited() {
-        let engine = engine(Query { timeout: Duration::from_millis(300), concurrency: 1, ..Query::default() }).await;
-        let timeout = QueryError::Timeout { limit: Duration::from_millis(300), setting: "query.timeout" };
+        let engine = engine(Query { timeout: Duration::from_secs(2), concurrency: 1, ..Query::default() }).await;
+        let timeout = QueryError::Timeout { limit: Duration::from_secs(2), setting: "query.timeout" };
         assert_eq!(sql(&engine, "a", ENDLESS).await.unwrap_err(), timeout);
         assert_eq!(sql(&engine, "a", RECURSIVE).await.unwrap_err(), timeout);
         let mut answer = engine.sql(&tenant("a"), "SELECT * FROM spans").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
         let late = loop {
             match answer.batches.next().await {
                 Some(Ok(_)) => {}

@@ -95,7 +95,7 @@ async fn are_finished(store: &Store) -> bool {
 /// Waits until nothing is left to do.
 async fn settle(store: &Store) {
     wait_until("all is merged", || is_merged(store)).await;
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         let files = store.object_store().as_ref();
         if are_finished(store).await && objects(files, "fresh").await.is_empty() && objects(files, "commits").await.len() <= 1 {
             return;

@@ -26,7 +26,7 @@ async fn settled(store: &Store, files: Arc<dyn ObjectStore>) {
         snapshot.live.is_empty() && snapshot.files.iter().all(|file| file.path.starts_with("lake/"))
     })
     .await;
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         if objects(files.as_ref(), "fresh").await.is_empty() {
             return;
         }
@@ -282,7 +282,7 @@ async fn retention_takes_old_files() {
 
 /// Waits until a deletion is finished; its receipt.
 async fn finished(store: &Store, tenant: &Tenant, id: &str) -> Receipt {
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         let receipt = store.deletions().receipt(tenant, id).await.unwrap().unwrap();
         if receipt.finished.is_some() {
             return receipt;
@@ -344,8 +344,10 @@ async fn merges_wait_while_requests_are_refused() {
     let folder = TempDir::new().unwrap();
     let files = memory();
     let store = open_in(&compacting(folder.path(), Duration::ZERO), &files).await;
-    store.note_refusal();
-    append_blocks(&store, 0..20).await;
+    for block in 0..20 {
+        store.note_refusal();
+        append_blocks(&store, [block]).await;
+    }
     for _ in 0..10 {
         store.note_refusal();
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -365,13 +367,14 @@ async fn a_merge_goes_on_after_requests_were_refused() {
     let folder = TempDir::new().unwrap();
     let slow = Unsteady::new(memory());
     let files: Arc<dyn ObjectStore> = slow.clone();
-    let mut config = compacting(folder.path(), Duration::ZERO);
-    // What is merged is not merged again.
-    config.compaction.settle = Duration::from_secs(1);
-    let store = open_in(&config, &files).await;
+    let store = open_in(&compacting(folder.path(), Duration::ZERO), &files).await;
+    // All is there when the merge begins, so that what is merged is not merged again.
+    store.compaction().pause();
+    append_blocks(&store, 0..20).await;
+    wait_until("all is flushed", || store.snapshot().unwrap().live.is_empty()).await;
     // The merge has read nothing yet when the requests are refused.
     let unread = slow.fresh.write().await;
-    append_blocks(&store, 0..20).await;
+    store.compaction().resume();
     wait_until("a merge runs", || store.compaction().status().merging).await;
     store.note_refusal();
     drop(unread);

@@ -74,7 +74,7 @@ impl Ledger {
         let mut waited = 0;
         while receipts().await.into_iter().flat_map(Result::unwrap).any(|receipt| receipt.finished.is_none()) {
             waited += 1;
-            assert!(waited < 2_000, "{:?}", receipts().await);
+            assert!(waited < 6_000, "{:?}", receipts().await);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         close(store).await;

@@ -97,7 +97,7 @@ fn server(folder: &FilePath) -> Config {
     config.compaction.enabled = false;
     config.compaction.interval = Duration::from_millis(5);
     // Longer than it takes the tests to read what a snapshot names.
-    config.retention.delete_delay = Duration::from_secs(1);
+    config.retention.delete_delay = Duration::from_secs(5);
     config
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::blocks::{INVALID, PANIC, SPREAD, blocks_of, request, request_of, spans, stored, tenant};
@@ -52,18 +52,17 @@ async fn each_row_once_while_flushing() {
     let store = open(&eager(folder.path()), local(), memory()).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(parking_lot::Mutex::new(BTreeSet::new()));
+    let mixed = Arc::new(AtomicUsize::new(0));
     let looking = tokio::spawn({
-        let (store, done, acknowledged) = (store.clone(), done.clone(), acknowledged.clone());
+        let (store, done, acknowledged, mixed) = (store.clone(), done.clone(), acknowledged.clone(), mixed.clone());
         async move {
-            let mut mixed = 0;
             while !done.load(Ordering::Acquire) {
                 let before: BTreeSet<u64> = acknowledged.lock().clone();
                 let snapshot = store.snapshot().unwrap();
-                mixed += usize::from(!snapshot.live.is_empty() && !snapshot.files.is_empty());
+                mixed.fetch_add(usize::from(!snapshot.live.is_empty() && !snapshot.files.is_empty()), Ordering::AcqRel);
                 let found: BTreeSet<u64> = blocks_of(&snapshot, store.object_store().as_ref()).await.into_iter().collect();
                 assert!(before.is_subset(&found), "missing: {:?}", before.difference(&found));
             }
-            mixed
         }
     });
     let clients = (0..4u64).map(|client| {
@@ -77,10 +76,18 @@ async fn each_row_once_while_flushing() {
         })
     });
     join_all(clients).await.into_iter().for_each(Result::unwrap);
+    let mut blocks = 60;
+    // Whoever looks reads whole files meanwhile, and may have missed the flushes so far.
+    while mixed.load(Ordering::Acquire) == 0 {
+        assert!(blocks < 2_000, "no snapshot came in the middle of a flush");
+        append_blocks(&store, [blocks]).await;
+        acknowledged.lock().insert(blocks);
+        blocks += 1;
+    }
     wait_until("flushed", || is_flushed(&store)).await;
     done.store(true, Ordering::Release);
-    assert!(looking.await.unwrap() > 0, "no snapshot came in the middle of a flush");
-    assert_eq!(stored(&store).await, (0..60).collect::<Vec<_>>());
+    looking.await.unwrap();
+    assert_eq!(stored(&store).await, (0..blocks).collect::<Vec<_>>());
     close(store).await;
 }
 
@@ -170,11 +177,12 @@ async fn a_failing_object_store_loses_nothing() {
     let folder = TempDir::new().unwrap();
     let objects = Unsteady::new(memory());
     let store = open(&eager(folder.path()), local(), objects.clone()).await.unwrap();
-    objects.failing.store(2, Ordering::SeqCst);
+    objects.failing.store(u64::MAX, Ordering::SeqCst);
     append_blocks(&store, 0..5).await;
     wait_until("health tells it", || store.health().problems.iter().any(|problem| problem.contains("can't flush"))).await;
     assert!(store.health().ready);
     assert_eq!(stored(&store).await, (0..5).collect::<Vec<_>>());
+    objects.failing.store(0, Ordering::SeqCst);
     wait_until("flushed", || is_flushed(&store)).await;
     assert_eq!(stored(&store).await, (0..5).collect::<Vec<_>>());
     assert_eq!(store.health().problems, [""; 0]);
@@ -428,7 +436,7 @@ async fn closing_ends_a_replay_that_waits() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!store.health().ready);
     assert!(store.append(request(11)).is_err());
-    tokio::time::timeout(Duration::from_secs(15), close(store)).await.expect("closing ends");
+    tokio::time::timeout(Duration::from_secs(30), close(store)).await.expect("closing ends");
     objects.failing.store(0, Ordering::SeqCst);
     let store = open(&config, local(), objects).await.unwrap();
     assert_eq!(stored(&store).await, (0..10).collect::<Vec<_>>());

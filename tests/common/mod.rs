@@ -23,8 +23,10 @@ pub struct Server {
     pub api: SocketAddr,
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Three that were free a moment ago.
+fn free_addresses() -> [SocketAddr; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 /// The binary on a data folder, without the settings of this process: those are of the tests.
@@ -47,7 +49,7 @@ impl Server {
 
     /// Starts the binary, with this standard error, and does not wait.
     pub fn spawn(data: &Path, settings: &[(&str, &str)], stderr: Stdio) -> Server {
-        let (grpc, otlp_http, api) = (free_address(), free_address(), free_address());
+        let [grpc, otlp_http, api] = free_addresses();
         let mut command = meshlake(data);
         command.stdout(Stdio::null()).stderr(stderr);
         command.env("MESHLAKE_OTLP__GRPC_LISTEN", grpc.to_string());

@@ -12,7 +12,7 @@ import requests
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 60
 PORT_IN_USE = 3
-SETTLE_S = 2  # an acknowledged span is queryable within 100 ms; the rest is for a busy machine
+SETTLE_S = 20  # an acknowledged span is queryable within 100 ms; the rest is for a busy machine
 
 
 def free_ports(count: int) -> list[int]:

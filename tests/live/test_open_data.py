@@ -101,10 +101,11 @@ BOTH_FORMS = """coalesce("span.user.tier", span_attributes['user.tier'].string)"
 
 
 def tiers(count: int) -> bytes:
-    """So many spans, each of a trace of its own and with an attribute that has no column."""
+    """So many spans of one moment, each of a trace of its own and with an attribute that has no column."""
+    start = time.time_ns()
+
     def span(number: int) -> Span:
         tier = KeyValue(key="user.tier", value=AnyValue(string_value=TIERS[number % len(TIERS)]))
-        start = time.time_ns()
         return Span(trace_id=os.urandom(16), span_id=os.urandom(8), name="buy", start_time_unix_nano=start,
                     end_time_unix_nano=start + 1_000, attributes=[tier])
     scope = ScopeSpans(spans=[span(number) for number in range(count)])

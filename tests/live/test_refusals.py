@@ -110,7 +110,7 @@ def test_sdk_gives_up_on_oversize(small):
     exporter = OTLPSpanExporter(endpoint=f"{small.http}/v1/traces", timeout=20)
     started = time.monotonic()
     assert exporter.export(spans_of_every_kind() * 60) == SpanExportResult.FAILURE
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     exporter.shutdown()
 
 

@@ -14,8 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{Decoder, Metrics};
 
-const TIMES: Times =
-    Times { greeting: Duration::from_millis(200), age: Duration::from_secs(3_600), grace: Duration::from_millis(200) };
+const TIMES: Times = Times { greeting: Duration::from_secs(1), age: Duration::from_secs(3_600), grace: Duration::from_millis(200) };
 /// For what should be a matter of milliseconds.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -114,7 +113,7 @@ async fn silent_connections_are_closed() {
 /// Scenario: a connection reaches its age while a request on it does not end. Guarantee: it gets its grace, no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_connections_end() {
-    let server = start(Times { age: Duration::from_millis(100), ..TIMES }, SOON).await;
+    let server = start(Times { age: Duration::from_secs(1), ..TIMES }, SOON).await;
     let (client, connection) = server.connect_h2().await;
     let _request = client.ready().await.unwrap().send_request(export(), false).unwrap();
     timeout(SOON / 2, connection).await.expect("it ends before the body's deadline").unwrap();

@@ -169,7 +169,7 @@ mod tests {
         }
         share.rest().await;
         let took = began.elapsed();
-        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(20), "{took:?}");
     }
 
     /// Scenario: work of 20 ms at a fifth of a core. Guarantee: four times as long is rested.
@@ -208,7 +208,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!resting.is_finished());
         share.compaction.pause();
-        tokio::time::timeout(Duration::from_secs(5), resting).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), resting).await.unwrap().unwrap();
     }
 
     /// Scenario: files of the usual size, of very large spans, and of few spans, and limits. Guarantee: more memory merges more

@@ -50,10 +50,11 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
-/// Settings of a store in `folder/data` that flushes only when it closes.
+/// Settings of a store in `folder/data` that flushes only when it closes. Whatever it is, retention keeps it.
 pub fn config(folder: &Path) -> Config {
     let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
     config.ingest.decode_threads = 2;
+    config.retention.age = Duration::from_secs(100 * 365 * 24 * 3_600);
     config
 }
 
@@ -65,14 +66,13 @@ pub fn eager(folder: &Path) -> Config {
 }
 
 /// Settings of a store that flushes after each group of requests and merges what it flushed at once, into small files.
-/// Whatever it is, retention keeps it; files that nobody should read any more go after `delete_delay`.
+/// Files that nobody should read any more go after `delete_delay`.
 pub fn compacting(folder: &Path, delete_delay: Duration) -> Config {
     let mut config = eager(folder);
     config.compaction.interval = Duration::from_millis(1);
     config.compaction.settle = Duration::ZERO;
     config.compaction.file_size = ByteSize::bytes(60_000);
     config.compaction.cpu_percent = 100;
-    config.retention.age = Duration::from_secs(100 * 365 * 24 * 3_600);
     config.retention.delete_delay = delete_delay;
     config
 }
