@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.ipc
 import requests
 
 START_TIMEOUT_S = 30
@@ -102,6 +103,13 @@ class Server:
         answer = self._request("POST", "sql", tenant, json={"query": query})
         assert answer.status_code == 200, f"{query}: {answer.status_code} {answer.text}"
         return sorted((tuple(row) for row in answer.json()["rows"]), key=lambda row: tuple(map(str, row)))
+
+    def sql_arrow(self, query: str) -> pyarrow.Table:
+        """The answer as it is, in its own types."""
+        accept = {"accept": "application/vnd.apache.arrow.stream"}
+        answer = self._request("POST", "sql", None, accept, json={"query": query})
+        assert answer.status_code == 200, f"{query}: {answer.status_code} {answer.text}"
+        return pyarrow.ipc.open_stream(answer.content).read_all()
 
     def count(self, condition: str = "true", tenant: str | None = None) -> int:
         return self.sql(f"select count(*) from spans where {condition}", tenant)[0][0]

@@ -5,10 +5,12 @@ import time
 
 import duckdb
 import polars
+import pyarrow
 import pytest
 from deltalake import DeltaTable
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from otlp import recorded_stream
@@ -21,17 +23,31 @@ EAGER = {
     "MESHLAKE_COMPACTION__SETTLE": "1s",
     "MESHLAKE_RETENTION__AGE": "87600h",
 }
+ALL = SPANS + 1
 SERVICES = "SELECT service, count(*) AS spans, sum(duration) AS duration FROM spans GROUP BY service ORDER BY service"
 ONE_SPAN = """SELECT encode(trace_id, 'hex'), encode(span_id, 'hex'), to_unixtime(start_time), name, kind, http_status_code
 FROM spans ORDER BY trace_id, start_time, span_id LIMIT 1"""
 
 
+def rich() -> bytes:
+    """A span with all that proxies do not send: events, links, attributes of every type."""
+    values = [AnyValue(string_value="gold"), AnyValue(int_value=-1), AnyValue(double_value=0.5), AnyValue(bool_value=True), AnyValue(bytes_value=b"\0"),
+              AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1)])), AnyValue()]
+    attributes = [KeyValue(key=f"rich.{number}", value=value) for number, value in enumerate(values)]
+    now = time.time_ns()
+    span = Span(trace_id=b"\xff" * 16, span_id=os.urandom(8), name="rich", start_time_unix_nano=now, end_time_unix_nano=now + 1, attributes=attributes,
+                events=[Span.Event(time_unix_nano=now, name="event", attributes=attributes), Span.Event(time_unix_nano=now + 1, name="bare")],
+                links=[Span.Link(trace_id=os.urandom(16), span_id=os.urandom(8), attributes=attributes)])
+    resource = Resource(attributes=[KeyValue(key="service.name", value=AnyValue(string_value="rich")), *attributes])
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=[span])])]).SerializeToString()
+
+
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """A server all of whose spans are in the lake, and its table."""
-    server = Server(tmp_path_factory.mktemp("lake"), EAGER).start()
-    send(server, recorded_stream())
-    settled(server.count, SPANS)
+    """A server all of whose spans are in the lake, and its table, whose maps are whole."""
+    server = Server(tmp_path_factory.mktemp("lake"), EAGER | {"MESHLAKE_COMPACTION__PROMOTED_MAX": "0"}).start()
+    send(server, [*recorded_stream(), rich()])
+    settled(server.count, ALL)
     table = server.folder / "data" / "store" / "lake"
 
     def in_lake() -> int:
@@ -40,9 +56,9 @@ def lake(tmp_path_factory):
     server.stop()
     server.start()
     deadline = time.monotonic() + 60
-    while in_lake() != SPANS and time.monotonic() < deadline:
+    while in_lake() != ALL and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert in_lake() == SPANS, server.log()
+    assert in_lake() == ALL, server.log()
     yield server, DeltaTable(table)
     stop_all([server])
 
@@ -51,11 +67,43 @@ def services(server) -> list[tuple]:
     return [tuple(row) for row in server.sql(SERVICES)]
 
 
+def plain(value):
+    """A value without what readers do differently: maps are pairs in one order."""
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value):
+        value = dict(value)
+    elif isinstance(value, list) and value and all(isinstance(pair, dict) and pair.keys() == {"key", "value"} for pair in value):
+        value = {pair["key"]: pair["value"] for pair in value}
+    if isinstance(value, dict):
+        return sorted((key, plain(part)) for key, part in value.items())
+    return [plain(part) for part in value] if isinstance(value, list) else value
+
+
+def values(table: pyarrow.Table, columns: list[str]) -> list[dict]:
+    """All spans with all that is known of them, in one order."""
+    rows = [{name: plain(value) for name, value in row.items()} for row in table.select(columns).to_pylist()]
+    return sorted(rows, key=lambda row: (row["trace_id"], row["span_id"], row["kind"], row["start_time"]))
+
+
+# Scenario: every column of every span, maps, events and links among them, read by deltalake, DuckDB and Polars. Guarantee: each gives what our
+# SQL gives.
+def test_every_value(lake):
+    server, table = lake
+    ours = server.sql_arrow("SELECT * FROM spans")
+    columns = [name for name in ours.column_names if name != "tenant"]
+    expected = values(ours, columns)
+    assert len(expected) == ALL
+    assert values(table.to_pyarrow_table(), columns) == expected
+    files = table.file_uris()
+    assert values(duckdb.sql(f"FROM read_parquet({files!r})").to_arrow_table(), columns) == expected
+    frame = polars.read_delta(str(table.table_uri).removeprefix("file://"))
+    assert values(frame.to_arrow(), columns) == expected
+
+
 # Scenario: the table read by deltalake into Arrow. Guarantee: the same spans, values of every column type included.
 def test_deltalake(lake):
     server, table = lake
     rows = table.to_pyarrow_table()
-    assert rows.num_rows == SPANS
+    assert rows.num_rows == ALL
     assert sorted(table.metadata().partition_columns) == ["date", "tenant"]
     assert set(rows["tenant"].to_pylist()) == {"default"}
     dates = {row.isoformat() for row in rows["date"].to_pylist()}
@@ -89,9 +137,9 @@ def test_duckdb(lake):
 def test_pruning(lake):
     _, table = lake
     now = datetime.datetime.now(datetime.timezone.utc)
-    assert table.to_pyarrow_table(filters=[("tenant", "=", "default")]).num_rows == SPANS
+    assert table.to_pyarrow_table(filters=[("tenant", "=", "default")]).num_rows == ALL
     assert table.to_pyarrow_table(filters=[("tenant", "=", "another")]).num_rows == 0
-    assert table.to_pyarrow_table(filters=[("start_time", "<", now)]).num_rows == SPANS
+    assert table.to_pyarrow_table(filters=[("start_time", "<", now)]).num_rows == ALL
     assert table.to_pyarrow_table(filters=[("start_time", ">", now + datetime.timedelta(days=1))]).num_rows == 0
 
 
