@@ -48,6 +48,8 @@ pub(crate) struct Measure {
 enum Question {
     /// The whole graph, last hour
     LastHour,
+    /// The whole graph of an hour that ends a minute earlier each time, so that no graph that was kept is the answer
+    MovingHour,
     /// What is two edges around one service, last hour: one with a median number of spans, and one that 1 % exceed
     Neighbourhood,
     /// The whole graph, whole time
@@ -99,6 +101,7 @@ impl Questions<'_> {
         let last_hour = self.last(HOUR);
         match question {
             Question::LastHour => self.graph("whole graph, last hour", whole(last_hour)).await,
+            Question::MovingHour => self.moving_hour(last_hour).await,
             Question::Neighbourhood => {
                 let services = self.services(last_hour).await?;
                 for (which, place) in [("median", services.len() / 2), ("99th percentile", services.len() * 99 / 100)] {
@@ -136,6 +139,17 @@ impl Questions<'_> {
             format!("{nodes} nodes, {edges} edges, {} requests, {} unresolved", counts.requests, counts.unresolved)
         };
         print(name, taken, told);
+    }
+
+    async fn moving_hour(&self, last: TimeRange) {
+        let asked = Cell::new(0);
+        let ask = async || {
+            let earlier = asked.get() * MINUTE;
+            asked.set(asked.get() + 1);
+            self.engine.graph(&self.tenant, &whole(TimeRange { start: last.start - earlier, end: last.end - earlier })).await
+        };
+        let taken = Timings::take(self.args.repetitions, ask).await;
+        print("whole graph, an hour a minute earlier each time", taken, |graph: &Graph| format!("{} edges", graph.edges.len()));
     }
 
     async fn planning(&self) {
