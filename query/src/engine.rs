@@ -1,5 +1,6 @@
 //! The engine: every question, within its limits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ use crate::session::{Sessions, plan_sql, store_url};
 use crate::source::SpanSource;
 use crate::spans::SpansTable;
 use crate::trace_id::TraceId;
-use crate::traceql::{TraceQlFound, TraceQlMetrics, TraceQlSearch};
+use crate::traceql::{MetricsPart, MetricsSoFar, TraceQlFound, TraceQlMetrics, TraceQlSearch};
 use crate::types::TimeRange;
 use crate::view::View;
 use crate::{attributes, find, nested_names, services, traceql};
@@ -237,6 +238,39 @@ impl Engine {
     pub async fn traceql_metrics(&self, tenant: &Tenant, query: &TraceQlMetrics) -> Result<MetricsAnswer, QueryError> {
         let query = query.clone();
         self.run(tenant, async move |view| traceql::metrics(&view, &query).await).await
+    }
+
+    /// Reads one more of the [`TraceQlMetrics::parts`] of a query, and says what the series are with it: whole at the times of the parts that were
+    /// read; after the last one, all that [`Engine::traceql_metrics`] answers. `so_far` is what came of the part before.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Engine::traceql_metrics`].
+    pub async fn traceql_metrics_part(
+        &self,
+        tenant: &Tenant,
+        query: &TraceQlMetrics,
+        part: MetricsPart,
+        so_far: Option<MetricsSoFar>,
+    ) -> Result<(MetricsSoFar, MetricsAnswer), QueryError> {
+        let query = query.clone();
+        self.run(tenant, async move |view| traceql::part(&view, &query, part, so_far).await).await
+    }
+
+    /// The names of the attributes that the spans have which start in the range and which a search leaves, by whose they are: their own, or
+    /// those of their resource, library, events or links.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Engine::traceql_values`].
+    pub async fn traceql_names(
+        &self,
+        tenant: &Tenant,
+        filter: &meshlake_traceql::Query,
+        range: TimeRange,
+    ) -> Result<BTreeMap<meshlake_traceql::Scope, BTreeSet<String>>, QueryError> {
+        let filter = filter.clone();
+        self.run(tenant, async move |view| traceql::names(&view, &filter, range).await).await
     }
 
     /// The values that an attribute has on the spans that start in the range and that a search, if there is one, leaves, each with

@@ -94,5 +94,5 @@ pub use search::{Cursor, Order, Search, SearchPage, ServiceSpans, Status, TraceS
 pub use services::{OperationSummary, ServiceSummary};
 pub use source::{MemorySource, SpanSource};
 pub use trace_id::{TraceId, TraceIdError};
-pub use traceql::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound, TraceQlMetrics, TraceQlSearch};
+pub use traceql::{FoundSpan, FoundSpanset, FoundTrace, MetricsPart, MetricsSoFar, TraceQlFound, TraceQlMetrics, TraceQlSearch};
 pub use types::TimeRange;

@@ -20,6 +20,8 @@ fn row_14_grid() {
         assert_eq!(grid.interval(second * SECOND), interval, "{second}");
     }
     assert_eq!(Grid::range(60 * SECOND, 120 * SECOND, Some(30 * SECOND)).unwrap().time(0), 60 * SECOND);
+    let ended = [0, 59, 60, 61, 179].map(|second| grid.ended_by(second * SECOND) / SECOND);
+    assert_eq!(ended, [0, 0, 60, 60, 120]);
     let instant = Grid::range(61 * SECOND, 181 * SECOND, Some(120 * SECOND)).unwrap();
     assert_eq!((instant.len(), instant.time(0), instant.interval(61 * SECOND)), (1, 181 * SECOND, None));
     for (range, step) in [

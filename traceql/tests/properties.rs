@@ -268,6 +268,36 @@ proptest! {
         }
     }
 
+    /// Scenario: the range is counted in three parts, the newest first. Guarantee: in the end, the same answer; before it, only samples that
+    /// the whole range has too, at the times of the parts that were counted, unless the query asks for what other times decide.
+    #[test]
+    fn parts_of_the_range_add_up(
+        traces in prop::collection::vec(random::trace(), 0..6),
+        text in random::series(),
+        cuts in prop::array::uniform2(0u32..4),
+    ) {
+        let parsed = query(&text);
+        let Ok(whole) = accumulate(&parsed, &traces) else { return Ok(()) };
+        let whole = whole.finish();
+        let mut parts = accumulate(&parsed, &[]).unwrap();
+        let [late, early] = [cuts[0].max(cuts[1]), cuts[0].min(cuts[1])].map(|cut| grid().time(cut));
+        for (after, until) in [(late, grid().end()), (early, late), (0, early)] {
+            parts.count_within(after, until);
+            traces.iter().for_each(|trace| parts.add(trace).unwrap());
+            if !series_expr(&parsed).is_of_each_time() {
+                continue;
+            }
+            for part in parts.so_far().series {
+                let of_whole = whole.series.iter().find(|series| series.labels == part.labels);
+                let samples = (0..).zip(&part.values).filter(|(at, value)| grid().time(*at) > after && !value.is_nan());
+                for (at, value) in samples {
+                    prop_assert!(of_whole.is_some_and(|series| series.values[at as usize] == *value), "{:?} {}", part.labels, at);
+                }
+            }
+        }
+        prop_assert_eq!(format!("{:?}", parts.finish()), format!("{:?}", whole));
+    }
+
     /// Scenario: traces are counted in parts, in another order, and merged (P4). Guarantee: the same answer.
     #[test]
     fn parts_merge(traces in prop::collection::vec(random::trace(), 0..6), text in random::series(), at in prop::array::uniform2(0usize..6)) {

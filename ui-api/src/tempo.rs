@@ -3,7 +3,7 @@
 //! What each client relies on was read in its code, and is told where it matters: fields that must not be missing, and answers that are
 //! parsed so strictly that none may be there which a client of May 2025 does not know.
 //!
-//! | route below `/tempo` and `/api/traces/v1/{tenant}/tempo` | answers |
+//! | route below `/tempo`, `/api/traces/v1/{tenant}/tempo` and at the root | answers |
 //! |---|---|
 //! | `GET /api/v2/traces/{id}`, `/api/traces/{id}` | a trace |
 //! | `GET /api/search` | the traces that a TraceQL query finds |
@@ -62,9 +62,10 @@ fn over_http() -> Router<Api> {
         .route("/api/metrics/query", get(metrics::instant_over_http))
 }
 
-/// The routes of Tempo's API where its clients look for them.
+/// The routes of Tempo's API where its clients look for them. Tempo itself has them at the root: there Kiali tries whether a port is
+/// Tempo's, and then suggests the root as the address.
 pub(crate) fn routes() -> Router<Api> {
-    Router::new()
+    over_http()
         .nest("/tempo", over_http())
         .nest("/api/traces/v1/{tenant}/tempo", over_http())
         .route("/tempopb.StreamingQuerier/{method}", post(grpc::streaming_querier))

@@ -44,6 +44,14 @@ impl Candidates<'_> {
         self.matching(Filtered::Coarsely).await?.rows(columns, also.as_ref())
     }
 
+    /// The same for who reads all attributes: of columns in which nothing stands, some may be missing.
+    pub(super) async fn sparing(&self) -> Result<Partitions> {
+        let Candidates { view, query, conditions, range, columns } = self;
+        let columns: Columns = columns.iter().copied().chain(START).collect();
+        let matching = Matching::sparing(view, &query.attributes, &conditions.answer, *range, Filtered::Coarsely).await?;
+        matching.partitions(&columns, None).await
+    }
+
     /// The rows and the first roots of their traces, from two scans and lookups of the roots.
     pub(super) async fn with_roots(&self) -> Result<Rooted<'_>> {
         let intrinsics = &self.conditions.intrinsics;

@@ -4,7 +4,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::Expr;
-use meshlake_traceql::{Accumulator, Grid, MetricsAnswer, Reach};
+use meshlake_traceql::{Accumulator, Conditions, MetricsAnswer, Reach};
 
 use super::candidates::Candidates;
 use super::columns::{IDS, of_query};
@@ -12,26 +12,18 @@ use super::compared::{Compared, SharedSums};
 use super::rooted::RootedSpans;
 use super::summed::Summable;
 use super::trace::{BatchTrace, TraceRows};
-use super::{TraceQlMetrics, exemplars, failed};
+use super::{MetricsPart, TraceQlMetrics, exemplars, failed};
 use crate::partitions::Partitions;
 use crate::types::TimeRange;
 use crate::view::View;
 
 /// The series.
 pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<MetricsAnswer> {
-    let (series, grid, limits) = (asked.series()?, asked.grid()?, asked.limits()?);
-    let (query, conditions) = (&asked.query, &asked.query.conditions());
-    let mut columns = of_query(query, conditions);
-    if asked.exemplars > 0 {
-        columns.extend(IDS);
-    }
-    let candidates = Candidates { view, query, conditions, range: range(&grid), columns };
-    let begin = || {
-        let memory = MemoryConsumer::new("traceql: series").register(&view.lookups.runtime.memory_pool);
-        Sums { accumulator: Accumulator::new(series, grid, limits), memory }
-    };
-    let summed = match Summable::of(query, &grid) {
-        Some(summable) => summable.series(&candidates, begin()).await?,
+    let (grid, conditions) = (asked.grid()?, asked.query.conditions());
+    let begin = || Sums::new(view, asked);
+    let candidates = candidates(view, asked, &conditions, MetricsPart { after: grid.start(), until: grid.end() });
+    let summed = match Summable::of(&asked.query, &grid) {
+        Some(summable) => summable.series(&candidates, begin()?).await?,
         None => None,
     };
     let sums = match summed {
@@ -40,10 +32,41 @@ pub(crate) async fn metrics(view: &View, asked: &TraceQlMetrics) -> Result<Metri
             sums
         }
         Some(sums) => sums,
-        None => scanned(&candidates, begin()).await?,
+        None => scanned(&candidates, begin()?).await?,
     };
     let Sums { accumulator, memory: _memory } = sums;
     Ok(accumulator.finish())
+}
+
+/// Series of the parts of a range that were read, to which the next is added.
+#[derive(Debug)]
+pub struct MetricsSoFar(Sums);
+
+/// What was read with one part more, and what it says.
+pub(crate) async fn part(
+    view: &View,
+    asked: &TraceQlMetrics,
+    part: MetricsPart,
+    so_far: Option<MetricsSoFar>,
+) -> Result<(MetricsSoFar, MetricsAnswer)> {
+    let mut sums = match so_far {
+        Some(MetricsSoFar(sums)) => sums,
+        None => Sums::new(view, asked)?,
+    };
+    sums.accumulator.count_within(part.after, part.until);
+    let sums = scanned(&candidates(view, asked, &asked.query.conditions(), part), sums).await?;
+    let answer = sums.accumulator.so_far();
+    Ok((MetricsSoFar(sums), answer))
+}
+
+/// The spans that may count in a part of the range.
+fn candidates<'a>(view: &'a View, asked: &'a TraceQlMetrics, conditions: &'a Conditions, part: MetricsPart) -> Candidates<'a> {
+    let query = &asked.query;
+    let mut columns = of_query(query, conditions);
+    if asked.exemplars > 0 {
+        columns.extend(IDS);
+    }
+    Candidates { view, query, conditions, range: range(part), columns }
 }
 
 /// The series of spans, as each is.
@@ -82,19 +105,26 @@ async fn compared(candidates: &Candidates<'_>, sums: Sums) -> Result<Sums> {
     Ok(series.replace(empty))
 }
 
-/// The microseconds in which spans of the intervals may start: a little more than those.
-fn range(grid: &Grid) -> TimeRange {
+/// The microseconds in which spans of a part may start: a little more than it has.
+fn range(part: MetricsPart) -> TimeRange {
     let micros = |nanos: u64| (nanos / 1000) as i64;
-    TimeRange { start: micros(grid.start()), end: micros(grid.end()).saturating_add(1) }
+    TimeRange { start: micros(part.after), end: micros(part.until).saturating_add(1) }
 }
 
 /// Series in the making.
+#[derive(Debug)]
 pub(super) struct Sums {
     pub(super) accumulator: Accumulator,
     pub(super) memory: MemoryReservation,
 }
 
 impl Sums {
+    /// Of nothing.
+    fn new(view: &View, asked: &TraceQlMetrics) -> Result<Sums> {
+        let memory = MemoryConsumer::new("traceql: series").register(&view.lookups.runtime.memory_pool);
+        Ok(Sums { accumulator: Accumulator::new(asked.series()?, asked.grid()?, asked.limits()?), memory })
+    }
+
     /// Of nothing, like these.
     pub(super) fn apart(&self) -> Sums {
         Sums { accumulator: self.accumulator.apart(), memory: self.memory.new_empty() }

@@ -23,6 +23,7 @@ mod filter;
 mod glance;
 mod matching;
 mod metrics;
+mod names;
 mod needless;
 mod parents;
 mod passes;
@@ -44,8 +45,10 @@ use datafusion::error::DataFusionError;
 use meshlake_traceql::EvalError;
 
 pub use answer::{FoundSpan, FoundSpanset, FoundTrace, TraceQlFound};
-pub(crate) use metrics::metrics;
-pub use question::{TraceQlMetrics, TraceQlSearch};
+pub use metrics::MetricsSoFar;
+pub(crate) use metrics::{metrics, part};
+pub(crate) use names::names;
+pub use question::{MetricsPart, TraceQlMetrics, TraceQlSearch};
 pub(crate) use search::search;
 pub(crate) use values::values;
 

@@ -121,6 +121,18 @@ impl SeriesExpr {
             SeriesExpr::Stage { input, .. } => input.queries(),
         }
     }
+
+    /// Whether a part of a range has the samples that the range has at its times, or some of them. Not those of `topk` and `bottomk`, where
+    /// series of other times take part with zeros, nor those of `compare()`, which shows what is frequent in the whole range.
+    pub fn is_of_each_time(&self) -> bool {
+        match self {
+            SeriesExpr::Query(query) => !matches!(query.function, Function::Compare { .. }),
+            SeriesExpr::Number(_) => true,
+            SeriesExpr::Math { left, right, .. } => left.is_of_each_time() && right.is_of_each_time(),
+            SeriesExpr::Stage { stage: SeriesStage::Top(_) | SeriesStage::Bottom(_), .. } => false,
+            SeriesExpr::Stage { input, stage: SeriesStage::Filter(..) } => input.is_of_each_time(),
+        }
+    }
 }
 
 impl fmt::Display for SeriesExpr {

@@ -20,6 +20,8 @@ pub struct Accumulator {
     expr: SeriesExpr,
     queries: Vec<Arc<MetricsQuery>>,
     grid: Grid,
+    /// Spans that start after the first time and not after the second count now.
+    counting: (u64, u64),
     limits: MetricsLimits,
     /// One of each query of spans, from left to right.
     parts: Vec<Part>,
@@ -58,12 +60,18 @@ impl Accumulator {
         };
         let queries: Vec<_> = expr.queries().into_iter().cloned().map(Arc::new).collect();
         let parts = queries.iter().map(part).collect();
-        Accumulator { expr: expr.clone(), queries, grid, limits, parts }
+        Accumulator { expr: expr.clone(), queries, grid, counting: (0, u64::MAX), limits, parts }
     }
 
     /// Of no traces: to be merged with this one.
     pub fn apart(&self) -> Accumulator {
-        Accumulator::new(&self.expr, self.grid, self.limits)
+        Accumulator { counting: self.counting, ..Accumulator::new(&self.expr, self.grid, self.limits) }
+    }
+
+    /// From now on, only spans of a part of the range count: those that start after the first time and not after the second, nanoseconds
+    /// since 1970. Parts that do not overlap make, one after the other, what the whole range makes at once.
+    pub fn count_within(&mut self, after: u64, until: u64) {
+        self.counting = (after, until);
     }
 
     /// Takes in a whole trace: its pipelines see all of it, and of what they leave, the spans that start within the range count.
@@ -79,9 +87,9 @@ impl Accumulator {
     /// # Errors
     /// As [`Accumulator::add`].
     pub fn add_first<T: Trace + ?Sized>(&mut self, trace: &T, spans: usize) -> Result<(), EvalError> {
-        let grid = self.grid;
+        let interval = self.interval();
         self.each_left(trace, |part, view, span| {
-            let interval = grid.interval(trace.facts(span).start).filter(|_| span < spans);
+            let interval = interval(trace.facts(span).start).filter(|_| span < spans);
             let Some(interval) = interval else { return Ok(()) };
             match part {
                 Part::Groups(groups) => {
@@ -117,10 +125,10 @@ impl Accumulator {
 
     /// Offers the spans of a trace as exemplars of what was taken in of them by [`Accumulator::add_alike`]. What fails is none.
     pub fn offer<T: Trace + ?Sized>(&mut self, trace: &T) {
-        let grid = self.grid;
+        let interval = self.interval();
         // It was counted all the same.
         let _ = self.each_left(trace, |part, view, span| {
-            if let (Part::Groups(groups), Some(interval)) = (part, grid.interval(trace.facts(span).start)) {
+            if let (Part::Groups(groups), Some(interval)) = (part, interval(trace.facts(span).start)) {
                 groups.offer(view, span, interval);
             }
             Ok(())
@@ -130,7 +138,7 @@ impl Accumulator {
     /// How `compare()` counts spans that start then; nothing if it does not, or something stands beside it.
     pub fn compared_at(&self, start: u64) -> Option<ComparedTime> {
         let [Part::Compared(compared)] = self.parts.as_slice() else { return None };
-        let interval = self.grid.interval(start)?;
+        let interval = self.interval()(start)?;
         Some(ComparedTime { interval, in_window: compared.in_window(start) })
     }
 
@@ -158,6 +166,12 @@ impl Accumulator {
         if let [Part::Compared(compared)] = self.parts.as_mut_slice() {
             compared.add_counts(attribute, values, counts);
         }
+    }
+
+    /// Of a time, the interval in which a span that starts then counts now.
+    fn interval(&self) -> impl Fn(u64) -> Option<u32> + use<> {
+        let (grid, (after, until)) = (self.grid, self.counting);
+        move |start| grid.interval(start).filter(|_| after < start && start <= until)
     }
 
     /// Gives `take` each span that a query leaves of a trace, and what it is taken into.
@@ -201,8 +215,13 @@ impl Accumulator {
 
     /// The answer.
     pub fn finish(self) -> MetricsAnswer {
+        self.so_far()
+    }
+
+    /// The answer if there were nothing more to be taken in.
+    pub fn so_far(&self) -> MetricsAnswer {
         let truncated = self.parts.iter().any(|part| matches!(part, Part::Groups(groups) if groups.truncated));
-        let mut parts = self.parts.into_iter();
+        let mut parts = self.parts.iter();
         let mut series = match series(&self.expr, &mut parts, &self.grid) {
             Operand::Series(series) => series,
             Operand::Number(_) => Vec::new(),
@@ -218,7 +237,7 @@ enum Operand {
     Number(Literal),
 }
 
-fn series(expr: &SeriesExpr, parts: &mut impl Iterator<Item = Part>, grid: &Grid) -> Operand {
+fn series<'a>(expr: &SeriesExpr, parts: &mut impl Iterator<Item = &'a Part>, grid: &Grid) -> Operand {
     match expr {
         SeriesExpr::Number(number) => Operand::Number(number.clone()),
         SeriesExpr::Query(_) => Operand::Series(match parts.next() {

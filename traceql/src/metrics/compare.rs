@@ -246,7 +246,7 @@ impl Compared {
         }
     }
 
-    pub(super) fn finish(self, grid: &Grid) -> Vec<Series> {
+    pub(super) fn finish(&self, grid: &Grid) -> Vec<Series> {
         let mut all = Vec::new();
         let mut too_many = Vec::new();
         for (side, kind) in [(&self.baseline, "baseline"), (&self.selected, "selection")] {

@@ -113,6 +113,12 @@ impl Grid {
         self.start.saturating_add(self.step.saturating_mul(self.intervals.into()))
     }
 
+    /// When the last interval ends that ends by a time; the start, if none does.
+    pub fn ended_by(&self, time: u64) -> u64 {
+        let after = time.saturating_sub(self.start);
+        self.start.saturating_add(after - after % self.step)
+    }
+
     /// The interval that holds a time.
     pub fn interval(&self, time: u64) -> Option<u32> {
         let after = time.checked_sub(self.start)?.checked_sub(1)?;

@@ -220,7 +220,7 @@ impl Groups {
         }
     }
 
-    pub(super) fn finish(self, grid: &Grid) -> Vec<Series> {
+    pub(super) fn finish(&self, grid: &Grid) -> Vec<Series> {
         let mut all = Vec::new();
         for (key, place) in &self.places {
             let (labels, cells) = (self.labels(key), &self.cells[*place]);

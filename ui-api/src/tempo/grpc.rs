@@ -40,8 +40,8 @@ pub(super) async fn streaming_querier(State(api): State<Api>, Path(method): Path
         "SearchTagsV2" => call(api, request, |api, tenant, request| one(tags::v2(api, tenant, request))).await,
         "SearchTagValues" => call(api, request, |api, tenant, request| one(values::v1(api, tenant, request))).await,
         "SearchTagValuesV2" => call(api, request, |api, tenant, request| one(values::v2(api, tenant, request))).await,
-        "MetricsQueryRange" => call(api, request, |api, tenant, request| one(metrics::range(api, tenant, request))).await,
-        "MetricsQueryInstant" => call(api, request, |api, tenant, request| one(metrics::instant(api, tenant, request))).await,
+        "MetricsQueryRange" => call(api, request, |api, tenant, request| metrics::range_messages(api, tenant, &request)).await,
+        "MetricsQueryInstant" => call(api, request, metrics::instant_messages).await,
         _ => respond::<()>(api, failed(Problem::new(Kind::MethodNotAllowed, format!("there is no call {method} here")).into())),
     }
 }

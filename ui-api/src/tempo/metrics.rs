@@ -1,16 +1,20 @@
 //! Numbers over time.
 
+use std::vec;
+
 use axum::extract::State;
 use axum::response::Response;
+use futures::stream::{self, StreamExt};
 use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
-use meshlake_query::meshlake_traceql::{self, Grid, Literal, MetricsAnswer, Query, Series, Value};
-use meshlake_query::{TraceId, TraceQlMetrics};
+use meshlake_query::meshlake_traceql::{self, Body, Function, Grid, Literal, MetricsAnswer, Query, Series, Value};
+use meshlake_query::{MetricsPart, MetricsSoFar, TraceId, TraceQlMetrics};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 use super::caller::Caller;
 use super::failure::Failure;
+use super::grpc::Messages;
 use super::params;
 use super::proto::{
     Exemplar, InstantSeries, PartialStatus, QueryInstantRequest, QueryInstantResponse, QueryRangeRequest, QueryRangeResponse,
@@ -66,29 +70,136 @@ fn query_text(params: &Params) -> String {
 }
 
 /// Numbers of each step.
-pub(super) async fn range(api: Api, tenant: Tenant, request: QueryRangeRequest) -> Result<QueryRangeResponse, Failure> {
+async fn range(api: Api, tenant: Tenant, request: QueryRangeRequest) -> Result<QueryRangeResponse, Failure> {
     let question = question(&request)?;
-    let grid = question.grid()?;
-    let answer = api.engine()?.traceql_metrics(&tenant, &question).await?;
-    let (status, message) = completeness(&answer, question.max_series);
-    let _share = share(&api, answer.series.len() * grid.len() * size_of::<Sample>())?;
-    let series = answer.series.into_iter().map(|series| time_series(series, &grid)).collect();
-    Ok(QueryRangeResponse { series, metrics: DONE, status: status as i32, message })
+    let known = Known::whole(api.engine()?.traceql_metrics(&tenant, &question).await?);
+    range_response(&api, &question, known)
 }
 
 /// One number of the whole range.
-pub(super) async fn instant(api: Api, tenant: Tenant, request: QueryInstantRequest) -> Result<QueryInstantResponse, Failure> {
-    let QueryInstantRequest { query, start, end } = request;
-    let mut question = question(&QueryRangeRequest { query, start, end, instant: Some(true), ..Default::default() })?;
-    question.exemplars = 0;
-    let answer = api.engine()?.traceql_metrics(&tenant, &question).await?;
+async fn instant(api: Api, tenant: Tenant, request: QueryInstantRequest) -> Result<QueryInstantResponse, Failure> {
+    let question = instant_question(request)?;
+    let known = Known::whole(api.engine()?.traceql_metrics(&tenant, &question).await?);
+    Ok(instant_response(&question, known))
+}
+
+/// `StreamingQuerier.MetricsQueryRange`: the numbers of long ranges in parts, the newest first. Grafana adds the samples of each message to those that
+/// came before it, and of two of one time shows the later. So each message has the samples of its part, which stay as they are, and the last has
+/// all, with those that only the whole range tells: exemplars, and zeros of series that other parts have.
+pub(super) fn range_messages(
+    api: Api,
+    tenant: Tenant,
+    request: &QueryRangeRequest,
+) -> Result<Messages<QueryRangeResponse>, Failure> {
+    let question = question(request)?;
+    let known = in_parts(api.clone(), tenant, question.clone())?;
+    Ok(known.map(move |known| range_response(&api, &question, known?)).boxed())
+}
+
+/// `StreamingQuerier.MetricsQueryInstant`: the numbers of the newest part of a long range, then of ever more of it. Grafana shows those of the last
+/// message.
+pub(super) fn instant_messages(
+    api: Api,
+    tenant: Tenant,
+    request: QueryInstantRequest,
+) -> Result<Messages<QueryInstantResponse>, Failure> {
+    let question = instant_question(request)?;
+    let known = in_parts(api, tenant, question.clone())?;
+    Ok(known.map(move |known| Ok(instant_response(&question, known?))).boxed())
+}
+
+/// What is known of an answer.
+struct Known {
+    answer: MetricsAnswer,
+    /// Of what part it is, unless it is the whole answer.
+    part: Option<MetricsPart>,
+    metrics: SearchMetrics,
+}
+
+impl Known {
+    fn whole(answer: MetricsAnswer) -> Known {
+        Known { answer, part: None, metrics: DONE }
+    }
+
+    /// Whether the samples of a time are new, and whole.
+    fn tells(&self, time: u64) -> bool {
+        self.part.is_none_or(|part| part.after < time && time <= part.until)
+    }
+}
+
+/// An answer as it becomes known.
+fn in_parts(api: Api, tenant: Tenant, question: TraceQlMetrics) -> Result<Messages<Known>, Failure> {
+    let mut parts = question.parts()?;
+    if is_heat_map(&question.query) {
+        // What is one part, is answered at once.
+        parts.truncate(1);
+    }
+    // There are a few.
+    let total = parts.len() as u32;
+    let progress = Progress { api, tenant, question, parts: parts.into_iter(), so_far: None, done: 0, total };
+    Ok(stream::try_unfold(progress, Progress::next).boxed())
+}
+
+/// Whether Grafana paints a heat map: its rows are the series in the order in which they come, which only the whole range tells.
+fn is_heat_map(query: &Query) -> bool {
+    let Body::Metrics(series) = &query.body else { return false };
+    series.queries().iter().any(|query| matches!(query.function, Function::HistogramOverTime(_)))
+}
+
+/// Numbers that are made in parts.
+struct Progress {
+    api: Api,
+    tenant: Tenant,
+    question: TraceQlMetrics,
+    /// What is still to be read.
+    parts: vec::IntoIter<MetricsPart>,
+    /// What came of the parts that were read.
+    so_far: Option<MetricsSoFar>,
+    /// How many those are.
+    done: u32,
+    /// All parts.
+    total: u32,
+}
+
+impl Progress {
+    async fn next(mut self) -> Result<Option<(Known, Progress)>, Failure> {
+        let Some(part) = self.parts.next() else { return Ok(None) };
+        let (engine, tenant, question) = (self.api.engine()?, &self.tenant, &self.question);
+        if self.total == 1 {
+            let known = Known::whole(engine.traceql_metrics(tenant, question).await?);
+            return Ok(Some((known, self)));
+        }
+        let (so_far, answer) = engine.traceql_metrics_part(tenant, question, part, self.so_far.take()).await?;
+        self.done += 1;
+        let is_last = self.done == self.total;
+        self.so_far = Some(so_far).filter(|_| !is_last);
+        let metrics = SearchMetrics { completed_jobs: self.done, total_jobs: self.total, ..DONE };
+        Ok(Some((Known { answer, part: Some(part).filter(|_| !is_last), metrics }, self)))
+    }
+}
+
+fn range_response(api: &Api, question: &TraceQlMetrics, mut known: Known) -> Result<QueryRangeResponse, Failure> {
+    let (grid, (status, message)) = (question.grid()?, completeness(&known.answer, question.max_series));
+    let _share = share(api, known.answer.series.len() * grid.len() * size_of::<Sample>())?;
+    let series = std::mem::take(&mut known.answer.series).into_iter().filter_map(|series| time_series(series, &grid, &known));
+    Ok(QueryRangeResponse { series: series.collect(), metrics: known.metrics, status: status as i32, message })
+}
+
+fn instant_response(question: &TraceQlMetrics, known: Known) -> QueryInstantResponse {
+    let Known { answer, metrics, .. } = known;
     let (status, message) = completeness(&answer, question.max_series);
     let number = |series: Series| {
         let value = series.values.last().copied().filter(|value| !value.is_nan())?;
         Some(InstantSeries { labels: series.labels.into_iter().map(label).collect(), value })
     };
     let series = answer.series.into_iter().filter_map(number).collect();
-    Ok(QueryInstantResponse { series, metrics: DONE, status: status as i32, message })
+    QueryInstantResponse { series, metrics, status: status as i32, message }
+}
+
+fn instant_question(request: QueryInstantRequest) -> Result<TraceQlMetrics, Failure> {
+    let QueryInstantRequest { query, start, end } = request;
+    let question = question(&QueryRangeRequest { query, start, end, instant: Some(true), ..Default::default() })?;
+    Ok(TraceQlMetrics { exemplars: 0, ..question })
 }
 
 fn question(request: &QueryRangeRequest) -> Result<TraceQlMetrics, Failure> {
@@ -121,12 +232,16 @@ fn completeness(answer: &MetricsAnswer, max_series: usize) -> (PartialStatus, St
     (PartialStatus::Partial, message)
 }
 
-fn time_series(series: Series, grid: &Grid) -> TimeSeries {
-    let numbers = (0_u32..).zip(series.values).filter(|(_, value)| !value.is_nan());
-    let samples = numbers.map(|(interval, value)| Sample { value, timestamp_ms: millis(grid.time(interval)) });
-    let mut exemplars: Vec<Exemplar> = series.exemplars.iter().map(exemplar).collect();
+/// What is known of a series; nothing, if a part has no sample of it.
+fn time_series(series: Series, grid: &Grid, known: &Known) -> Option<TimeSeries> {
+    let numbers = (0_u32..).zip(series.values).map(|(interval, value)| (grid.time(interval), value));
+    let numbers = numbers.filter(|(time, value)| !value.is_nan() && known.tells(*time));
+    let samples: Vec<Sample> = numbers.map(|(time, value)| Sample { value, timestamp_ms: millis(time) }).collect();
+    let is_whole = known.part.is_none();
+    let mut exemplars: Vec<Exemplar> = series.exemplars.iter().filter(|_| is_whole).map(exemplar).collect();
     exemplars.sort_by_key(|exemplar| exemplar.timestamp_ms);
-    TimeSeries { labels: series.labels.into_iter().map(label).collect(), samples: samples.collect(), exemplars }
+    let labels = series.labels.into_iter().map(label).collect();
+    (is_whole || !samples.is_empty()).then_some(TimeSeries { labels, samples, exemplars })
 }
 
 /// Grafana makes a link of the label `trace:id`.

@@ -1,13 +1,13 @@
 //! The names of attributes, for completion.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use meshlake_config::Tenant;
-use meshlake_query::meshlake_traceql::{Attribute, Intrinsic};
-use meshlake_query::{AttributeName, NestedNames, Scope};
+use meshlake_query::meshlake_traceql::{Attribute, Intrinsic, Query, Scope};
+use meshlake_query::{NestedNames, Scope as Counted, TimeRange};
 
 use super::caller::Caller;
 use super::failure::Failure;
@@ -18,7 +18,14 @@ use crate::api::Api;
 use crate::params::Params;
 
 const SPAN: &str = "span";
-const NESTED: [&str; 2] = ["event", "link"];
+/// As they are listed.
+const SCOPES: [(&str, Scope); 5] = [
+    ("resource", Scope::Resource),
+    (SPAN, Scope::Span),
+    ("instrumentation", Scope::Instrumentation),
+    ("event", Scope::Event),
+    ("link", Scope::Link),
+];
 const INTRINSIC: &str = "intrinsic";
 /// What every span has, by the names that Tempo lists.
 const INTRINSICS: [&str; 25] = [
@@ -72,6 +79,7 @@ pub(super) async fn v1_over_http(
 fn read(params: &Params) -> Result<SearchTagsRequest, Failure> {
     Ok(SearchTagsRequest {
         scope: params.get("scope").unwrap_or_default().to_owned(),
+        query: params.get("q").unwrap_or_default().to_owned(),
         start: params::seconds(params, "start")?,
         end: params::seconds(params, "end")?,
         max_tags_per_scope: params::number(params, "limit", 0..=u32::MAX)?,
@@ -102,29 +110,48 @@ fn limit(request: &SearchTagsRequest) -> usize {
 async fn scopes(api: &Api, tenant: &Tenant, request: &SearchTagsRequest) -> Result<Vec<SearchTagsV2Scope>, Failure> {
     let all = matches!(request.scope.as_str(), "" | "all" | "none");
     let asked = |name: &str| all || request.scope == name;
-    let counted = [("resource", Scope::Resource), (SPAN, Scope::Span), ("instrumentation", Scope::Instrumentation)];
-    if !counted.iter().map(|(name, _)| *name).chain(NESTED).chain([INTRINSIC]).any(asked) {
+    let of_spans: Vec<(&str, Scope)> = SCOPES.into_iter().filter(|(name, _)| asked(name)).collect();
+    if of_spans.is_empty() && !asked(INTRINSIC) {
         return Err(Failure::invalid(format!("invalid scope: {}", request.scope)));
     }
     let range = params::range(request.start, request.end)?;
-    let limit = limit(request);
-    let mut scopes = Vec::new();
-    if counted.iter().any(|(name, _)| asked(name)) {
-        let found = api.engine()?.attribute_names(tenant, range).await?.attributes;
-        let names = |scope| {
-            let of_scope = found.iter().filter(move |attribute: &&AttributeName| attribute.scope == scope);
-            of_scope.map(|attribute| attribute.name.clone()).take(limit).collect::<Vec<_>>()
-        };
-        scopes.extend(counted.map(|(name, scope)| (name, names(scope))));
+    let mut names = match Query::lenient(&request.query) {
+        _ if of_spans.is_empty() => BTreeMap::new(),
+        Some(filter) => api.engine()?.traceql_names(tenant, &filter, range).await?,
+        None => counted(api, tenant, range, &of_spans).await?,
+    };
+    let of_spans = of_spans.into_iter().map(|(name, scope)| {
+        let tags = names.remove(&scope).unwrap_or_default().into_iter().take(limit(request)).collect();
+        SearchTagsV2Scope { name: name.to_owned(), tags }
+    });
+    let intrinsic = || SearchTagsV2Scope { name: INTRINSIC.to_owned(), tags: INTRINSICS.map(str::to_owned).to_vec() };
+    Ok(of_spans.chain(asked(INTRINSIC).then(intrinsic)).collect())
+}
+
+/// The names of all spans in a range; at least those of these scopes. Files count those of spans themselves.
+async fn counted(
+    api: &Api,
+    tenant: &Tenant,
+    range: TimeRange,
+    scopes: &[(&str, Scope)],
+) -> Result<BTreeMap<Scope, BTreeSet<String>>, Failure> {
+    let is_nested = |scope: &Scope| matches!(scope, Scope::Event | Scope::Link);
+    let mut names = BTreeMap::<Scope, BTreeSet<String>>::new();
+    if scopes.iter().any(|(_, scope)| !is_nested(scope)) {
+        for attribute in api.engine()?.attribute_names(tenant, range).await?.attributes {
+            let scope = match attribute.scope {
+                Counted::Span => Scope::Span,
+                Counted::Resource => Scope::Resource,
+                Counted::Instrumentation => Scope::Instrumentation,
+            };
+            names.entry(scope).or_default().insert(attribute.name);
+        }
     }
-    if NESTED.into_iter().any(asked) {
+    if scopes.iter().any(|(_, scope)| is_nested(scope)) {
         let NestedNames { events, links } = api.engine()?.nested_names(tenant, range).await?;
-        let names = [events, links].map(|names| names.into_iter().take(limit).collect());
-        scopes.extend(NESTED.into_iter().zip(names));
+        names.extend([(Scope::Event, events), (Scope::Link, links)]);
     }
-    scopes.push((INTRINSIC, INTRINSICS.map(str::to_owned).to_vec()));
-    let scopes = scopes.into_iter().filter(|(name, _)| asked(name));
-    Ok(scopes.map(|(name, tags)| SearchTagsV2Scope { name: name.to_owned(), tags }).collect())
+    Ok(names)
 }
 
 /// The attributes of spans that the service graph makes.

@@ -3,8 +3,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::super::whole::WholeTraces;
 use super::{metrics, rows, store};
-use crate::Engine;
 use crate::testing::{Chance, SpanRow, TestSource, batch, tenant};
+use crate::{Engine, MetricsPart};
 
 const METRICS: &[&str] = &[
     "{} | rate()",
@@ -67,6 +67,32 @@ async fn spans_without_items_are_compared() {
     let mixed = source.engine();
     for text in ["{} | compare({ status = error })", "{ event:name = \"retry\" || kind = server } | compare({ .x != nil }, 3)"] {
         are_as_the_traces_say(&mixed, &own, text).await;
+    }
+}
+
+/// Scenario: the range in three parts, the newest first, that begin with intervals, or anywhere if it is one. Guarantee: in the end, series,
+/// samples and exemplars are those of the range; before it, so are the samples at the times of the parts that were read.
+#[tokio::test]
+async fn parts_add_up_to_the_range() {
+    let (_, engine) = store(31).await;
+    for text in METRICS.iter().filter(|text| !text.contains("compare(")) {
+        for asked in [metrics(text, 60_000_000_000, 50), metrics(text, 0, 0)] {
+            let whole = engine.traceql_metrics(&tenant("a"), &asked).await.unwrap();
+            let (grid, mut so_far, mut last) = (asked.grid().unwrap(), None, None);
+            let third = |thirds: u64| grid.start() + (grid.end() - grid.start()) / 3 * thirds;
+            let border = |thirds| if asked.instant { third(thirds) } else { grid.ended_by(third(thirds)) };
+            for (after, until) in [(border(2), grid.end()), (border(1), border(2)), (grid.start(), border(1))] {
+                let part = MetricsPart { after, until };
+                let (read, answer) = engine.traceql_metrics_part(&tenant("a"), &asked, part, so_far.take()).await.unwrap();
+                for series in answer.series.iter().filter(|_| !asked.instant && !text.contains("topk")) {
+                    let same = whole.series.iter().find(|of_whole| of_whole.labels == series.labels).unwrap();
+                    let first = (0..).position(|interval| grid.time(interval) > after).unwrap();
+                    assert_eq!(format!("{:?}", &series.values[first..]), format!("{:?}", &same.values[first..]), "{text}");
+                }
+                (so_far, last) = (Some(read), Some(answer));
+            }
+            assert_eq!(format!("{:?}", last.unwrap()), format!("{whole:?}"), "{text}");
+        }
     }
 }
 

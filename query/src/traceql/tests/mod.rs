@@ -3,6 +3,7 @@
 mod filter;
 mod limits;
 mod metrics;
+mod names;
 mod placed;
 mod search;
 mod summed;

@@ -1,14 +1,21 @@
 //! Grafana's and Kiali's calls over gRPC, on a connection of HTTP/2 without TLS.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::{FutureExt, StreamExt};
 use http::HeaderMap;
-use meshlake_config::{ByteSize, Config};
+use meshlake_config::{ByteSize, Config, Tenant};
 use prost::Message;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::{escaped, grafana};
 use crate::api::Health;
 use crate::fixture::{TRACE, api, healthy, starting};
 use crate::router;
+use crate::tempo::metrics::range_messages;
 use crate::tempo::proto::*;
 
 /// What came of a call: its messages, and its status with a message.
@@ -120,6 +127,99 @@ async fn kiali_reads_the_first_span() {
     assert!(span.attributes.iter().any(|attribute| attribute.key == "service.name"));
 }
 
+/// A day that ends three hours after the spans of the fixture, in steps of ten minutes.
+fn long_range(query: &str) -> QueryRangeRequest {
+    let (start, end) = (1_785_510_000_000_000_000, 1_785_596_400_000_000_000);
+    QueryRangeRequest { query: query.into(), start, end, step: 600_000_000_000, ..Default::default() }
+}
+
+/// Messages as a document, read as it is written.
+fn document(messages: &impl Serialize) -> Value {
+    serde_json::from_str(&serde_json::to_string(messages).unwrap()).unwrap()
+}
+
+/// The same over HTTP, as a document.
+async fn at_once(path: &str, asked: &QueryRangeRequest) -> Value {
+    let QueryRangeRequest { query, start, end, .. } = asked;
+    let answer = grafana(&format!("/api/metrics/{path}?q={}&start={start}&end={end}&step=10m", escaped(query))).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    answer.json()
+}
+
+/// The samples of messages as Grafana puts them together: of series by their labels, of two samples of one time the later message's.
+fn merged(messages: &[QueryRangeResponse]) -> BTreeMap<(String, i64), f64> {
+    let samples = |series: &TimeSeries| {
+        let labels = format!("{:?}", series.labels);
+        series.samples.iter().map(|sample| ((labels.clone(), sample.timestamp_ms), sample.value)).collect::<Vec<_>>()
+    };
+    messages.iter().flat_map(|message| &message.series).flat_map(samples).collect()
+}
+
+/// Scenario: numbers over a day that spans tell, of which the newest hours have none. Guarantee: the samples of a message are not changed by those after
+/// it; put together they are what is answered at once, and so is the last message, with the exemplars; it says that all is done.
+#[tokio::test]
+async fn parts_of_metrics_make_the_whole() {
+    for query in [
+        "{ span.http.method = \"GET\" } | rate() by(name)",
+        "{ span.http.method = \"GET\" } | quantile_over_time(duration, .5, .9)",
+        "({ name = \"GET /productpage\" && .http.method != nil } | rate()) / ({ .http.method != nil } | rate() by(resource.service.name)) > 0",
+        "{ resource.service.name = \"gateway\" } >> { span.http.method = \"GET\" } | max_over_time(duration)",
+    ] {
+        let request = long_range(query);
+        let messages: Vec<QueryRangeResponse> = call("MetricsQueryRange", &request).await;
+        let (last, parts) = messages.split_last().unwrap();
+        assert_eq!(parts.len(), 2, "{query}");
+        let (whole, early) = (merged(std::slice::from_ref(last)), merged(parts));
+        assert!(!early.is_empty() && early.iter().all(|(sample, value)| whole.get(sample) == Some(value)), "{query}: {early:?}");
+        assert_eq!(merged(&messages), whole, "{query}");
+        assert!(parts.iter().flat_map(|part| &part.series).all(|series| series.exemplars.is_empty()));
+        assert!(last.series.iter().any(|series| !series.exemplars.is_empty()), "{query}");
+        assert_eq!(document(&last.series), at_once("query_range", &request).await["series"], "{query}");
+        let jobs: Vec<_> = messages.iter().map(|message| (message.metrics.completed_jobs, message.metrics.total_jobs)).collect();
+        assert_eq!(jobs, [(1, 3), (2, 3), (3, 3)]);
+    }
+}
+
+/// Scenario: one number for the same day. Guarantee: it grows, and the last is what is answered at once.
+#[tokio::test]
+async fn an_instant_grows_to_the_whole() {
+    let QueryRangeRequest { query, start, end, .. } = long_range("{ span.http.method = \"GET\" } | count_over_time() by(name)");
+    let request = QueryInstantRequest { query: query.clone(), start, end };
+    let messages: Vec<QueryInstantResponse> = call("MetricsQueryInstant", &request).await;
+    let totals: Vec<f64> = messages.iter().map(|message| message.series.iter().map(|series| series.value).sum()).collect();
+    assert_eq!(totals, [0.0, 4.0, 4.0]);
+    assert_eq!(document(&messages[2].series), at_once("query", &long_range(&query)).await["series"]);
+    assert_eq!((messages[1].metrics.completed_jobs, messages[2].metrics.completed_jobs), (2, 3));
+}
+
+/// Scenario: numbers of the day that sums of spans tell, such that other times decide, and a heat map. Guarantee: one message.
+#[tokio::test]
+async fn what_is_known_at_once_is_one_message() {
+    for query in [
+        "{} | rate() by(name)",
+        "{ span.http.method = \"GET\" } | rate() by(name) | topk(1)",
+        "{ span.http.method = \"GET\" } | compare({ status = error })",
+        "{ span.http.method = \"GET\" } | histogram_over_time(duration)",
+    ] {
+        let messages: Vec<QueryRangeResponse> = call("MetricsQueryRange", &long_range(query)).await;
+        assert_eq!((messages.len(), messages[0].metrics.completed_jobs, messages[0].metrics.total_jobs), (1, 1, 1), "{query}");
+    }
+}
+
+/// Scenario: who asked goes away while the second part is read; one query runs at once. Guarantee: the next one is answered.
+#[tokio::test]
+async fn parts_that_nobody_waits_for_are_given_up() {
+    let mut config = Config::default();
+    config.query.concurrency = 1;
+    let (api, request) = (api(&config), long_range("{ span.http.method = \"GET\" } | rate()"));
+    let ask = || range_messages(api.clone(), Tenant::default(), &request).unwrap();
+    let mut messages = ask();
+    messages.next().await.unwrap().unwrap();
+    assert!(messages.next().now_or_never().is_none());
+    drop(messages);
+    assert_eq!(ask().filter(|message| std::future::ready(message.is_ok())).count().await, 3);
+}
+
 /// Scenario: the other calls. Guarantee: one message each, as over HTTP.
 #[tokio::test]
 async fn every_call_is_answered() {
@@ -129,6 +229,9 @@ async fn every_call_is_answered() {
     assert!(tags[0].tag_names.contains(&"http.method".to_owned()));
     let tags: Vec<SearchTagsV2Response> = call("SearchTagsV2", &request).await;
     assert_eq!(tags[0].scopes[0].tags, ["service.name"]);
+    let request = SearchTagsRequest { query: "{ name = \"nothing\" && ".into(), ..request };
+    let tags: Vec<SearchTagsV2Response> = call("SearchTagsV2", &request).await;
+    assert_eq!((tags[0].scopes[0].name.as_str(), tags[0].scopes[0].tags.len()), ("resource", 0));
     let request = SearchTagValuesRequest { tag_name: "span.http.method".into(), start, end, ..Default::default() };
     let values: Vec<SearchTagValuesResponse> = call("SearchTagValues", &request).await;
     assert_eq!(values[0].tag_values, ["GET"]);

@@ -140,6 +140,35 @@ async fn tags_are_listed_by_scope() {
     assert_eq!(grafana("/api/v2/search/tags?scope=nowhere").await.status.as_u16(), 400);
 }
 
+/// Scenario: names beside filters, finished and not, that some spans match, all and none. Guarantee: those of the spans that match what is finished;
+/// what the graph makes of spans is there for all.
+#[tokio::test]
+async fn tags_follow_what_is_typed_already() {
+    let of_graph = ["meshlake.callee", "meshlake.caller", "meshlake.entry", "meshlake.node"].map(str::to_owned).to_vec();
+    let of_spans = [vec!["http.method".to_owned()], of_graph.clone()].concat();
+    for (query, resource, span) in [
+        ("{ resource.service.name = \"reviews\" }", json!(["service.name"]), &of_spans),
+        ("{ resource.service.name = \"reviews\" && span.", json!(["service.name"]), &of_spans),
+        ("{ rootName = \"GET /productpage\" && name =~ \".*reviews.*\" }", json!(["service.name"]), &of_spans),
+        ("{ resource.service.name = \"nobody\" && span.", json!([]), &of_graph),
+        ("{ rootName = \"nothing\" }", json!([]), &of_graph),
+        ("{ span.", json!(["service.name"]), &of_spans),
+    ] {
+        let answer = grafana(&format!("/api/v2/search/tags?limit=5000&q={}&{RANGE}", escaped(query))).await.json();
+        check("SearchTagsV2Response", &answer);
+        let scopes = answer["scopes"].as_array().unwrap();
+        let names: Vec<_> = scopes.iter().map(|scope| scope["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["resource", "span", "instrumentation", "event", "link", "intrinsic"]);
+        assert_eq!((&scopes[0]["tags"], &scopes[1]["tags"]), (&resource, &json!(span)), "{query}");
+    }
+    let of_v1 = async |query: &str| {
+        let path = format!("/api/search/tags?scope=span&q={}&{RANGE}", escaped(query));
+        grafana(&path).await.json()["tagNames"].clone()
+    };
+    assert_eq!(of_v1("{ name = \"GET /ratings/1\" }").await, json!(["http.method"]));
+    assert_eq!(of_v1("{ name = \"nothing\" }").await, json!([]));
+}
+
 async fn values(tag: &str, query: &str) -> Vec<(String, String)> {
     let q = if query.is_empty() { String::new() } else { format!("&q={}", escaped(query)) };
     let path = format!("/api/v2/search/tag/{}/values?limit=5000&tag={}{q}&{RANGE}", escaped(tag), escaped(tag));

@@ -49,17 +49,34 @@ async fn a_trace_is_batches() {
     assert_eq!(of_gateway["scopeSpans"].as_array().unwrap().len(), 1);
 }
 
-/// Scenario: health checks, ready and not, and the discovery that tries its luck. Guarantee: 200 once queries are answered, 503 before.
+/// Scenario: health checks, ready and not, below the path of the settings and at the root of the port. Guarantee: 200 once queries are
+/// answered, 503 before.
 #[tokio::test]
 async fn kiali_finds_tempo() {
-    assert_eq!(kiali("/tempo/api/echo").await.status.as_u16(), 200);
-    kiali("/tempo/status/services").await.json();
-    kiali("/tempo/api/status/buildinfo").await.json();
-    assert_eq!(kiali(&format!("/tempo/api/search?q={}", escaped("{}"))).await.status.as_u16(), 200);
-    let starting = router(starting(&Config::default(), Health { ready: false, ..healthy() }));
-    for path in ["/tempo/status/services", "/tempo/ready", "/tempo/api/search?q=%7B%7D", "/tempo/api/traces/a1"] {
-        let answer = send(&starting, http::Method::GET, path, &[], "").await;
-        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{path}");
+    for base in ["/tempo", ""] {
+        assert_eq!(kiali(&format!("{base}/api/echo")).await.status.as_u16(), 200);
+        kiali(&format!("{base}/status/services")).await.json();
+        assert!(kiali(&format!("{base}/api/status/buildinfo")).await.json()["version"].is_string());
+        let starting = router(starting(&Config::default(), Health { ready: false, ..healthy() }));
+        for path in ["/status/services", "/ready", "/api/search?q=%7B%7D", "/api/traces/a1"] {
+            let answer = send(&starting, http::Method::GET, &format!("{base}{path}"), &[], "").await;
+            assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{base}{path}");
+        }
+    }
+}
+
+/// Scenario: the check of the configuration tries port 3200, for Tempo with the braces as they are, then for Jaeger; and what it finds is
+/// taken for the address. Guarantee: a search's answer, no Jaeger, and all that Kiali asks there.
+#[tokio::test]
+async fn the_root_is_tempos_too() {
+    let found = kiali("/api/search?q={}").await;
+    assert_eq!(found.status.as_u16(), 200);
+    assert!(found.json()["traces"].is_array());
+    assert_eq!(kiali("/api/services").await.status.as_u16(), 404);
+    for path in [format!("/api/search?q=%7B%7D&{RANGE}"), format!("/api/traces/{TRACE}"), "/api/search/tags".to_owned()] {
+        let at_root = kiali(&path).await;
+        assert_eq!(at_root.status.as_u16(), 200, "{path}");
+        assert_eq!(at_root.json(), kiali(&format!("/tempo{path}")).await.json(), "{path}");
     }
 }
 

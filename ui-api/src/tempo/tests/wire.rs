@@ -44,7 +44,10 @@ fn requests() {
         "0a0171100118022003800164880105900101",
     );
     same(&QueryInstantRequest { query: "q".into(), start: 1, end: 2 }, "0a017110011802");
-    same(&SearchTagsRequest { scope: "span".into(), start: 1, end: 2, max_tags_per_scope: 9 }, "0a047370616e180120022809");
+    same(
+        &SearchTagsRequest { scope: "span".into(), query: "{}".into(), start: 1, end: 2, max_tags_per_scope: 9 },
+        "0a047370616e12027b7d180120022809",
+    );
     same(
         &SearchTagValuesRequest { tag_name: "span.a".into(), query: "{}".into(), start: 1, end: 2, max_tag_values: 9 },
         "0a067370616e2e6112027b7d200128023009",
