@@ -257,6 +257,46 @@ fn j_messaging() {
     assert_eq!(lines(&[waits[0], consumer(8, "c").under(6)]), ["queue:orders -> c (8 in)"]);
 }
 
+/// Case j: a queue that is asked over HTTP (SQS) or is in a database (Celery's on Redis), through a sidecar or not. Guarantee: one hop, to the
+/// queue, whatever carries the message there; one a PRODUCER where one is in another.
+#[test]
+fn j_what_carries_a_message() {
+    let topic = |span: Span<'static>| span.with(|s| s.messaging_destination = "orders");
+    let producer = topic(app(1, Producer, "a"));
+    let url = "https://sqs.eu-west-1.amazonaws.com/";
+    let http = app(2, Client, "a").under(1).with(|s| s.http_url = url);
+    let sidecar_client =
+        sidecar(3, Client, "a-v1").under(2).with(|s| (s.http_url, s.upstream_cluster) = (url, "PassthroughCluster"));
+    assert_eq!(lines(&[producer, http, sidecar_client]), ["a -> queue:orders (1 out)"]);
+    let hop = hops(&[producer, http, sidecar_client])[0];
+    assert_eq!((hop.caller_report.unwrap().latency, hop.calls, hop.messages), (Some(8_990 - 1_010), 1, 1), "the PRODUCER's");
+    // A call that names nobody is a detail, too, and is not counted as unnamed.
+    assert_eq!((lines(&[producer, app(2, Client, "a").under(1)]).len(), run(&[producer, app(2, Client, "a").under(1)]).1), (1, 0));
+    let redis = app(2, Client, "a").under(1).with(|s| s.db_system = "redis");
+    assert_eq!(lines(&[producer, redis]), ["a -> queue:orders (1 out)"]);
+    assert_eq!(
+        lines(&[producer.with(|s| s.db_system = "redis")]),
+        ["a -> queue:orders (1 out)"],
+        "the queue, not where it is kept"
+    );
+
+    // Who writes spans of having been asked on the way was asked, and the queue all the same.
+    let asks = sidecar_client.to("gw").with(|s| s.http_url = url);
+    let gw =
+        gateway(4, Client).under(3).with(|s| (s.http_url, s.upstream_cluster) = (url, "outbound|443||sqs.eu-west-1.amazonaws.com"));
+    let spans = [producer, http, asks, gw];
+    let to_queue = "a -> queue:orders (1 out)";
+    assert_eq!(lines(&spans), [to_queue, "a -> gw (4 in)", "gw -> external:sqs.eu-west-1.amazonaws.com (4 out)"]);
+    assert_eq!(hops(&spans)[1].caller_report.unwrap().latency, Some(8_970 - 1_030), "the sidecar's");
+
+    // A message of another one; a call around both; who answers that answers neither.
+    let inner = topic(app(2, Producer, "a").under(1)).with(|s| s.messaging_destination = "letters");
+    assert_eq!(lines(&[producer, inner, http.with(|s| s.span_id = [3; 8])]), ["a -> queue:letters (2 out)"]);
+    let around = app(1, Client, "a").with(|s| s.peer_service = "b");
+    let (sent, http) = (topic(app(2, Producer, "a").under(1)), app(3, Client, "a").under(2).with(|s| s.http_url = url));
+    assert_eq!(lines(&[around, sent, http, app(4, Server, "b").under(1)]), ["a -> queue:orders (2 out)", "a -> b (4 in) assumed"]);
+}
+
 /// Case j: a loop that polls. Guarantee: each message is a request, though its span is within work that nobody asked for.
 #[test]
 fn j_polling_loop() {

@@ -202,6 +202,17 @@ fn who_is_waited_for() {
     let sent = queue(app(2, Producer, "a")).under(1).lasting(10, 60);
     let spans = [app(1, Server, "a").lasting(0, 100), sent, queue(app(3, Consumer, "c")).under(2).lasting(20, 50)];
     assert_eq!(walked(&spans), ["10 application 1 a", "60 unknown 2 queue:orders", "100 application 1 a"]);
+    // What carries it there is the queue's, too, but for what somebody answers.
+    let http = app(4, Client, "a").under(2).lasting(20, 50).with(|s| s.http_url = "http://b:9080/x");
+    let broker = sidecar(5, Server, "b-v1").under(4).from("b", "a-v1").lasting(30, 40);
+    let queue = |until| format!("{until} unknown 2 queue:orders");
+    let of = |inside: &[&str]| {
+        let inside: Vec<String> = inside.iter().map(|&segment| segment.to_owned()).collect();
+        [vec!["10 application 1 a".to_owned(), queue(20)], inside, vec![queue(60), "100 application 1 a".to_owned()]].concat()
+    };
+    assert_eq!(walked(&[spans[0], spans[1], http]), of(&["50 unknown 4 queue:orders"]));
+    let answered = of(&["30 network 4 a", "40 application 5 b", "50 network 4 a"]);
+    assert_eq!(walked(&[spans[0], spans[1], http, broker]), answered);
 }
 
 /// Scenario: proxies that propagate no context, so that the request stands beside the call that it answers. Guarantee: it is

@@ -45,7 +45,12 @@ impl Share {
         let limit = self.budget.limit;
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.map_err(|_| Problem::new(Kind::OutOfMemory, format!("the answers being sent would take more than {limit} bytes, the limit of query.memory_limit; select fewer columns or rows")))?;
+        taken.map_err(|_| {
+            Problem::new(
+                Kind::OutOfMemory,
+                format!("the answers being sent would take more than {limit} bytes, the limit of query.memory_limit; ask for less"),
+            )
+        })?;
         self.bytes += bytes;
         Ok(())
     }

@@ -5,18 +5,19 @@ mod dot;
 mod nodegraph;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{Uri, header};
+use axum::response::Response;
+use http::Uri;
 use meshlake_query::{EdgeSide, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, TimeRange};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::api::{Api, ForTenant};
 use crate::hops::{Counts, Quantiles};
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::reply;
 use crate::time::{format_micros, format_nanos};
 
 /// What it takes.
@@ -39,7 +40,9 @@ pub(crate) const PARAMETERS: &[&str] = &[
 const DEPTH_MAX: usize = 20;
 const MIN_REQUESTS_MAX: usize = 1_000_000_000;
 const LIMIT_DEFAULT: usize = 1_000;
-const LIMIT_MAX: usize = 100_000;
+/// More edges than the largest meshes have; what bounds an answer is the memory for it.
+const LIMIT_MAX: usize = 1_000_000;
+const JSON: &str = "application/json";
 
 /// How the graph is written.
 enum Format {
@@ -53,17 +56,25 @@ enum Format {
 /// The graph of the hops in the range.
 pub(crate) async fn graph(State(api): State<Api>, ForTenant(tenant): ForTenant, uri: Uri) -> Result<Response, Problem> {
     let params = Params::parse(&uri, PARAMETERS)?;
-    let (query, format) =
-        (read_query(&params, params.of_hops(params.range()?)?)?, params.read("format", read_format)?.unwrap_or(Format::Json));
+    let (query, format) = (
+        read_query(&params, params.of_hops(params.range()?)?, LIMIT_MAX)?,
+        params.read("format", read_format)?.unwrap_or(Format::Json),
+    );
     let graph = api.engine()?.graph(&tenant, &query).await?;
-    Ok(match format {
-        Format::Json => Json(answer(graph, query.range)).into_response(),
-        Format::Dot => ([(header::CONTENT_TYPE, "text/vnd.graphviz")], dot::write(&graph)).into_response(),
-        Format::NodeGraph => Json(nodegraph::frames(&graph, query.range)).into_response(),
-    })
+    match format {
+        Format::Json => {
+            let answer = answer(graph, query.range);
+            reply::write(&api, JSON, |out| serde_json::to_writer(out, &answer).map_err(Into::into))
+        }
+        Format::Dot => reply::write(&api, "text/vnd.graphviz", |out| dot::write(&graph, out)),
+        Format::NodeGraph => {
+            let frames = nodegraph::frames(graph, query.range);
+            reply::write(&api, JSON, |out| serde_json::to_writer(out, &frames).map_err(Into::into))
+        }
+    }
 }
 
-fn read_query(params: &Params, range: TimeRange) -> Result<GraphQuery, Problem> {
+fn read_query(params: &Params, range: TimeRange, limit_max: usize) -> Result<GraphQuery, Problem> {
     let text = |name| params.get(name).map(str::to_owned);
     Ok(GraphQuery {
         range,
@@ -75,7 +86,7 @@ fn read_query(params: &Params, range: TimeRange) -> Result<GraphQuery, Problem> 
         depth: params.number("depth", 1..=DEPTH_MAX, 1)?,
         proxies: params.read("proxies", str::parse)?.unwrap_or(Proxies::Collapsed),
         min_requests: params.number("min_requests", 0..=MIN_REQUESTS_MAX, 0)? as u64,
-        limit: params.number("limit", 1..=LIMIT_MAX, LIMIT_DEFAULT)?,
+        limit: params.number("limit", 1..=limit_max, LIMIT_DEFAULT)?,
     })
 }
 
@@ -106,10 +117,16 @@ struct Answer {
     start: String,
     end: String,
     nodes: Vec<Node>,
-    edges: Vec<Edge>,
+    #[serde(serialize_with = "write_edges")]
+    edges: Vec<Arc<GraphEdge>>,
     truncated: bool,
     #[serde(flatten)]
     counts: Counts,
+}
+
+/// One after the other: there may be many.
+fn write_edges<S: Serializer>(edges: &[Arc<GraphEdge>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(edges.iter().map(|edge| Edge::from(&**edge)))
 }
 
 #[derive(Serialize)]
@@ -194,7 +211,7 @@ fn answer(graph: Graph, range: TimeRange) -> Answer {
         start: format_micros(range.start),
         end: format_micros(range.end),
         nodes: graph.nodes.into_iter().map(Node::from).collect(),
-        edges: graph.edges.iter().map(|edge| Edge::from(&**edge)).collect(),
+        edges: graph.edges,
         truncated: graph.truncated,
         counts: graph.counts.into(),
     }

@@ -60,6 +60,7 @@ mod otlp_json;
 mod params;
 mod problem;
 mod propagation;
+mod reply;
 mod routes;
 mod rows;
 mod sample;

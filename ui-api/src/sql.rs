@@ -1,12 +1,10 @@
 //! `POST sql`.
 
-use std::convert::Infallible;
-
 use arrow::error::ArrowError;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use http::{HeaderValue, header};
 use meshlake_query::SqlAnswer;
 use serde::Deserialize;
@@ -17,6 +15,7 @@ use crate::body;
 use crate::budget::Share;
 use crate::params::Params;
 use crate::problem::{Kind, Problem};
+use crate::reply;
 use crate::rows::{Format, Rows};
 
 #[derive(Deserialize)]
@@ -43,12 +42,7 @@ pub(crate) async fn sql(State(api): State<Api>, ForTenant(tenant): ForTenant, re
         (header::CONTENT_LENGTH, HeaderValue::from(share.bytes())),
         (header::VARY, HeaderValue::from_static("accept")),
     ];
-    // The share lives as long as the body.
-    let body = stream::iter(pieces).map(move |piece| {
-        let _ = &share;
-        Ok::<_, Infallible>(piece)
-    });
-    Ok((headers, Body::from_stream(body)).into_response())
+    Ok((headers, reply::body(pieces, share)).into_response())
 }
 
 async fn collect(mut answer: SqlAnswer, format: Format, share: &mut Share) -> Result<Vec<Bytes>, Problem> {

@@ -46,9 +46,9 @@ impl Classes {
     /// The class of a span's own time, and whose it is.
     pub(crate) fn of<'a>(&self, settled: &Settled<'_, 'a>, answers: &Answers, rank: u32) -> (Class, Node<'a>) {
         let (span, node, at) = (settled.trace.at(rank), *settled.node(rank), rank as usize);
-        if settled.exits.marks[at] {
-            let target = &settled.targets[at];
-            return match answers.answered[at] && !span.is_send() {
+        if let Some(call) = settled.exits.call(rank) {
+            let target = &settled.targets[call as usize];
+            return match answers.answered[at] {
                 true => (Class::Network, node),
                 false if target.is_known() => (Class::Unknown, target.node(&node)),
                 false => (Class::Unknown, node),

@@ -125,10 +125,11 @@ impl RollupBuilder {
 
     /// Says that a trace has no hop any more where only `gone` was.
     fn retract<'h>(&mut self, part: usize, trace_id: [u8; 16], gone: impl Iterator<Item = &'h Hop<'h>>, there: &[Hop<'_>]) {
-        let there: Vec<Place> = there.iter().map(|hop| self.place(hop)).collect();
+        let mut there: Vec<Place> = there.iter().map(|hop| self.place(hop)).collect();
+        there.sort_unstable();
         for hop in gone {
             let place = self.place(hop);
-            if !there.contains(&place) {
+            if there.binary_search(&place).is_err() {
                 self.parts[part].facts.add(HopFact { place, what: What::Gone(trace_id) });
             }
         }
@@ -165,7 +166,7 @@ impl RollupBuilder {
     }
 
     /// Sampling is by trace, and so is its variance: the known weights of a trace's hops on an edge in a minute are taken together,
-    /// and stand with the first of them.
+    /// and stand with the first of them. Those on other edges and in other minutes add up as if they were of other traces.
     fn add_weights(&mut self, part: usize, hops: &[Hop<'_>], sign: Sign) {
         let mut marks = std::mem::take(&mut self.marks);
         marks.extend(

@@ -5,7 +5,7 @@ use crate::node::{Node, equal};
 use crate::span::Span;
 
 use super::crossing::{Groups, Joint};
-use super::exit::{Exits, Target};
+use super::exit::{Exits, Target, is_send};
 use super::node::{Identity, of_end};
 use super::{NONE, Trace, fill};
 
@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Answers {
     /// Of each entry.
     pub verdicts: Vec<Verdict>,
-    /// The exit that each entry is an attempt of; else [`NONE`].
+    /// The exit that each entry is an attempt of, or the call that carries a message; else [`NONE`].
     pub exits: Vec<u32>,
     /// Which attempt each entry is, from 1; 0 if of no exit.
     pub ordinals: Vec<u32>,
@@ -112,12 +112,13 @@ impl Answers {
         }
     }
 
-    /// Who answers a call answers the calls inside of it, but no copy of it.
+    /// Who answers a call answers the calls inside of it, but no copy of it, and no message that is sent.
     fn spread(&mut self, settled: &Settled<'_, '_>) {
         for &rank in settled.downward {
             let span = settled.trace.at(rank);
             if let Joint::Inside(parent) = settled.groups.joints[rank as usize]
                 && !span.is_mirror()
+                && !is_send(span)
             {
                 self.answered[rank as usize] |= self.answered[parent as usize];
                 self.silent[rank as usize] |= self.silent[parent as usize];

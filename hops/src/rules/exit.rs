@@ -29,7 +29,9 @@ impl<'a> Target<'a> {
     /// D of the span alone.
     fn of(span: &Span<'a>, clusters: &mut Clusters) -> Target<'a> {
         let target = clusters.target(span.upstream_cluster);
-        if target.is_known() { target } else { Target { cluster: target.cluster, ..Target::by_attributes(span) } }
+        // A message goes to its queue, whatever carries it there.
+        let is_cluster = target.is_known() && !span.is_send();
+        if is_cluster { target } else { Target { cluster: target.cluster, ..Target::by_attributes(span) } }
     }
 
     /// Whom the name of the span's own cluster names, if it names somebody.
@@ -44,6 +46,9 @@ impl<'a> Target<'a> {
 
     /// D of a span whose cluster names nobody.
     fn by_attributes(span: &Span<'a>) -> Target<'a> {
+        if span.is_send() {
+            return Target::named(NodeKind::Queue, span.messaging_destination);
+        }
         // What a proxy calls its peer is who sent the request.
         let address = if span.is_application() { host::without_port(span.peer_address) } else { "" };
         let server = host::without_port(span.server_address);
@@ -139,10 +144,14 @@ pub(crate) fn flags(span: &Span<'_>, target: &Target<'_>) -> Flags {
 pub(crate) struct Exits {
     /// Whether the span is an exit.
     pub marks: Vec<bool>,
-    /// The last exit at the span or inside of it that the requests below it are attempts of; else [`NONE`].
+    /// The last call with no call inside, at the span or inside of it, that the requests below it are attempts of; else [`NONE`].
     pub last_inside: Vec<u32>,
+    /// The innermost send that the span is inside of, if it carries the message; else [`NONE`].
+    sends: Vec<u32>,
     /// Whether a call is inside the span.
     holds: Vec<bool>,
+    /// Whether a send is inside the span.
+    holds_send: Vec<bool>,
 }
 
 /// Whether a span is a call: to wait for messages, or to settle them, is none.
@@ -150,30 +159,59 @@ fn is_call(span: &Span<'_>) -> bool {
     span.is_client() && !span.is_receive() && !span.is_settle()
 }
 
+/// Whether a span is a call that sends a message.
+pub(crate) fn is_send(span: &Span<'_>) -> bool {
+    is_call(span) && span.is_send()
+}
+
 impl Exits {
-    /// Finds the exits: calls with no call inside. A mirrored request is a call beside the one it copies. A message that was
-    /// sent is answered by nobody.
+    /// Finds the exits: calls with no call inside. A mirrored request is a call beside the one it copies. A message that is sent is
+    /// a call that nobody answers; the calls inside carry it to its queue, and are its detail.
     pub(crate) fn find(&mut self, trace: &Trace<'_, '_>, downward: &[u32], groups: &Groups) {
+        self.find_sends(trace, downward, groups);
         fill(&mut self.marks, trace, false);
         fill(&mut self.last_inside, trace, NONE);
         fill(&mut self.holds, trace, false);
+        fill(&mut self.holds_send, trace, false);
         for &rank in downward.iter().rev() {
             let span = trace.at(rank);
-            let (at, call) = (rank as usize, is_call(span));
-            self.marks[at] = call && !self.holds[at];
-            if self.marks[at] && !span.is_send() {
+            let (at, call, send) = (rank as usize, is_call(span), is_send(span));
+            let innermost = call && !self.holds[at];
+            self.marks[at] = if send { !self.holds_send[at] } else { innermost && self.sends[at] == NONE };
+            if innermost && !send {
                 self.last_inside[at] = rank;
             }
             if let Joint::Inside(parent) = groups.joints[at]
                 && !span.is_mirror()
             {
-                let (parent, last) = (parent as usize, self.last_inside[at]);
+                let parent = parent as usize;
                 self.holds[parent] |= call || self.holds[at];
+                self.holds_send[parent] |= send || self.holds_send[at];
+                // Who answers what is around a send does not answer what carries the message.
+                let last = if send { NONE } else { self.last_inside[at] };
                 if last != NONE && (self.last_inside[parent] == NONE || self.last_inside[parent] < last) {
                     self.last_inside[parent] = last;
                 }
             }
         }
+    }
+
+    fn find_sends(&mut self, trace: &Trace<'_, '_>, downward: &[u32], groups: &Groups) {
+        fill(&mut self.sends, trace, NONE);
+        for &rank in downward {
+            if let Joint::Inside(parent) = groups.joints[rank as usize]
+                && !trace.at(rank).is_mirror()
+            {
+                let around = self.sends[parent as usize];
+                self.sends[rank as usize] = if is_send(trace.at(parent)) { parent } else { around };
+            }
+        }
+    }
+
+    /// The call that a span's own time is spent on: an exit's on itself, that of what carries a message on sending it.
+    pub(crate) fn call(&self, rank: u32) -> Option<u32> {
+        let (at, carries) = (rank as usize, self.last_inside[rank as usize] == rank);
+        if self.marks[at] { Some(rank) } else { Some(self.sends[at]).filter(|send| carries && *send != NONE) }
     }
 }
 

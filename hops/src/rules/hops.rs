@@ -50,8 +50,7 @@ impl<'a> Writer<'_, 'a> {
             if self.settled.entries[at] {
                 hops.push(self.entry(rank));
             }
-            let answered = self.answers.answered[at] && !self.settled.trace.at(rank).is_send();
-            if self.settled.exits.marks[at] && !answered {
+            if self.settled.exits.marks[at] && !self.answers.answered[at] {
                 if self.settled.targets[at].is_known() { hops.push(self.exit(rank)) } else { unnamed += 1 }
             }
         }

@@ -330,19 +330,32 @@ impl<'a> Oracle<'a> {
 
     /// R5.
     fn exit(&self, i: usize) -> bool {
-        call(&self.spans[i]) && !self.holds_call(i)
+        if message(&self.spans[i]) {
+            return !self.holds(i, message);
+        }
+        self.innermost(i) && self.message_around(i).is_none()
     }
 
-    fn holds_call(&self, i: usize) -> bool {
+    fn innermost(&self, i: usize) -> bool {
+        call(&self.spans[i]) && !message(&self.spans[i]) && !self.holds(i, call)
+    }
+
+    fn holds(&self, i: usize, what: fn(&Span<'_>) -> bool) -> bool {
         let inner = (0..self.spans.len()).filter(|&j| self.inside(j) == Some(i) && !mirror(&self.spans[j]));
-        inner.into_iter().any(|j| call(&self.spans[j]) || self.holds_call(j))
+        inner.into_iter().any(|j| what(&self.spans[j]) || self.holds(j, what))
     }
 
-    /// The last exit at or inside that answers below it are attempts of.
+    /// The nearest message being sent that the span carries.
+    fn message_around(&self, i: usize) -> Option<usize> {
+        let around = self.inside(i).filter(|_| !mirror(&self.spans[i]))?;
+        if message(&self.spans[around]) { Some(around) } else { self.message_around(around) }
+    }
+
+    /// The last call at or inside that answers below it are attempts of.
     fn last_exit(&self, i: usize) -> Option<usize> {
-        let own = Some(i).filter(|_| self.exit(i) && !send(&self.spans[i]));
+        let own = Some(i).filter(|_| self.innermost(i));
         let inner = (0..self.spans.len()).filter(|&j| self.inside(j) == Some(i) && !mirror(&self.spans[j]));
-        inner.filter_map(|j| self.last_exit(j)).chain(own).max()
+        inner.filter(|&j| !message(&self.spans[j])).filter_map(|j| self.last_exit(j)).chain(own).max()
     }
 
     fn target(&self, i: usize) -> Option<Target<'a>> {
@@ -392,7 +405,8 @@ impl<'a> Oracle<'a> {
 
     fn answered_by(&self, i: usize, judged: &[Judged]) -> bool {
         let here = (0..self.spans.len()).any(|e| self.above(e) == Some(i) && self.judged(e).is_some_and(|j| judged.contains(&j)));
-        let around = if mirror(&self.spans[i]) { None } else { self.inside(i) };
+        let apart = mirror(&self.spans[i]) || message(&self.spans[i]);
+        let around = if apart { None } else { self.inside(i) };
         here || around.is_some_and(|p| self.answered_by(p, judged))
     }
 
@@ -403,8 +417,7 @@ impl<'a> Oracle<'a> {
             if self.entry(i) {
                 hops.push(self.entry_hop(i));
             }
-            let answered = self.answered_by(i, &[Judged::Proved, Judged::Assumed]) && !send(&self.spans[i]);
-            if self.exit(i) && !answered {
+            if self.exit(i) && !self.answered_by(i, &[Judged::Proved, Judged::Assumed]) {
                 match self.target(i) {
                     Some(target) => hops.push(self.exit_hop(i, target)),
                     None => unnamed += 1,

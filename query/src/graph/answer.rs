@@ -77,11 +77,13 @@ pub struct GraphEdge {
     pub response_bytes: u64,
     /// Requests by protocol, by name; those of which no span tells it are in none.
     pub protocols: Vec<(String, u64)>,
-    /// How many requests there were before sampling, with the 95 % interval; none if the sampling of a span is unknown (P10).
+    /// How many requests there were before sampling, with the 95 % interval; none if the sampling of a span is unknown (P10). Too narrow where a
+    /// trace has hops in several minutes, or of several of the finest edges, which are taken for independent.
     pub estimate: Option<Estimate>,
-    /// The slowest, in nanoseconds at the callee, or at the caller where no callee tells; of equals the smallest trace id.
+    /// The slowest, in nanoseconds at the callee, or at the caller where no callee tells; of equals the smallest trace id. No second best is kept
+    /// for one that spans which came later took off an edge.
     pub slowest: Option<Exemplar>,
-    /// The latest that failed, in nanoseconds since the epoch.
+    /// The latest that failed, in nanoseconds since the epoch; alike.
     pub latest_error: Option<Exemplar>,
     /// Requests from one zone to another.
     pub cross_zone: u64,

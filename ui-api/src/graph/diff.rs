@@ -38,6 +38,7 @@ pub(crate) const PARAMETERS: &[&str] = &[
 ];
 
 const Q_DEFAULT: f64 = 0.05;
+const LIMIT_MAX: usize = 100_000;
 
 #[derive(Serialize)]
 pub(crate) struct Answer {
@@ -144,7 +145,7 @@ pub(crate) async fn diff(State(api): State<Api>, ForTenant(tenant): ForTenant, u
         baseline.end = baseline.end.min(range.start);
     }
     let q = params.read("q", read_share)?.unwrap_or(Q_DEFAULT);
-    let query = GraphDiffQuery { graph: read_query(&params, range)?, baseline, q };
+    let query = GraphDiffQuery { graph: read_query(&params, range, LIMIT_MAX)?, baseline, q };
     query.check().map_err(|error| Problem::parameter("baseline_start", format!("parameter `baseline_start`: {error}")))?;
     let diff = api.engine()?.graph_diff(&tenant, &query).await?;
     Ok(Json(answer(diff, &query)))

@@ -1,30 +1,28 @@
 //! The graph for Graphviz.
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use meshlake_query::{Graph, HopCounts};
 
 use super::{detail, name};
 
 /// A directed graph: what is to be known of every graph as its label, nodes with their names, edges with requests and failures.
-pub(super) fn write(graph: &Graph) -> String {
-    let mut dot = "digraph mesh {\n".to_owned();
+pub(super) fn write(graph: &Graph, dot: &mut impl Write) -> io::Result<()> {
+    writeln!(dot, "digraph mesh {{")?;
     let HopCounts { requests, unresolved, assumed, unnamed, left_out } = graph.counts;
-    // Writing to a string cannot fail.
-    let _ = writeln!(
+    writeln!(
         dot,
         "  label=\"{requests} requests, {unresolved} unresolved, {assumed} assumed, {unnamed} unnamed calls, {left_out} spans left out\";"
-    );
+    )?;
     for node in &graph.nodes {
         let label = format!("{}\n{}", name(node), detail(node));
-        let _ = writeln!(dot, "  {} [label={}];", quoted(&node.id), quoted(label.trim_end()));
+        writeln!(dot, "  {} [label={}];", quoted(&node.id), quoted(label.trim_end()))?;
     }
     for edge in &graph.edges {
         let label = format!("{} requests, {} failed", edge.requests, edge.errors);
-        let _ = writeln!(dot, "  {} -> {} [label={}];", quoted(&edge.source), quoted(&edge.target), quoted(&label));
+        writeln!(dot, "  {} -> {} [label={}];", quoted(&edge.source), quoted(&edge.target), quoted(&label))?;
     }
-    dot.push_str("}\n");
-    dot
+    writeln!(dot, "}}")
 }
 
 /// A quoted string of DOT, in which a backslash begins an escape.

@@ -1,7 +1,9 @@
 //! The graph as the data frames of Grafana's Node Graph panel, one object a row.
 
+use std::sync::Arc;
+
 use meshlake_query::{Graph, GraphEdge, GraphNode, TimeRange};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{detail, name};
 use crate::hops::Counts;
@@ -9,7 +11,8 @@ use crate::hops::Counts;
 #[derive(Serialize)]
 pub(super) struct Frames {
     nodes: Vec<Node>,
-    edges: Vec<Edge>,
+    #[serde(serialize_with = "write_edges")]
+    edges: Vec<Arc<GraphEdge>>,
     truncated: bool,
     #[serde(flatten)]
     counts: Counts,
@@ -39,15 +42,20 @@ struct Edge {
 }
 
 /// Both frames, and what is to be known of every graph.
-pub(super) fn frames(graph: &Graph, range: TimeRange) -> Frames {
+pub(super) fn frames(graph: Graph, range: TimeRange) -> Frames {
     let seconds = (range.end - range.start) as f64 / 1e6;
     let node = |node| self::node(node, seconds);
     Frames {
         nodes: graph.nodes.iter().map(node).collect(),
-        edges: graph.edges.iter().map(|one| edge(one)).collect(),
+        edges: graph.edges,
         truncated: graph.truncated,
         counts: graph.counts.into(),
     }
+}
+
+/// One after the other: there may be many.
+fn write_edges<S: Serializer>(edges: &[Arc<GraphEdge>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(edges.iter().map(|one| edge(one)))
 }
 
 fn node(node: &GraphNode, seconds: f64) -> Node {

@@ -1,9 +1,8 @@
 //! Messages as answers over HTTP: protobuf where it is asked for by name, as Tempo does it, else JSON.
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
-use http_body_util::BodyExt;
 use prost::Message;
 use serde::Serialize;
 
@@ -11,6 +10,7 @@ use super::failure::Failure;
 use crate::api::Api;
 use crate::budget::Share;
 use crate::problem::Problem;
+use crate::reply::body;
 
 const PROTOBUF: &str = "application/protobuf";
 const JSON: &str = "application/json";
@@ -59,10 +59,5 @@ fn answer(media_type: &'static str, body: Vec<u8>, share: Share) -> Response {
         (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
         (header::VARY, HeaderValue::from_static("accept")),
     ];
-    // The share lives as long as the body.
-    let body = Body::from(body).map_frame(move |frame| {
-        let _ = &share;
-        frame
-    });
-    (headers, Body::new(body)).into_response()
+    (headers, self::body(vec![Bytes::from(body)], share)).into_response()
 }

@@ -91,9 +91,10 @@ impl<'a> Oracle<'a> {
 
     fn spent(&self, i: usize) -> (Class, Node<'a>) {
         let (s, node) = (&self.spans[i], self.merged[self.top(i)]);
-        if self.exit(i) {
-            let answered = !send(s) && self.answered_by(i, &[Judged::Proved, Judged::Assumed]);
-            let target = self.target(i).map_or(node, |target| target_node(target, &node));
+        let carried = self.message_around(i).filter(|_| self.innermost(i));
+        if let Some(call) = Some(i).filter(|_| self.exit(i)).or(carried) {
+            let answered = self.answered_by(i, &[Judged::Proved, Judged::Assumed]);
+            let target = self.target(call).map_or(node, |target| target_node(target, &node));
             return if answered { (Class::Network, node) } else { (Class::Unknown, target) };
         }
         let within = |j: usize| std::iter::successors(self.inside(j), |&p| self.inside(p)).any(|p| p == i);

@@ -30,6 +30,11 @@ pub fn send(s: &Span<'_>) -> bool {
     s.kind == SpanKind::Producer && s.messaging_destination != ""
 }
 
+/// A call that sends a message.
+pub fn message(s: &Span<'_>) -> bool {
+    call(s) && send(s)
+}
+
 pub fn process(s: &Span<'_>) -> bool {
     server(s) && s.messaging_operation == "process"
 }
@@ -171,6 +176,9 @@ pub fn target<'a>(s: &Span<'a>) -> Option<Target<'a>> {
     let web = |name: &'a str| host(if mesh_host(name).is_some() { NodeKind::Workload } else { NodeKind::External }, name);
     let peer_address = if app(s) { no_port(s.peer_address) } else { "" };
     let peer_service = if app(s) { s.peer_service } else { "" };
+    if send(s) {
+        return name(NodeKind::Queue, s.messaging_destination);
+    }
     if let Some(found) = web(cluster_host(s.upstream_cluster)) {
         return Some(found);
     }
