@@ -311,10 +311,7 @@ impl<'a> Finder<'a> {
             let start = (trace.facts(span).start / 1000) as i64;
             range.start <= start && start < range.end
         };
-        let mut matching = spansets.iter().flat_map(|spanset| &spanset.spans).map(|span| *span as usize);
-        let Conditions { answer, found_by, .. } = &self.conditions;
-        let finds = |span: usize| starts_in_range(span) && found_by.passes(&view, span);
-        if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
+        if !view.is_found(self.pipeline, &spansets, starts_in_range) {
             return Ok(None);
         }
         let is_behind = |summary: &TraceSummary| is_after(self.search.cursor, summary.start, summary.trace_id);
