@@ -29,6 +29,7 @@ use crate::find::{is_after, newest_rows};
 use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::{FoundRows, Needless};
 use crate::partitions::by_turns;
+use crate::rollups::Copies;
 use crate::search::{Cursor, Order, TraceSummary};
 use crate::spans::may_hold;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
@@ -234,10 +235,20 @@ impl<'a> Finder<'a> {
         // Traces of near ids are near each other in files.
         ids.sort_unstable();
         for ids in ids.chunks(TRACES_AT_ONCE) {
+            let ids = self.may_be_long(ids).await?;
             let take = |parts: &[FoundRows]| self.take(parts);
-            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, &needless, take).await?;
+            view.lookups.find_together(&view.snapshot, &view.tenant, &ids, &columns, &needless, take).await?;
         }
         Ok(())
+    }
+
+    /// Those of the traces that are not known, without a look at their spans, to be shorter or longer than asked for.
+    async fn may_be_long(&self, ids: &[TraceId]) -> Result<Vec<TraceId>> {
+        if self.search.min_duration.is_none() && self.search.max_duration.is_none() {
+            return Ok(ids.to_vec());
+        }
+        let told = self.view.summed.told(ids, Copies::LeftOut).await?;
+        Ok(ids.iter().filter(|id| told.get(id).is_none_or(|summary| self.is_long(summary))).copied().collect())
     }
 
     /// What need not be read of files, asked when it is first needed.

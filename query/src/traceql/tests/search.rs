@@ -234,6 +234,35 @@ fn server(trace: u128, span: u64, parent: Option<u64>, name: &str, status: &'sta
     }
 }
 
+/// Scenario: traces of a file that says how long each takes, with live spans of one, and copies in two. Guarantee: those as long as asked for
+/// are found; of the others in that file no span is read.
+#[tokio::test]
+async fn traces_of_another_length_are_not_opened() {
+    let long = |row: SpanRow| SpanRow { duration: 2_000_000_000, ..row };
+    let root = |trace: u128| server(trace, 1, None, "root", "ok");
+    let mut rows: Vec<SpanRow> = (1..=900).map(|trace| if trace % 50 == 0 { long(root(trace)) } else { root(trace) }).collect();
+    // The copy that ends last counts: with it one trace is long, and another short, although from the first to the last it is long.
+    let later = |row: SpanRow| SpanRow { start: row.start + 3_000_000_000, ..row };
+    rows.extend([long(root(3)), later(root(7))]);
+    let live = SpanRow { parent: Some(1), span: 2, ..long(root(11)) };
+    let mut source = TestSource::new();
+    source.add_summed_file(&rows).await;
+    source.add_live(std::slice::from_ref(&live));
+    let (engine, rows) = (source.engine(), batch(&[rows, vec![live]].concat()));
+    let read = async |search: &TraceQlSearch| engine.traceql_search(&tenant("a"), search).await.unwrap().inspected_bytes;
+    let all = asked("{ status = ok }", ALL, 1_000);
+    let second = Some(Duration::from_secs(1));
+    let at_least = TraceQlSearch { min_duration: second, ..all.clone() };
+    let at_most = TraceQlSearch { max_duration: second, ..all.clone() };
+    for (search, count) in [(&at_least, 20), (&at_most, 880)] {
+        let expected = naive(&rows, search);
+        assert_eq!(expected.len(), count);
+        assert_eq!(found(&engine, search).await, expected);
+    }
+    let (some, all) = (read(&at_least).await, read(&all).await);
+    assert!(2 * some < all, "{some} of {all}");
+}
+
 /// Scenario: many newer traces have spans of the right side only; of two older ones, one matches by the copy of a span that counts, the one
 /// that ends last, the other by a copy that does not. Guarantee: the first is found, although the first traces looked at say nothing, and
 /// wherever its spans are; with its summary.
