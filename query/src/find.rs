@@ -22,6 +22,7 @@ use datafusion::logical_expr::{Expr, ScalarUDF, cast, col, lit, when};
 use crate::attribute::attribute_text;
 use crate::error::QueryError;
 use crate::lookup::FoundRows;
+use crate::rollups::Copies;
 use crate::search::{Cursor, Order, Search, SearchPage, TraceSummary};
 use crate::summary::{SUMMARY_COLUMNS, Summaries};
 use crate::trace_id::{TraceId, trace_ids};
@@ -158,7 +159,7 @@ async fn look_up(view: &View, rows: Vec<(TraceId, i64)>, seen: &mut HashMap<Trac
 
 /// Those that stand beside a file, and those that have to be made of spans.
 async fn summaries(view: &View, mut ids: Vec<TraceId>) -> Result<HashMap<TraceId, TraceSummary>> {
-    let mut told = view.summed.told(&ids).await?;
+    let mut told = view.summed.told(&ids, Copies::Counted).await?;
     ids.retain(|id| !told.contains_key(id));
     if ids.is_empty() {
         return Ok(told);

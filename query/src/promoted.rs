@@ -182,7 +182,10 @@ mod tests {
 
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
-    use crate::testing::{Chance, SpanRow, TestSource, int, key_value, pretty, random_rows, sql, table, text, value};
+    use crate::Engine;
+    use crate::session::plan_sql;
+    use crate::testing::{Chance, SpanRow, TestSource, int, key_value, pretty, random_rows, sql, table, tenant, text};
+    use crate::view::View;
 
     fn rows(chance: &mut Chance, tenant: &str) -> Vec<SpanRow> {
         let mut rows = random_rows(chance, tenant, 120);
@@ -198,13 +201,14 @@ mod tests {
         rows
     }
 
-    /// The same rows in files of every kind and live, and again all of them live.
-    async fn sources(rows: &[SpanRow]) -> (TestSource, TestSource) {
+    /// The same rows in files of every kind, of which some have rows of another tenant, too, and live; and again all of them live.
+    async fn sources(rows: &[SpanRow], foreign: &[SpanRow]) -> (TestSource, TestSource) {
         let mut mixed = TestSource::new();
         let mut live = TestSource::new();
         for (index, part) in rows.chunks(rows.len().div_ceil(8)).enumerate() {
             match index {
                 7 => mixed.add_live(part),
+                3 | 5 => mixed.add_file(&[part, foreign].concat()).await,
                 _ => mixed.add_file(part).await,
             }
         }
@@ -228,26 +232,53 @@ mod tests {
         r#"coalesce("span.x", "resource.x") IN ('green', 'blue')"#,
     ];
 
-    /// Scenario: filters on and answers of promoted attributes, over files that have columns for none, some and all of them, and live rows.
-    /// Guarantee: the same rows, with maps as they came, as where all are live and nothing is pushed down.
+    /// The answer of a query of tenant a, where Parquet applies filters or only prunes by them.
+    async fn answer(engine: &Engine, query: &str, pushdown: bool) -> String {
+        let query = query.to_owned();
+        let ask = async move |mut view: View| {
+            view.state.config_mut().options_mut().execution.parquet.pushdown_filters = pushdown;
+            plan_sql(view.state, &query).await?.collect().await
+        };
+        pretty(&engine.run(&tenant("a"), ask).await.unwrap())
+    }
+
+    /// Scenario: filters on and answers of promoted attributes, over files that have columns for none, some and all of them, and live rows;
+    /// with filters pushed down and without. Guarantee: the same rows, with maps as they came, as where all are live and nothing is
+    /// pushed down; of the tenant only.
     #[tokio::test]
     async fn columns_are_resolved_per_file() {
         let mut chance = Chance(77);
-        let rows = rows(&mut chance, "a");
-        let (mixed, live) = sources(&rows).await;
+        let (own, foreign) = (rows(&mut chance, "a"), rows(&mut chance, "b"));
+        let (mixed, live) = sources(&own, &foreign[..20]).await;
         let (mixed, live) = (mixed.engine(), live.engine());
         for filter in FILTERS {
             let query = format!(
                 r#"SELECT encode(span_id, 'hex') span, "span.x", "resource.x", "span.retries", "span.ok", "span.d", attribute('x') x,
                 attribute('retries', 'int') retries, span_attributes, resource_attributes FROM spans WHERE {filter} ORDER BY span"#
             );
-            let expected = table(&live, "a", &query).await;
-            assert_eq!(table(&mixed, "a", &query).await, expected, "{filter}");
             let count = format!("SELECT count(*) FROM spans WHERE {filter}");
-            assert_eq!(value(&mixed, "a", &count).await, value(&live, "a", &count).await, "{filter}");
+            for query in [query, count] {
+                let expected = table(&live, "a", &query).await;
+                for pushdown in [true, false] {
+                    assert_eq!(answer(&mixed, &query, pushdown).await, expected, "{query}, pushdown: {pushdown}");
+                }
+            }
         }
         let green = table(&mixed, "a", r#"EXPLAIN SELECT 1 FROM spans WHERE "span.x" = 'green'"#).await;
         assert!(green.contains("predicate=span.x") && green.contains("promoted"), "{green}");
+    }
+
+    /// Scenario: a filter on a column that each file has. Guarantee: above files of one tenant something is left to filter only where
+    /// filters are not pushed down.
+    #[tokio::test]
+    async fn filters_are_pushed_down() {
+        let mut source = TestSource::new();
+        source.add_file(&random_rows(&mut Chance(3), "a", 20)).await;
+        let engine = source.engine();
+        for pushdown in [true, false] {
+            let plan = answer(&engine, "EXPLAIN SELECT name FROM spans WHERE service = 'reviews'", pushdown).await;
+            assert!(plan.contains("predicate=service") && plan.contains("FilterExec") != pushdown, "{plan}");
+        }
     }
 
     /// Scenario: two tenants, of which one has no value of some promoted attributes. Guarantee: it sees no column of them (P8).

@@ -191,7 +191,8 @@ impl Scan<'_> {
         let layout = self.layout(promoted)?;
         let mut source = ParquetSource::new(layout.schema.clone())
             .with_parquet_file_reader_factory(self.table.reader.clone())
-            .with_pushdown_filters(true)
+            // Where rows of others are dropped by it (P8), whatever the session says.
+            .with_pushdown_filters(shared)
             .with_reorder_filters(true)
             .with_enable_page_index(true);
         if shared {

@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use meshlake_config::Tenant;
 use meshlake_query::{Engine, FoundSpanset, FoundTrace, QueryError, TimeRange, TraceQlSearch};
-use meshlake_traceql::{Query, View};
+use meshlake_traceql::Query;
 
 use crate::common::{Spans, oracle, pipeline, query, wide};
 use crate::otlp::any_value;
@@ -82,7 +82,7 @@ fn told(spanset: &FoundSpanset) -> String {
 
 /// What is found; nothing if the query fails on any trace.
 fn expected(search: &TraceQlSearch, known: &[Spans]) -> Option<Vec<Found>> {
-    let (pipeline, found_by) = (pipeline(&search.query), search.query.conditions().found_by);
+    let pipeline = pipeline(&search.query);
     let mut found = Vec::new();
     for trace in known {
         let Ok(spansets) = oracle::search(pipeline, trace) else { return None };
@@ -90,9 +90,7 @@ fn expected(search: &TraceQlSearch, known: &[Spans]) -> Option<Vec<Found>> {
             let start = (trace.spans[span].start / 1_000) as i64;
             search.range.start <= start && start < search.range.end
         };
-        let view = View::new(trace);
-        let is_found = (0..trace.spans.len()).any(|span| in_range(span) && found_by.passes(&view, span));
-        if is_found && spansets.iter().flat_map(|(spans, _)| spans).any(|span| in_range(*span)) {
+        if oracle::found::is_found(pipeline, trace, in_range).unwrap() {
             let start = trace.spans.iter().map(|span| span.start).min();
             let told = |(spans, attributes): &oracle::Found| expected_spanset(search, trace, spans, attributes);
             found.push((Reverse(start), (trace.id, spansets.iter().map(told).collect())));

@@ -5,6 +5,7 @@
 //! sufficient: whatever could be part of an answer passes, and what passes is evaluated. They say nothing of query failures:
 //! a span that was skipped fails no query.
 
+mod found;
 mod necessary;
 mod reads;
 mod shown;
@@ -17,6 +18,7 @@ use crate::attribute::{Attribute, Intrinsic};
 use crate::eval::{View, compare, matches};
 use crate::trace::Trace;
 use crate::value::Value;
+use found::found_by;
 use necessary::{answer_of, spans_of, trace_of};
 use reads::Reads;
 pub use shown::Shown;
@@ -41,8 +43,7 @@ pub struct Conditions {
     pub answer: Predicate,
     /// What spans a trace has to have to be in an answer.
     pub trace: TracePredicate,
-    /// What says most of the spans by which a trace is found: what is necessary for an answer, or where any span may be in it, as in
-    /// `{ .a } && {}`, what the first filter asks for that asks for anything.
+    /// What one of the spans by which a search finds a trace has to be like: see [`View::is_found`].
     pub found_by: Predicate,
 }
 
@@ -130,17 +131,15 @@ impl Query {
             }
         };
         let pipelines = || pipelines.iter().copied();
-        let answer = Predicate::any(pipelines().map(answer_of).collect());
-        let trace = TracePredicate::any(pipelines().map(trace_of).collect());
         reads.intrinsics.sort_unstable();
         reads.intrinsics.dedup();
         Conditions {
             whole_trace: reads.reach() != Reach::Span,
             reach: if pipelines().all(Pipeline::is_of_each_span) { reads.reach() } else { Reach::Trace },
             span: Predicate::any(pipelines().map(spans_of).collect()),
-            found_by: if answer == Predicate::ANY_SPAN { trace.first() } else { answer.clone() },
-            answer,
-            trace,
+            found_by: Predicate::any(pipelines().map(found_by).collect()),
+            answer: Predicate::any(pipelines().map(answer_of).collect()),
+            trace: TracePredicate::any(pipelines().map(trace_of).collect()),
             all_attributes: reads.all_attributes,
             intrinsics: reads.intrinsics,
         }

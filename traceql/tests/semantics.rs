@@ -28,6 +28,38 @@ fn row_1_time_range() {
     assert_eq!(series("{ rootName = \"root\" } | count_over_time()", &all, grid)[0].1, [0.0, 1.0, 0.0]);
 }
 
+/// Scenario: row 1, searches in a range, which a span before it, one in it and one after it overlap. Guarantee: structure sees all of them;
+/// the trace is found only if a span of the answer starts in the range; of a filter before `&& {}`, too, and of the left side of `>> {}`.
+#[test]
+fn row_1_time_range_of_searches() {
+    let all = trace(vec![span(1, 0, "root").takes(100), span(2, 1, "a"), span(3, 2, "b").with("n", 1)]);
+    for (text, found_at) in [
+        ("{}", &[1, 2, 3][..]),
+        ("{ name = \"a\" }", &[2]),
+        ("{ name = \"root\" } >> { name = \"a\" }", &[2]),
+        ("{ name = \"a\" } && { name = \"b\" }", &[2, 3]),
+        ("{ name = \"a\" } && {}", &[2]),
+        ("{} && { name = \"a\" && !(.n = 1) }", &[2]),
+        ("{ .n + 1 = 2 } && {}", &[3]),
+        ("{ .n + 1 = 2 } && { name = \"a\" }", &[2, 3]),
+        ("{ name = \"a\" } && { true && (.n = 1 || true) }", &[2]),
+        ("{ name = \"root\" } >> {}", &[]),
+        ("{ name = \"a\" } &>> {}", &[2]),
+        ("({ name = \"a\" } || { name = \"b\" }) && {}", &[2, 3]),
+        ("({ name = \"a\" } && {}) || {}", &[1, 2, 3]),
+        ("{ name = \"c\" } !>> {}", &[1, 2, 3]),
+        ("{} | { name = \"b\" }", &[3]),
+    ] {
+        let view = View::new(&all);
+        let query = query(text);
+        let spansets = view.pipeline(pipeline(&query)).unwrap();
+        assert!(!spansets.is_empty(), "{text}");
+        let starts: Vec<u64> =
+            (0..5).filter(|at| view.is_found(pipeline(&query), &spansets, |span| all.spans[span].start == *at)).collect();
+        assert_eq!(starts, found_at, "{text}");
+    }
+}
+
 /// Scenario: row 2, operators without brackets. Guarantee: their levels are Tempo's.
 #[test]
 fn row_2_precedence() {
@@ -307,7 +339,8 @@ fn row_21_events_and_links() {
     assert_eq!(ids("{} | by(event:name) | count() = 1", &trace), [1]);
 }
 
-/// Scenario: row 22, how an answer is limited is for who asks traces one by one. Guarantee: hints reach it.
+/// Scenario: row 22, how an answer is limited is for who asks traces one by one: `searches_find_what_the_traces_say` and `pages_are_one_search`
+/// of the crate `query` are about that. Guarantee: hints reach it.
 #[test]
 fn row_22_hints() {
     let parsed = query("{} with(most_recent=true, sample=0.5) with(most_recent=false)");
@@ -411,8 +444,8 @@ fn spans_on_their_own() {
     assert_eq!(query("{ nestedSetParent < 0 }").conditions().intrinsics, [Intrinsic::ParentId]);
 }
 
-/// Scenario: what has to be there for an answer, and what is in it. Guarantee: a trace is found by what its answer needs; if that is
-/// anything, by what else it has to have.
+/// Scenario: what has to be there for an answer, and what is in it. Guarantee: a trace is found by what its answer needs; if some of that is
+/// anything, by what the first filter needs that asks for something.
 #[test]
 fn traces_are_found_by_what_says_most() {
     let of = |text: &str| query(text).conditions();
@@ -427,7 +460,7 @@ fn traces_are_found_by_what_says_most() {
     ] {
         assert_eq!(of(text).found_by, a, "{text}");
     }
-    for text in ["{}", "{ .a = 1 } || {}", "{ .a = 1 } !> {}", "{ !(.a = 1) }"] {
+    for text in ["{}", "{ .a = 1 } || {}", "{ .a = 1 } !> {}", "{ !(.a = 1) }", "{ !(.a = 1) } && { .b = 1 }"] {
         assert_eq!(of(text).found_by, Predicate::ANY_SPAN, "{text}");
     }
     assert_eq!(of("{ .a = 1 } && {}").answer, Predicate::ANY_SPAN);

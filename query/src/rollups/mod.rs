@@ -36,4 +36,5 @@ pub(crate) use pieces::{Summed, on_the_fly, pieces};
 pub(crate) use resident::FileRollups;
 pub(crate) use span_pieces::{Asked, OpenSpans};
 pub(crate) use table::{RollupTable, Rows, STEPS};
+pub(crate) use trace_summaries::Copies;
 pub use writer::HopRollups;

@@ -21,6 +21,15 @@ use crate::trace_id::{TraceId, trace_ids};
 /// Files, or sections of them, that are read at once.
 const READS: usize = 32;
 
+/// How copies of spans count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// Each is a span.
+    Counted,
+    /// Not at all: traces with copies are not told of.
+    LeftOut,
+}
+
 /// Where a trace was found so far.
 #[derive(Clone)]
 enum Found {
@@ -41,13 +50,13 @@ impl Summed {
     /// The summaries of those of these traces whose spans are all in one lake file, which tells of them; the others have to be
     /// opened. Each of the traces must have a span in the snapshot: of another, it might be told what is of a trace that looks like
     /// it.
-    pub(crate) async fn told(&self, ids: &[TraceId]) -> Result<HashMap<TraceId, TraceSummary>> {
+    pub(crate) async fn told(&self, ids: &[TraceId], copies: Copies) -> Result<HashMap<TraceId, TraceSummary>> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         let mut found = vec![Found::Nowhere; ids.len()];
         let (wanted, rest) = self.sections_of(&ids, &mut found).await;
         self.look_into(rest, &ids, &mut found).await?;
-        self.read(wanted, &ids, &mut found).await;
+        self.read(wanted, (&ids, copies), &mut found).await;
         let once = |(id, found): (TraceId, Found)| match found {
             Found::Once(summary) => Some((id, summary)),
             Found::Nowhere | Found::Unclear => None,
@@ -99,7 +108,7 @@ impl Summed {
     }
 
     /// Notes what sections say of the traces that are not unclear.
-    async fn read(&self, mut wanted: Vec<Wanted>, ids: &[TraceId], found: &mut [Found]) {
+    async fn read(&self, mut wanted: Vec<Wanted>, (ids, copies): (&[TraceId], Copies), found: &mut [Found]) {
         for one in &mut wanted {
             one.positions.retain(|position| !matches!(found[*position], Found::Unclear));
         }
@@ -113,7 +122,7 @@ impl Summed {
             for position in wanted.positions {
                 let id = ids[position];
                 let told = block.as_ref().and_then(|block| wanted.file.outline.find(block, &id.0).ok());
-                found[position].note(told.unwrap_or(Told::Untold), id);
+                found[position].note(told.unwrap_or(Told::Untold), id, copies);
             }
             tokio::task::yield_now().await;
         }
@@ -121,10 +130,12 @@ impl Summed {
 }
 
 impl Found {
-    fn note(&mut self, told: Told<'_>, id: TraceId) {
+    fn note(&mut self, told: Told<'_>, id: TraceId, copies: Copies) {
         *self = match (&self, told) {
             (_, Told::Absent) => return,
-            (Found::Nowhere, Told::Trace(trace)) => Found::Once(summary(id, trace)),
+            (Found::Nowhere, Told::Trace(trace)) if copies == Copies::Counted || !trace.has_copies => {
+                Found::Once(summary(id, trace))
+            }
             _ => Found::Unclear,
         };
     }
@@ -219,7 +230,8 @@ mod tests {
 
     /// Scenario: traces of several sections in lake files, some in two of them, some with live spans, another tenant's beside them;
     /// the files themselves are gone. Then there is a file without summaries, with a span of one trace. Guarantee: of each trace
-    /// that is in one file alone is told what its spans say, copies included; of no other.
+    /// that is in one file alone is told what its spans say, copies included; of no other. Where copies are left out, of no trace that
+    /// has any.
     #[tokio::test]
     async fn traces_of_one_file_are_told_of() {
         let rows = rows();
@@ -227,13 +239,19 @@ mod tests {
         for file in source.snapshot.files.clone().iter() {
             source.object_store().delete(&Path::from(file.path.as_str())).await.unwrap();
         }
-        let (told, mut expected) = (summed(&source).told(&ids(&rows)).await.unwrap(), expected(&rows));
+        let (told, mut expected) = (summed(&source).told(&ids(&rows), Copies::Counted).await.unwrap(), expected(&rows));
         assert!(expected.len() > 600 && expected.len() < ids(&rows).len());
         assert_eq!(told, expected);
+        let copied: HashSet<TraceId> =
+            ids(&rows.iter().filter(|row| row.span.is_multiple_of(13)).cloned().collect::<Vec<_>>()).into_iter().collect();
+        let mut single = expected.clone();
+        single.retain(|id, _| !copied.contains(id));
+        assert!(!single.is_empty() && single.len() < expected.len());
+        assert_eq!(summed(&source).told(&ids(&rows), Copies::LeftOut).await.unwrap(), single);
         let again = rows.iter().find(|row| expected.contains_key(&TraceId(row.trace.to_be_bytes()))).unwrap();
         source.add_file(std::slice::from_ref(again)).await;
         expected.remove(&TraceId(again.trace.to_be_bytes()));
-        assert_eq!(summed(&source).told(&ids(&rows)).await.unwrap(), expected);
+        assert_eq!(summed(&source).told(&ids(&rows), Copies::Counted).await.unwrap(), expected);
     }
 
     /// Scenario: a byte of the summaries of a file is changed, anywhere; they end early; they are empty. Guarantee: less is told,
@@ -253,7 +271,7 @@ mod tests {
         let (expected, ids) = (expected(&rows), ids(&rows));
         for bytes in damaged {
             store.put(&path, bytes.into()).await.unwrap();
-            let told = summed(&source).told(&ids).await.unwrap();
+            let told = summed(&source).told(&ids, Copies::Counted).await.unwrap();
             assert!(told.len() < expected.len());
             assert!(told.iter().all(|(id, summary)| expected.get(id) == Some(summary)));
         }

@@ -29,6 +29,7 @@ use crate::find::{is_after, newest_rows};
 use crate::hops::TRACES_AT_ONCE;
 use crate::lookup::{FoundRows, Needless};
 use crate::partitions::by_turns;
+use crate::rollups::Copies;
 use crate::search::{Cursor, Order, TraceSummary};
 use crate::spans::may_hold;
 use crate::summary::{SUMMARY_COLUMNS, Summaries, SummaryColumns};
@@ -234,10 +235,20 @@ impl<'a> Finder<'a> {
         // Traces of near ids are near each other in files.
         ids.sort_unstable();
         for ids in ids.chunks(TRACES_AT_ONCE) {
+            let ids = self.may_be_long(ids).await?;
             let take = |parts: &[FoundRows]| self.take(parts);
-            view.lookups.find_together(&view.snapshot, &view.tenant, ids, &columns, &needless, take).await?;
+            view.lookups.find_together(&view.snapshot, &view.tenant, &ids, &columns, &needless, take).await?;
         }
         Ok(())
+    }
+
+    /// Those of the traces that are not known, without a look at their spans, to be shorter or longer than asked for.
+    async fn may_be_long(&self, ids: &[TraceId]) -> Result<Vec<TraceId>> {
+        if self.search.min_duration.is_none() && self.search.max_duration.is_none() {
+            return Ok(ids.to_vec());
+        }
+        let told = self.view.summed.told(ids, Copies::LeftOut).await?;
+        Ok(ids.iter().filter(|id| told.get(id).is_none_or(|summary| self.is_long(summary))).copied().collect())
     }
 
     /// What need not be read of files, asked when it is first needed.
@@ -311,10 +322,7 @@ impl<'a> Finder<'a> {
             let start = (trace.facts(span).start / 1000) as i64;
             range.start <= start && start < range.end
         };
-        let mut matching = spansets.iter().flat_map(|spanset| &spanset.spans).map(|span| *span as usize);
-        let Conditions { answer, found_by, .. } = &self.conditions;
-        let finds = |span: usize| starts_in_range(span) && found_by.passes(&view, span);
-        if !matching.any(starts_in_range) || (found_by != answer && !(0..trace.len()).any(finds)) {
+        if !view.is_found(self.pipeline, &spansets, starts_in_range) {
             return Ok(None);
         }
         let is_behind = |summary: &TraceSummary| is_after(self.search.cursor, summary.start, summary.trace_id);

@@ -39,18 +39,6 @@ impl TracePredicate {
     fn all(mut predicates: Vec<TracePredicate>) -> TracePredicate {
         if predicates.len() == 1 { predicates.remove(0) } else { TracePredicate::All(predicates) }
     }
-
-    /// What the first of the spans has to be like of which anything is asked.
-    pub(super) fn first(&self) -> Predicate {
-        match self {
-            TracePredicate::All(all) => {
-                let mut says = all.iter().map(TracePredicate::first).filter(|predicate| *predicate != Predicate::ANY_SPAN);
-                says.next().unwrap_or(Predicate::ANY_SPAN)
-            }
-            TracePredicate::Any(any) => Predicate::any(any.iter().map(TracePredicate::first).collect()),
-            TracePredicate::Has(predicate) | TracePredicate::Parent(predicate) => predicate.clone(),
-        }
-    }
 }
 
 /// What a span has to be like to get into a pipeline.
@@ -115,7 +103,7 @@ fn has(expr: &SpansetExpr) -> TracePredicate {
 }
 
 /// What is necessary for an expression to be true, or for it to be false.
-fn necessary(expr: &FieldExpr, truth: bool) -> Predicate {
+pub(super) fn necessary(expr: &FieldExpr, truth: bool) -> Predicate {
     let each = |exprs: &[FieldExpr]| exprs.iter().map(|expr| necessary(expr, truth)).collect();
     match expr {
         FieldExpr::Literal(Literal::Bool(value)) if *value != truth => Predicate::Any(Vec::new()),

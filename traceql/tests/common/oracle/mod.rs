@@ -1,6 +1,7 @@
 //! TraceQL once more: small, slow and obvious, written from the semantics. It shares the tree of a query and the type of values with the
 //! crate, and no code.
 
+pub mod found;
 pub mod metrics;
 mod value;
 

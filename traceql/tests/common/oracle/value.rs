@@ -98,7 +98,7 @@ pub fn compute(op: Arithmetic, left: &Value<'_>, right: &Value<'_>) -> Result<Va
             Arithmetic::Div => Value::Int(left / right),
             Arithmetic::Mod => Value::Int(left % right),
             Arithmetic::Pow if *right < 0 => Value::Float((*left as f64).powf(*right as f64)),
-            Arithmetic::Pow => Value::Int((0..*right).fold(1, |power, _| power * left)),
+            Arithmetic::Pow => Value::Int((0..*right).fold(1, |power: i64, _| power.wrapping_mul(*left))),
         });
     }
     let (Some(left), Some(right)) = (number(left), number(right)) else { return Ok(Value::Nil) };
