@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meshlake_hops::{Hop, Node, NodeKind};
 use meshlake_query::{
-    EdgeSide, Engine, Estimate, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles, TimeRange,
+    EdgeSide, Engine, Graph, GraphDirection, GraphEdge, GraphNode, GraphQuery, Level, Proxies, Quantiles, TimeRange,
 };
 
+use crate::estimate::are_near;
 use crate::known::{Known, SideSums, Sums, bucket, quantile};
 use crate::store::Chance;
 
@@ -49,7 +50,6 @@ struct Edge {
     callee: Side,
     network: [Option<i64>; 4],
     protocols: BTreeMap<String, u64>,
-    estimate: Option<Estimate>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -92,7 +92,6 @@ impl Edge {
             callee: side(&sums.callee),
             network: quantiles(&sums.network),
             protocols: sums.protocols.clone(),
-            estimate: sums.estimate(),
         }
     }
 
@@ -123,7 +122,6 @@ impl Edge {
             callee: side(&edge.callee),
             network: answered_quantiles(&edge.network),
             protocols: edge.protocols.iter().cloned().collect(),
-            estimate: edge.estimate,
         }
     }
 }
@@ -243,6 +241,8 @@ fn check_edges(graph: &Graph, whole: &Whole, asked: &BTreeSet<&(End, End)>, quer
         let sums = &whole.edges[&ends];
         assert_eq!(Edge::answered(edge), Edge::of(sums), "{ends:?}: {context}");
         assert_eq!(edge.rate, sums.requests as f64 / seconds, "{ends:?}: {context}");
+        let estimate = sums.estimate();
+        assert!(are_near(edge.estimate, estimate), "{:?}, {estimate:?}, {ends:?}: {context}", edge.estimate);
         for exemplar in [edge.slowest, edge.latest_error].into_iter().flatten() {
             assert!(sums.traces.contains(&exemplar.trace_id.0), "{exemplar:?} has no hop of {ends:?}: {context}");
         }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshlake_hops::{Flags, Hop, Report, Span, Tally};
+use meshlake_hops::{Flags, Hop, Report, Span};
 use meshlake_query::{Estimate, HopCounts, TimeRange};
 
+use crate::estimate::estimate;
 use crate::hop_cases::oracle;
 use crate::mesh::MINUTE;
 use crate::store::TraceId;
@@ -137,13 +138,7 @@ impl Sums {
     }
 
     pub fn estimate(&self) -> Option<Estimate> {
-        let mut tally = Tally::default();
-        self.weights.values().for_each(|weights| tally.add_trace(&mut weights.clone()));
-        let estimate = tally.estimate();
-        let (weight, known) = self.weight();
-        let value = (known == self.requests).then_some(weight as f64 / 65_536.0);
-        assert_eq!(estimate.map(|estimate| estimate.value), value);
-        estimate
+        estimate(self.weights.values())
     }
 }
 

@@ -1,13 +1,14 @@
 //! Graph, latencies, SQL tables, and the graph's attributes in TraceQL, of a whole store, beside hops that are computed from what was sent, one whole trace at a time (P3, P4).
 //!
 //! The oracle is `hops/tests/common/oracle.rs`: the rules once more, without the code of H. It gets the spans as the test made them; the store gets
-//! them as OTLP, in any order, with copies, late, and between flushes, merges, restarts and deletions.
+//! them as OTLP, in any order, with copies, late, and between flushes, merges, restarts, deletions and the end of retention.
 //!
 //! `MESHLAKE_GRAPH_ROUNDS` sets the number of stores, `MESHLAKE_GRAPH_SEED` the first seed:
 //! `MESHLAKE_GRAPH_ROUNDS=200 cargo test --release --test graph_oracle` is the long form.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::comparison_to_empty, missing_docs)]
 
+mod estimate;
 mod graph;
 #[path = "../../hops/tests/common/mod.rs"]
 mod hop_cases;
@@ -21,11 +22,12 @@ mod store;
 mod traceql;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use known::Known;
 use mesh::{MINUTE, START};
 use meshlake_hops::Span;
-use meshlake_query::{GraphQuery, TimeRange};
+use meshlake_query::{GraphEdge, GraphQuery, TimeRange};
 use store::{Chance, TraceId};
 
 type World = store::World<Span<'static>>;
@@ -151,6 +153,8 @@ async fn round(seed: u64) {
     // The windows of all traces are compacted; now comes what is late.
     world.settle().await;
     check(&mut chance, &world, seed, &format!("seed {seed}, before late spans")).await;
+    world.retain(&mut chance).await;
+    check(&mut chance, &world, seed, &format!("seed {seed}, the oldest windows are gone")).await;
     while !left.is_empty() {
         let what = step(&mut chance, &mut world, &mut left, late / 2 + 1).await;
         steps += 1;
@@ -165,7 +169,7 @@ async fn round(seed: u64) {
 }
 
 /// Scenario: stores that get random traces of a mesh in random order, batches, copies and delays, and are flushed, compacted, paused, restarted and
-/// made to forget traces in between. Guarantee: after each step graph, latencies, and the tables `hops`, `edges_*` and `operations_*` are what the oracle
+/// made to forget traces, parts of traces, and the oldest windows in between. Guarantee: after each step graph, latencies, and the tables `hops`, `edges_*` and `operations_*` are what the oracle
 /// says of the spans that were sent: to the last request, and in the bucket of each quantile (P3, P4, P10).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_those_of_the_oracle() {
@@ -175,8 +179,8 @@ async fn answers_are_those_of_the_oracle() {
     }
 }
 
-/// Requests, unresolved ones and the callee's reports of frontend -> details.
-async fn called(world: &World, range: TimeRange) -> (u64, u64, u64) {
+/// The edges frontend -> details.
+async fn edges(world: &World, range: TimeRange) -> Vec<Arc<GraphEdge>> {
     let query = GraphQuery::whole(range, 10);
     let graph = world.engine().graph(&Default::default(), &query).await.unwrap();
     let ends = |service: &str| {
@@ -184,8 +188,43 @@ async fn called(world: &World, range: TimeRange) -> (u64, u64, u64) {
         of_service.map(|node| node.id.clone()).collect::<Vec<_>>()
     };
     let (callers, callees) = (ends("frontend"), ends("details"));
-    let edges = graph.edges.iter().filter(|edge| callers.contains(&edge.source) && callees.contains(&edge.target));
-    edges.fold((0, 0, 0), |sums, edge| (sums.0 + edge.requests, sums.1 + edge.unresolved, sums.2 + edge.callee.reports))
+    graph.edges.into_iter().filter(|edge| callers.contains(&edge.source) && callees.contains(&edge.target)).collect()
+}
+
+/// Requests, unresolved ones and the callee's reports of frontend -> details.
+async fn called(world: &World, range: TimeRange) -> (u64, u64, u64) {
+    let edges = edges(world, range).await;
+    edges.iter().fold((0, 0, 0), |sums, edge| (sums.0 + edge.requests, sums.1 + edge.unresolved, sums.2 + edge.callee.reports))
+}
+
+/// Scenario: calls that take longer or shorter, of which some fail, each trace in a request. Guarantee: the slowest and the latest that failed are shown
+/// of their edge, whether they are live, in fresh files, in the lake, or what is left when one was deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exemplars_are_the_slowest_and_the_latest_that_failed() {
+    let mut chance = Chance(8);
+    let mut world = World::new(&mut chance).await;
+    for (trace, minute, seconds, failed) in [(1, 10, 3, true), (4, 20, 5, false), (3, 30, 5, true), (2, 40, 4, false)] {
+        let [call, answer] = mesh::pair([trace; 16], START + minute * MINUTE + 1_000, 2_000);
+        let (http_status, end) = (Some(if failed { 503 } else { 200 }), answer.start + seconds * 1_000_000_000);
+        let answer = Span { end, http_status, grpc_status: None, response_flags: "-", error: failed, ..answer };
+        world.send(&[call, answer].map(|span| ([trace; 16], span))).await;
+    }
+    let shown = async |world: &World| {
+        let edges = edges(world, everything()).await;
+        assert_eq!(edges.len(), 1);
+        [edges[0].slowest, edges[0].latest_error].map(|exemplar| exemplar.map(|exemplar| (exemplar.trace_id.0, exemplar.value)))
+    };
+    let failed_at = |minute: u64| START + minute * MINUTE + 3_000;
+    let expected = [Some(([3; 16], 5_000_000_000)), Some(([3; 16], failed_at(30)))];
+    assert_eq!(shown(&world).await, expected, "at once");
+    world.flush().await;
+    assert_eq!(shown(&world).await, expected, "flushed");
+    world.settle().await;
+    assert_eq!(shown(&world).await, expected, "in the lake");
+    world.delete([3; 16]).await;
+    let expected = [Some(([4; 16], 5_000_000_000)), Some(([1; 16], failed_at(10)))];
+    assert_eq!(shown(&world).await, expected, "one is deleted");
+    world.close().await;
 }
 
 /// Scenario: calls whose windows were compacted; then the spans that answer come, which start at once, and more than an hour later. Guarantee: they are in

@@ -1,13 +1,15 @@
 //! Random traces of a mesh in two clusters, with every feature of the table of cases (`docs/service-graph.md`).
 
-use meshlake_hops::{End, Link, Resource, Role, Span, SpanKind};
+mod gateways;
+mod messages;
+
+use meshlake_hops::{End, Resource, Role, Span, SpanKind};
 
 use crate::store::{Chance, TraceId};
 
 /// 2026-01-01T00:00:00Z, nanoseconds.
 pub const START: u64 = 1_767_225_600_000_000_000;
 pub const MINUTE: u64 = 60_000_000_000;
-const HOUR: u64 = 60 * MINUTE;
 /// A trace begins no further calls once it has so many spans.
 const SPANS_ENOUGH: usize = 25;
 
@@ -27,6 +29,9 @@ const OUTCOMES: [Outcome; 11] = [
     (Some(200), Some(5), "-", false),
 ];
 const NO_ROUTE: Outcome = (Some(404), None, "NR", false);
+/// Where proxies send requests for hosts out of the mesh; nowhere, if they have no route.
+const EXTERNAL_CLUSTERS: [&str; 5] =
+    ["outbound|443||api.example.com", "PassthroughCluster", "BlackHoleCluster", "connect_originate", ""];
 
 #[derive(Clone, Copy, PartialEq)]
 pub struct Workload {
@@ -49,7 +54,7 @@ impl Workload {
 
     fn namespace(self) -> &'static str {
         match self.service {
-            "gateway" => "istio-system",
+            "gateway" | "egress" => "istio-system",
             "ratings" => "data",
             _ => "shop",
         }
@@ -72,6 +77,11 @@ impl Workload {
         text(format!("{}.{}.svc.cluster.local", self.service, self.namespace()))
     }
 
+    /// Where a proxy sends what is for it.
+    fn upstream(self) -> &'static str {
+        text(format!("outbound|9080||{}", self.host()))
+    }
+
     fn end(self) -> End<'static> {
         let (cluster, namespace, service, version) = (self.cluster, self.namespace(), self.service, self.version);
         End { cluster, namespace, workload: self.name(), service, version }
@@ -88,13 +98,19 @@ fn asked_for(span: Span<'static>, of: Workload, upstream_cluster: &'static str) 
     }
 }
 
-/// `of` answers for a request that `caller` sent, from `start` to `end`.
+/// The same of a host out of the mesh.
+fn out_of_mesh(span: Span<'static>, upstream_cluster: &'static str) -> Span<'static> {
+    Span { upstream_cluster, http_url: "https://api.example.com/pay", name: "api.example.com:443/*", ..span }
+}
+
+/// `of` answers for a request that `caller` sent, from a time to another.
 #[derive(Clone, Copy)]
 struct Asked {
     caller: Option<Workload>,
     of: Workload,
-    /// The span above, and the one above that.
-    above: [[u8; 8]; 2],
+    above: [u8; 8],
+    /// What is above that, if the span above is a call.
+    around: Option<[u8; 8]>,
     time: (u64, u64),
     depth: u32,
 }
@@ -128,7 +144,7 @@ pub fn pair(trace: TraceId, start: u64, delay: u64) -> [Span<'static>; 2] {
     let mut writer = Writer { chance: &mut Chance(1), trace, trace_state: "", spans: Vec::new() };
     let time = (start, start + 500_000_000);
     let client = writer.proxy(Role::Sidecar, caller, SpanKind::Client, [0; 8], time);
-    let client = asked_for(client, callee, text(format!("outbound|9080||{}", callee.host())));
+    let client = asked_for(client, callee, callee.upstream());
     let time = (time.0 + delay, time.1 + delay);
     let server = writer.proxy(Role::Sidecar, callee, SpanKind::Server, client.span_id, time);
     [client, Span { peer_address: caller.address(), ..asked_for(server, callee, "inbound|9080||") }]
@@ -139,16 +155,11 @@ impl Writer<'_> {
         let cluster = self.chance.pick(&["c1", "c2"]);
         let frontend = Workload { cluster, service: "frontend", version: "v1" };
         let gateway = Workload { service: "gateway", ..frontend };
-        match self.chance.below(6) {
+        match self.chance.below(8) {
             0 => self.call(Role::Gateway, gateway, frontend, [0; 8], at, 0),
-            1 => {
-                let time = (at, at + self.took());
-                let mut server = self.proxy(Role::Gateway, gateway, SpanKind::Server, [0; 8], time);
-                server.name = "shop.example.com:80/*";
-                let above = self.add(server);
-                self.call(Role::Gateway, gateway, frontend, above, at + 1_000, 0);
-            }
-            2 => {
+            1 => self.silent(Role::Gateway, gateway, [0; 8], at, 0),
+            2 | 3 => self.ingress(gateway, frontend, at),
+            4 => {
                 let generator = Workload { service: "loadgen", ..frontend };
                 let time = (at, at + self.took());
                 let root = self.app(generator, SpanKind::Internal, [0; 8], time, "visit");
@@ -157,10 +168,10 @@ impl Writer<'_> {
             }
             // A root; then one whose parent nobody sends, of a known or an unknown caller.
             way => {
-                let absent = if way == 3 { [0; 8] } else { self.id() };
-                let caller = (way == 5).then_some(gateway);
+                let above = if way == 5 { [0; 8] } else { self.id() };
+                let caller = (way == 7).then_some(gateway);
                 let time = (at, at + self.took());
-                self.serve(Asked { caller, of: frontend, above: [absent, [0; 8]], time, depth: 0 });
+                self.serve(Asked { caller, of: frontend, above, around: None, time, depth: 0 });
             }
         }
     }
@@ -242,6 +253,24 @@ impl Writer<'_> {
         span
     }
 
+    /// A span that the proxy of `of` sends without its node id.
+    fn bare(&mut self, name: &'static str, of: &Span<'static>, time: (u64, u64)) -> Span<'static> {
+        let Span { resource, service, namespace, .. } = *of;
+        let (http_status, grpc_status, response_flags, error) = self.chance.pick(&OUTCOMES);
+        Span {
+            name,
+            role: Role::Proxy,
+            resource,
+            service,
+            namespace,
+            http_status,
+            grpc_status,
+            response_flags,
+            error,
+            ..self.span(SpanKind::Client, of.span_id, time)
+        }
+    }
+
     /// A call by way of the caller's proxy, and what becomes of it.
     fn call(&mut self, role: Role, caller: Workload, callee: Workload, above: [u8; 8], at: u64, depth: u32) {
         let end = at + self.took();
@@ -251,29 +280,52 @@ impl Writer<'_> {
             above = self.add(Span { http_url: text(format!("http://{}:9080/x", callee.service)), ..sdk });
         }
         let client = self.proxy(role, caller, SpanKind::Client, above, (at + 1_000, end - 1_000));
-        let mut client = asked_for(client, callee, text(format!("outbound|9080||{}", callee.host())));
+        let mut client = asked_for(client, callee, callee.upstream());
         client.retry_count = self.chance.one_in(8).then_some(1);
         let id = self.add(client);
         if self.chance.one_in(15) {
-            self.mirror(&client);
+            self.mirror(&client, caller, callee);
         }
         // Some services are silent; some answer the third time.
         let attempts = self.chance.pick(&[0, 1, 1, 1, 1, 1, 1, 1, 2, 3]);
         for attempt in 0..attempts {
             let time = (at + 2_000 + attempt * (end - at) / 4, end - 2_000);
-            self.serve(Asked { caller: Some(caller), of: callee, above: [id, above], time, depth });
+            self.serve(Asked { caller: Some(caller), of: callee, above: id, around: Some(above), time, depth });
         }
     }
 
-    /// A copy of a request, as Envoy writes it: without a node id.
-    fn mirror(&mut self, of: &Span<'static>) {
-        let bare = self.span(SpanKind::Client, of.span_id, (of.start + 1_000, of.end));
-        let Span { resource, service, namespace, .. } = *of;
-        self.add(Span { name: "mirror", role: Role::Proxy, resource, service, namespace, http_status: Some(200), ..bare });
+    /// A call to an application that writes no span, nor does a proxy of its own, but forwards the headers to whom it calls.
+    fn silent(&mut self, role: Role, caller: Workload, above: [u8; 8], at: u64, depth: u32) {
+        let end = at + self.took();
+        let callee = Workload { cluster: caller.cluster, service: "cart", version: "v1" };
+        let client = self.proxy(role, caller, SpanKind::Client, above, (at, end));
+        let id = self.add(asked_for(client, callee, callee.upstream()));
+        let mut asked =
+            Asked { caller: Some(caller), of: callee, above: id, around: Some(above), time: (at + 1_000, end - 1_000), depth };
+        if self.chance.one_in(3) {
+            (asked.above, asked.around) = (self.waypoint(&asked), None);
+        }
+        for _ in 0..=self.chance.below(2) {
+            let start = at + 2_000 + self.chance.below((end - at) / 2);
+            let of = self.other(callee);
+            self.serve(Asked { caller: Some(callee), of, time: (start, end - 2_000), ..asked });
+        }
+    }
+
+    /// A copy of a request for another version, which is traced or not.
+    fn mirror(&mut self, of: &Span<'static>, caller: Workload, callee: Workload) {
+        let copied = Workload { version: "v2", ..callee };
+        let time = (of.start + 1_000, of.end);
+        let upstream_cluster = text(format!("outbound|9080|v2|{}", copied.host()));
+        let mirror = Span { upstream_cluster, ..self.bare("mirror", of, time) };
+        let above = self.add(mirror);
+        if self.chance.one_in(2) {
+            self.serve(Asked { caller: Some(caller), of: copied, above, around: Some(of.span_id), time, depth: 3 });
+        }
     }
 
     fn serve(&mut self, asked: Asked) {
-        let Asked { caller, of, above: [mut above, around], time: (start, end), depth } = asked;
+        let Asked { of, mut above, time: (start, end), depth, .. } = asked;
         if self.chance.one_in(4) {
             above = self.waypoint(&asked);
             if self.chance.one_in(3) {
@@ -283,19 +335,13 @@ impl Writer<'_> {
         let from = above;
         let has_sidecar = !self.chance.one_in(6);
         if has_sidecar {
-            let server = self.proxy(Role::Sidecar, of, SpanKind::Server, above, (start + 500, end - 500));
-            let mut server = asked_for(server, of, "inbound|9080||");
-            server.peer_address = caller.filter(|_| !self.chance.one_in(4)).map_or("", Workload::address);
-            if asked.above[0] == above && above != [0; 8] && self.chance.one_in(15) {
-                // Zipkin: both sides of a request have one id.
-                (server.span_id, server.parent_span_id) = (above, around);
-            }
-            above = self.add(server);
+            above = self.sidecar(&asked, above);
         }
         if !has_sidecar || self.chance.one_in(2) {
             // Since Istio 1.30 the proxy's span may stand beside the application's.
             let parent = if self.chance.one_in(5) { from } else { above };
-            let sdk = self.app(of, SpanKind::Server, parent, (start + 800, end - 800), "handle");
+            let mut sdk = self.app(of, SpanKind::Server, parent, (start + 800, end - 800), "handle");
+            sdk.server_address = self.chance.pick(&["", "", of.service]);
             above = self.add(sdk);
         }
         let most = if depth < 3 { 3 } else { 1 };
@@ -306,16 +352,33 @@ impl Writer<'_> {
         }
     }
 
+    /// What the proxy of who is asked writes.
+    fn sidecar(&mut self, asked: &Asked, above: [u8; 8]) -> [u8; 8] {
+        let time = (asked.time.0 + 500, asked.time.1 - 500);
+        let server = self.proxy(Role::Sidecar, asked.of, SpanKind::Server, above, time);
+        let mut server = asked_for(server, asked.of, "inbound|9080||");
+        server.peer_address = asked.caller.filter(|_| !self.chance.one_in(4)).map_or("", Workload::address);
+        if let Some(around) = asked.around.filter(|_| asked.above == above && self.chance.one_in(15)) {
+            // Zipkin: both sides of a request have one id.
+            (server.span_id, server.parent_span_id) = (above, around);
+        }
+        self.add(server)
+    }
+
     fn waypoint(&mut self, asked: &Asked) -> [u8; 8] {
         let of = asked.of;
         let proxy = Workload { service: "waypoint", version: "v1", ..of };
-        let span = self.proxy(Role::Waypoint, proxy, SpanKind::Server, asked.above[0], asked.time);
+        let span = self.proxy(Role::Waypoint, proxy, SpanKind::Server, asked.above, asked.time);
         let mut span = asked_for(span, of, text(format!("inbound-vip|9080|http|{}", of.host())));
         if let Some(caller) = asked.caller.filter(|_| self.chance.one_in(2)) {
             span.source = caller.end();
         }
         if self.chance.one_in(2) {
             span.destination = of.end();
+        }
+        if self.chance.one_in(2) {
+            // Istio 1.28 and 1.29 call it what it stands in front of.
+            span.resource.service_name = of.host();
         }
         self.add(span)
     }
@@ -325,23 +388,36 @@ impl Writer<'_> {
         if self.spans.len() > SPANS_ENOUGH {
             return;
         }
-        match self.chance.below(10) {
+        match self.chance.below(14) {
             0 => self.database(caller, above, at),
             1 => self.external(caller, above, at),
-            2 => self.message(caller, above, at),
-            3 => {
+            2 => self.egress(caller, above, at),
+            3 | 4 => self.message(caller, above, at),
+            5 => {
                 // It says nothing of whom it calls.
                 let time = (at, at + self.took());
                 let call = self.app(caller, SpanKind::Client, above, time, "call");
                 self.add(call);
             }
-            4 => self.call(Role::Sidecar, caller, caller, above, at, depth),
+            6 => self.call(Role::Sidecar, caller, caller, above, at, depth),
+            7 => self.silent(Role::Sidecar, caller, above, at, depth),
+            8 => {
+                // Nobody writes the call.
+                let (of, time) = (self.other(caller), (at, at + self.took()));
+                self.serve(Asked { caller: Some(caller), of, above, around: None, time, depth });
+            }
             _ => {
-                let (service, version) = self.chance.pick(&SERVICES);
-                let cluster = if self.chance.one_in(5) { self.chance.pick(&["c1", "c2"]) } else { caller.cluster };
-                self.call(Role::Sidecar, caller, Workload { cluster, service, version }, above, at, depth);
+                let callee = self.other(caller);
+                self.call(Role::Sidecar, caller, callee, above, at, depth);
             }
         }
+    }
+
+    /// Whom a workload may call.
+    fn other(&mut self, caller: Workload) -> Workload {
+        let (service, version) = self.chance.pick(&SERVICES);
+        let cluster = if self.chance.one_in(5) { self.chance.pick(&["c1", "c2"]) } else { caller.cluster };
+        Workload { cluster, service, version }
     }
 
     fn database(&mut self, caller: Workload, above: [u8; 8], at: u64) {
@@ -359,32 +435,16 @@ impl Writer<'_> {
     }
 
     fn external(&mut self, caller: Workload, above: [u8; 8], at: u64) {
-        let time = (at, at + self.took());
-        let call = self.proxy(Role::Sidecar, caller, SpanKind::Client, above, time);
-        let mut call = Span { name: "api.example.com:443/*", http_url: "https://api.example.com/pay", ..call };
-        call.upstream_cluster = self.chance.pick(&["outbound|443||api.example.com", "PassthroughCluster", "BlackHoleCluster", ""]);
+        let (mut above, end) = (above, at + self.took());
+        if self.chance.one_in(2) {
+            let sdk = self.app(caller, SpanKind::Client, above, (at, end), "POST");
+            above = self.add(Span { http_url: "https://api.example.com/pay", ..sdk });
+        }
+        let call = self.proxy(Role::Sidecar, caller, SpanKind::Client, above, (at + 1_000, end - 1_000));
+        let mut call = out_of_mesh(call, self.chance.pick(&EXTERNAL_CLUSTERS));
         if call.upstream_cluster.is_empty() {
             (call.http_status, call.grpc_status, call.response_flags, call.error) = NO_ROUTE;
         }
         self.add(call);
-    }
-
-    /// Sent to a queue, and worked on soon or much later.
-    fn message(&mut self, sender: Workload, above: [u8; 8], at: u64) {
-        let of_message = |span: Span<'static>, operation| Span {
-            messaging_system: "kafka",
-            messaging_destination: "mail",
-            messaging_operation: operation,
-            ..span
-        };
-        let sent = self.app(sender, SpanKind::Producer, above, (at, at + 5_000_000), "mail send");
-        let sent = self.add(of_message(sent, "send"));
-        let waited = if self.chance.one_in(2) { HOUR + self.chance.below(HOUR) } else { self.chance.below(50_000_000) };
-        let (at, parent) = (at + waited, if self.chance.one_in(3) { [0; 8] } else { sent });
-        let mailer = Workload { service: "mailer", version: "v1", ..sender };
-        let links: &'static [Link] = Box::leak(Box::new([Link { trace_id: self.trace, span_id: sent }]));
-        let worked = self.app(mailer, SpanKind::Consumer, parent, (at, at + 80_000_000), "mail process");
-        let worked = self.add(Span { links, ..of_message(worked, "process") });
-        self.ask(mailer, worked, at + 10_000, 3);
     }
 }

@@ -21,6 +21,14 @@ impl Sent for Span<'static> {
         };
         ExportTraceServiceRequest { resource_spans: spans.iter().map(group).collect() }.encode_to_vec().into()
     }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn start(&self) -> u64 {
+        self.start
+    }
 }
 
 fn key_value(key: &str, value: Value) -> KeyValue {

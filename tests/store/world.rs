@@ -1,6 +1,6 @@
 //! A store in this process, and what the test knows it must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,15 +23,26 @@ pub type TraceId = [u8; 16];
 pub trait Sent: Clone + PartialEq {
     /// A request with these spans, each with its trace: OTLP in protobuf.
     fn request(spans: &[(TraceId, Self)]) -> Bytes;
+
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// When it starts: nanoseconds since the epoch.
+    fn start(&self) -> u64;
 }
 
-/// The store, the engine over it, and the spans that were sent and not deleted.
+/// Microseconds, as the store tells moments.
+fn start(span: &impl Sent) -> i64 {
+    (span.start() / 1_000) as i64
+}
+
+/// The store, the engine over it, and the spans that were sent and are not gone.
 pub struct World<S> {
     config: Config,
     running: Option<(Arc<Store>, Engine)>,
     pub present: BTreeMap<TraceId, Vec<S>>,
-    /// Requests that hold no span of a deleted trace.
-    sent: Vec<(Bytes, Vec<TraceId>)>,
+    /// Requests of which no span is gone.
+    sent: Vec<(Bytes, Vec<(TraceId, S)>)>,
     _folder: TempDir,
 }
 
@@ -92,7 +103,7 @@ impl<S: Sent> World<S> {
     pub async fn send(&mut self, spans: &[(TraceId, S)]) {
         let body = S::request(spans);
         self.post(Tenant::default(), body.clone()).await;
-        self.sent.push((body, spans.iter().map(|(trace, _)| *trace).collect()));
+        self.sent.push((body, spans.to_vec()));
         for (trace, span) in spans {
             let known = self.present.entry(*trace).or_default();
             if !known.contains(span) {
@@ -137,9 +148,13 @@ impl<S: Sent> World<S> {
                 self.restart(chance).await;
                 Some("restarted")
             }
-            4 => {
+            4 if chance.one_in(2) => {
                 self.delete_any(chance).await;
-                Some("deleted")
+                Some("deleted a trace")
+            }
+            4 => {
+                self.delete_some(chance).await;
+                Some("deleted spans")
             }
             5 => {
                 self.pause_or_resume(chance);
@@ -203,19 +218,68 @@ impl<S: Sent> World<S> {
         }
     }
 
-    /// Deletes the spans of a trace that were sent so far, and waits until nobody sees them.
+    /// Deletes the spans of a trace that were sent so far.
     pub async fn delete(&mut self, trace: TraceId) {
+        self.erase(Selection::Trace(format!("{:032x}", u128::from_be_bytes(trace)))).await;
+        self.forget(|of, _| *of == trace);
+    }
+
+    /// Deletes the spans that were sent so far, have some span's name and start not long before or after it: of most traces a part.
+    pub async fn delete_some(&mut self, chance: &mut Chance) {
+        let count = self.present.values().map(Vec::len).sum::<usize>() as u64;
+        let Some(span) = self.present.values().flatten().nth(chance.below(count + 1) as usize) else { return };
+        let (name, at) = (span.name().to_owned(), start(span));
+        let range = at - chance.below(600_000_000) as i64..at + 1 + chance.below(600_000_000) as i64;
+        let condition = format!("name = '{name}'");
+        self.erase(Selection::Where { condition, start: Some(range.start), end: Some(range.end) }).await;
+        self.forget(|_, span| span.name() == name && range.contains(&start(span)));
+    }
+
+    /// Deletes spans, and waits until nobody sees them.
+    async fn erase(&self, selection: Selection) {
         self.store().compaction().resume();
         let (deletions, tenant) = (self.engine().deletions().clone(), Tenant::default());
-        let selection = Selection::Trace(format!("{:032x}", u128::from_be_bytes(trace)));
         let id = deletions.request(&tenant, selection).await.unwrap().id;
         let began = Instant::now();
         while deletions.receipt(&tenant, &id).await.unwrap().unwrap().hidden.is_none() {
-            assert!(began.elapsed() < PATIENCE, "not within 20 s: the trace is hidden");
+            assert!(began.elapsed() < PATIENCE, "not within 20 s: the spans are hidden");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.present.remove(&trace);
-        self.sent.retain(|(_, traces)| !traces.contains(&trace));
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(&TraceId, &S) -> bool) {
+        self.present.iter_mut().for_each(|(trace, spans)| spans.retain(|span| !is_gone(trace, span)));
+        self.present.retain(|_, spans| !spans.is_empty());
+        self.sent.retain(|(_, spans)| !spans.iter().any(|(trace, span)| is_gone(trace, span)));
+    }
+
+    /// Puts all spans into lake files, and has room for the newer windows only until the oldest are gone. That is by bytes, not by age, so that no time
+    /// that passes takes more. Nothing if clocks are not trusted: then no file has a window.
+    pub async fn retain(&mut self, chance: &mut Chance) {
+        self.settle().await;
+        let files = self.windows();
+        let Some(windows) = files.iter().map(|(window, _)| *window).collect::<Option<BTreeSet<i64>>>() else { return };
+        let oldest = 1 + chance.below((windows.len() as u64 / 3).max(1)) as usize;
+        let Some(oldest) = windows.into_iter().nth(oldest) else { return };
+        let is_kept = |(window, _): &&(Option<i64>, u64)| *window >= Some(oldest);
+        let room = files.iter().filter(is_kept).map(|(_, size)| size).sum();
+        self.reopen_with_room(room, chance).await;
+        wait_until("the oldest windows are gone", || self.windows().iter().all(|file| is_kept(&file))).await;
+        self.reopen_with_room(0, chance).await;
+        self.forget(|_, span| start(span) < oldest);
+    }
+
+    async fn reopen_with_room(&mut self, bytes: u64, chance: &mut Chance) {
+        self.close().await;
+        self.config.retention.size = ByteSize::bytes(bytes);
+        self.open(chance).await;
+    }
+
+    /// Where the windows of the tenant's files begin, microseconds, and how many bytes each has.
+    fn windows(&self) -> Vec<(Option<i64>, u64)> {
+        let (snapshot, tenant) = (self.snapshot(), Tenant::default());
+        let own = snapshot.files.iter().filter(|file| file.tenants.iter().any(|name| name == tenant.as_str()));
+        own.map(|file| (file.window, file.size)).collect()
     }
 }
 

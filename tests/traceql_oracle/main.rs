@@ -95,7 +95,7 @@ async fn round(seed: u64) {
 }
 
 /// Scenario: stores that get random traces in random order, batches, copies and delays, and are flushed, compacted, paused, restarted and made to
-/// forget traces in between. Guarantee: after each step searches and metrics in TraceQL have the answer that the oracle has of the spans
+/// forget traces and parts of them in between. Guarantee: after each step searches and metrics in TraceQL have the answer that the oracle has of the spans
 /// that were sent, wherever they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_those_of_the_oracle() {

@@ -26,6 +26,14 @@ impl Sent for Span {
         };
         ExportTraceServiceRequest { resource_spans: spans.iter().map(group).collect() }.encode_to_vec().into()
     }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn start(&self) -> u64 {
+        self.start
+    }
 }
 
 fn library(span: &Span) -> InstrumentationScope {
