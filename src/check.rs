@@ -6,7 +6,7 @@ use meshlake_config::Config;
 use meshlake_storage::{LocalDisk, Problem};
 
 use crate::failure::Failure;
-use crate::server::{open_objects, runtime};
+use crate::server::{open_objects, rollups, runtime};
 
 pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     let disk = Arc::new(LocalDisk);
@@ -22,7 +22,8 @@ pub(crate) fn repair(config: &Config) -> Result<(), Failure> {
     let disk = Arc::new(LocalDisk);
     let dropped = runtime("repair", 1)?.block_on(async {
         let objects = open_objects(config, disk.clone())?;
-        Ok::<_, Failure>(meshlake_storage::repair(config, disk, objects).await?)
+        let rollups = rollups(config, objects.clone())?;
+        Ok::<_, Failure>(meshlake_storage::repair(config, disk, objects, rollups).await?)
     })?;
     for problem in &dropped {
         println!("repaired: {problem}");

@@ -1,11 +1,12 @@
 //! Settings of the lake: when fresh files are merged into it, and for how long spans are kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ByteSize,
+    ByteSize, Tenant,
     duration::display,
     limits::{Checked, hours, minutes, number, require, seconds, size, time},
 };
@@ -71,6 +72,18 @@ impl Compaction {
     }
 }
 
+/// For how long spans of one tenant are kept; what is not set is as for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantRetention {
+    /// Instead of `retention.age`.
+    #[serde(with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
+    pub age: Option<Duration>,
+    /// Instead of `retention.size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
+}
+
 /// For how long spans are kept, each tenant's by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -83,17 +96,33 @@ pub struct Retention {
     /// How long a file that no new query reads stays for those that run.
     #[serde(with = "crate::duration")]
     pub delete_delay: Duration,
+    /// Tenants whose spans are kept for another time, by name.
+    pub tenants: BTreeMap<String, TenantRetention>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { age: hours(30 * 24), size: ByteSize::bytes(0), delete_delay: minutes(10) }
+        Self { age: hours(30 * 24), size: ByteSize::bytes(0), delete_delay: minutes(10), tenants: BTreeMap::new() }
     }
 }
 
 impl Retention {
+    /// Age and bytes of a tenant's lake files, past which they go; 0 bytes: no limit.
+    pub fn of(&self, tenant: &str) -> (Duration, ByteSize) {
+        let own = self.tenants.get(tenant);
+        (own.and_then(|own| own.age).unwrap_or(self.age), own.and_then(|own| own.size).unwrap_or(self.size))
+    }
+
     pub(crate) fn validate(&self, query_timeout: Duration, interval: Duration) -> Checked {
-        time("retention.age", self.age, hours(1)..=hours(3_650 * 24))?;
+        let allowed_age = hours(1)..=hours(3_650 * 24);
+        time("retention.age", self.age, allowed_age.clone())?;
+        for (name, tenant) in &self.tenants {
+            let key = format!("retention.tenants.{name}");
+            if let Err(error) = Tenant::parse(name) {
+                require(false, &key, name, format!("the name of a tenant ({error})"))?;
+            }
+            tenant.age.map_or(Ok(()), |age| time(&format!("{key}.age"), age, allowed_age.clone()))?;
+        }
         // A query may run for its whole timeout on the files that its server knew when it began, and that follows what other
         // processes replace at intervals.
         let least = query_timeout + interval;

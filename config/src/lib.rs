@@ -46,7 +46,7 @@ pub use cluster_range::ClusterRange;
 pub use config::Config;
 pub use error::{ConfigError, KeyError, Source};
 pub use ingest::{ClusterSource, Ingest};
-pub use lake::{Compaction, Retention};
+pub use lake::{Compaction, Retention, TenantRetention};
 pub use live::{Journal, Live};
 pub use log::{Log, LogFormat};
 pub use otlp::Otlp;

@@ -261,6 +261,33 @@ mod tests {
         }
     }
 
+    /// Scenario: tenants with an age, a size, both and neither, printed and loaded again; one with another key, and by a variable.
+    /// Guarantee: each is kept as it says, and as all are where it says nothing; the others are refused.
+    #[test]
+    fn retention_of_tenants() {
+        let yaml =
+            "retention:\n  size: 7GiB\n  tenants:\n    a: {age: 24h}\n    b: {size: 1GiB}\n    c: {age: 2h, size: 0B}\n    d: {}\n";
+        let config = file(yaml).unwrap();
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        let is_kept = |config: &Config| {
+            let of = |tenant| config.retention.of(tenant);
+            assert_eq!((of("a"), of("b")), ((hours(24), ByteSize::gib(7)), (hours(720), ByteSize::gib(1))));
+            assert_eq!((of("c"), of("d")), ((hours(2), ByteSize::bytes(0)), (hours(720), ByteSize::gib(7))));
+            assert_eq!(of("e"), of("d"));
+        };
+        is_kept(&config);
+        let mut sources = Sources::default();
+        sources.overlay(parse(&config.to_yaml().unwrap()).unwrap(), &Source::Default);
+        is_kept(&serde_json::from_value(sources.tree()).unwrap());
+        assert_eq!(
+            file("retention:\n  tenants:\n    a: {age: 7}\n").unwrap_err(),
+            "wrong setting `retention.tenants.a.age` (file test.yaml): found `7`, \
+             allowed is a whole number with a unit (ms, s, m, h, d), such as 30s"
+        );
+        assert!(file("retention:\n  tenants:\n    a: {delete_delay: 1h}\n").unwrap_err().contains("a key `age` or `size`"));
+        assert!(env("MESHLAKE_RETENTION__TENANTS", "a").unwrap_err().contains("stands for no setting"));
+    }
+
     /// Scenario: limits across keys, and a level that EnvFilter would take for a target. Guarantee: refused.
     #[test]
     fn limits_across_keys() {
@@ -275,6 +302,8 @@ mod tests {
             ("live:\n  flush_size: 200MiB\n", "live.memory_limit"),
             ("live:\n  window: 7h\n", "live.window"),
             ("journal:\n  segment_size: 32MiB\n", "journal.segment_size"),
+            ("retention:\n  tenants:\n    team.a: {age: 30m}\n", "retention.tenants.team.a.age"),
+            ("retention:\n  tenants:\n    a/b: {age: 24h}\n", "retention.tenants.a/b"),
             ("api:\n  listen: 127.0.0.1:4317\n", "api.listen"),
             ("api:\n  listen: 0.0.0.0:4318\n", "api.listen"),
             ("api:\n  listen: '[::]:4318'\n", "api.listen"),

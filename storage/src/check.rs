@@ -1,13 +1,15 @@
 //! `meshlake check`: what a data folder says of itself against what is there.
 //!
 //! Reads everything and changes nothing. What a crash leaves behind and the next start or compaction removes by itself is
-//! said apart from what is wrong.
+//! said apart from what is wrong. Wrong is what is proven to be: an object store that can't be asked ends the check.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use meshlake_config::Config;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -16,10 +18,9 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use crate::commit::Commit;
 use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::lake::{Lake, LakeFile, beside, filter_path};
+use crate::lake::{Key, Keys, Lake, LakeFile, Summarizer, Summary, beside};
 use crate::promoted::{Promoted, lake_schema};
 use crate::reader::FileReader;
-use crate::schema::column_index;
 use crate::snapshot::SpanFile;
 use crate::store::OpenError;
 use crate::writer::{Writer, lock};
@@ -55,8 +56,8 @@ pub(crate) enum Broken {
     Fresh { commit: Commit, path: String },
     /// A file of the lake.
     Lake(LakeFile),
-    /// The trace filter of a file of the lake.
-    Filter(Arc<SpanFile>),
+    /// What is kept beside a file of the lake, which is whole.
+    Beside { file: Arc<SpanFile>, path: Path },
 }
 
 impl Problem {
@@ -66,7 +67,7 @@ impl Problem {
             Broken::Segment(_) => None,
             Broken::Fresh { commit, path } => commit.files.iter().find(|file| file.path == *path).map(|file| file.rows),
             Broken::Lake(file) => Some(file.file.rows),
-            Broken::Filter(_) => Some(0),
+            Broken::Beside { .. } => Some(0),
         }
     }
 }
@@ -77,7 +78,7 @@ impl fmt::Display for Problem {
             Broken::Segment(number) => write!(out, "journal segment {number}: {}", self.why),
             Broken::Fresh { path, .. } => write!(out, "{path}: {}", self.why),
             Broken::Lake(file) => write!(out, "{}: {}", file.file.path, self.why),
-            Broken::Filter(file) => write!(out, "{}: {}", filter_path(&file.path), self.why),
+            Broken::Beside { path, .. } => write!(out, "{path}: {}; queries read the file itself", self.why),
         }
     }
 }
@@ -98,8 +99,8 @@ impl fmt::Display for Report {
 /// Reads a data folder and its object store to the end.
 ///
 /// # Errors
-/// If there is no such folder, another process has it, or the object store can't be read. What is wrong with the content is in
-/// the report.
+/// If there is no such folder, another process has it, or the folder or the object store can't be read, and be it for a moment. The
+/// report has what is wrong with the content, and nothing of which that is not known.
 pub async fn check(config: &Config, disk: Arc<dyn Disk>, objects: Arc<dyn ObjectStore>) -> Result<Report, OpenError> {
     let _lock = lock_existing(config)?;
     inspect(config, disk, objects).await
@@ -133,22 +134,15 @@ impl Report {
         for number in journal.segments()? {
             let mut reader = match journal.read(number) {
                 Ok(reader) => reader,
-                Err(error) => {
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                     self.problems.push(Problem { what: Broken::Segment(number), why: error.to_string() });
                     continue;
                 }
+                Err(error) => return Err(error),
             };
             let mut requests = 0;
-            loop {
-                match reader.next() {
-                    Ok(Some(_)) => requests += 1,
-                    Ok(None) => break,
-                    Err(error) => {
-                        let why = format!("after {requests} requests: {error}");
-                        self.problems.push(Problem { what: Broken::Segment(number), why });
-                        break;
-                    }
-                }
+            while reader.next()?.is_some() {
+                requests += 1;
             }
             if reader.torn() > 0 {
                 self.leftovers.push(format!("journal segment {number}: {} bytes that were never acknowledged", reader.torn()));
@@ -174,7 +168,7 @@ impl Report {
                 let size = found.remove(&file.path);
                 if !lake.read(|state| state.covers(&commit.writer, commit.generation, file.window)) {
                     let what = Broken::Fresh { commit: commit.clone(), path: file.path.clone() };
-                    self.file(objects, file, size, &[], what).await;
+                    self.file(objects, file, size, &[], what).await?;
                 } else if size.is_some() {
                     self.leftovers.push(format!("{}: its spans are in the lake", file.path));
                 }
@@ -182,19 +176,19 @@ impl Report {
         }
         for file in lake.read(|state| state.files.values().cloned().collect::<Vec<_>>()) {
             let size = found.remove(&file.file.path);
-            for path in beside(&file.file.path) {
+            for path in beside::paths(&file.file.path) {
                 found.remove(path.as_ref());
             }
-            if file.file.traces.is_none() {
-                let why = "missing or damaged; lookups look into the file".to_owned();
-                self.problems.push(Problem { what: Broken::Filter(file.file.clone()), why });
+            let content = self.file(objects, &file.file, size, &promoted, Broken::Lake(file.clone())).await?;
+            if let Some(content) = content {
+                self.beside(objects, &file.file, content).await?;
             }
-            self.file(objects, &file.file, size, &promoted, Broken::Lake(file.clone())).await;
         }
         self.leftovers.extend(found.into_keys().map(|path| format!("{path}: nothing names it")));
         Ok(())
     }
 
+    /// Reads a file; what is in it, if it is whole.
     async fn file(
         &mut self,
         objects: &Arc<dyn ObjectStore>,
@@ -202,45 +196,80 @@ impl Report {
         size: Option<u64>,
         promoted: &[Promoted],
         what: Broken,
-    ) {
+    ) -> Result<Option<Content>, OpenError> {
         self.files += 1;
         self.spans += file.rows;
-        let why = match size {
-            None => Some(format!("missing, with {} spans", file.rows)),
-            Some(size) if size != file.size => Some(format!("{size} bytes, not the {} that were written", file.size)),
-            Some(_) => read(objects, file, promoted).await.err().map(|why| why.to_string()),
+        let read = match size {
+            None => Err(format!("missing, with {} spans", file.rows)),
+            Some(size) if size != file.size => Err(format!("{size} bytes, not the {} that were written", file.size)),
+            // The Parquet reader panics over some footers.
+            Some(_) => match AssertUnwindSafe(read(objects, file, promoted)).catch_unwind().await {
+                Ok(Err(source)) if is_failure_of_store(source.as_ref()) => {
+                    return Err(OpenError::Unknown { path: file.path.clone(), source });
+                }
+                Ok(read) => read.map_err(|why| why.to_string()),
+                Err(_) => Err("its reader panics".to_owned()),
+            },
         };
-        self.problems.extend(why.map(|why| Problem { what, why }));
+        Ok(read.map_err(|why| self.problems.push(Problem { what, why })).ok())
+    }
+
+    async fn beside(&mut self, objects: &Arc<dyn ObjectStore>, file: &Arc<SpanFile>, content: Content) -> Result<(), OpenError> {
+        let mut broken = beside::broken(objects.as_ref(), file, content.summary).await?;
+        if content.is_filtered_out {
+            broken.push((beside::paths(&file.path)[0].clone(), "it leaves out a trace of the file"));
+        }
+        self.problems.extend(broken.into_iter().map(|(path, why)| {
+            let what = Broken::Beside { file: file.clone(), path };
+            Problem { what, why: why.to_owned() }
+        }));
+        Ok(())
     }
 }
 
-/// Reads every row: as many as were written, in order, and each in the filter.
+/// What is in a file that is whole.
+struct Content {
+    summary: Option<Summary>,
+    /// Whether its trace filter leaves out one of its traces.
+    is_filtered_out: bool,
+}
+
+/// Whether the object store failed, which proves nothing of a file. That it is not there does.
+fn is_failure_of_store(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    let of_store = causes.find_map(|cause| cause.downcast_ref::<object_store::Error>());
+    of_store.is_some_and(|error| !matches!(error, object_store::Error::NotFound { .. }))
+}
+
+/// Reads every row: as many as were written, and in order.
 async fn read(
     objects: &Arc<dyn ObjectStore>,
     file: &SpanFile,
     promoted: &[Promoted],
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Content, Box<dyn Error + Send + Sync>> {
     let reader = FileReader::new(objects.clone(), Path::parse(&file.path)?, file.size);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
     let promoted = promoted.get(..file.promoted.count).ok_or("it has more promoted attributes than the table")?;
     if builder.schema().fields() != lake_schema(promoted).fields() {
         return Err("it has other columns".into());
     }
-    let mut rows = 0;
+    let (mut rows, mut last, mut summary, mut is_filtered_out) = (0, None::<Key>, Summarizer::default(), false);
     let mut batches = builder.build()?;
     while let Some(batch) = batches.try_next().await? {
+        let Some(end) = batch.num_rows().checked_sub(1) else { continue };
         rows += batch.num_rows() as u64;
-        let traces = column_index("trace_id").map(|index| batch.column(index));
-        let traces = traces.and_then(|traces| arrow::array::AsArray::as_fixed_size_binary_opt(traces.as_ref()));
-        for trace in traces.ok_or("it has no trace ids")?.iter().flatten() {
-            let trace = trace.try_into()?;
-            if file.traces.as_ref().is_some_and(|filter| !filter.may_hold(&trace)) {
-                return Err("its trace filter leaves out a trace".into());
-            }
+        let keys = Keys::new(&batch)?;
+        if !keys.are_sorted() || last.is_some_and(|last| keys.is_before(0, &last)) {
+            return Err("its spans are not in order".into());
+        }
+        last = Some(keys.key(end));
+        summary.add(&batch)?;
+        if let Some(filter) = &file.traces {
+            is_filtered_out |= keys.traces().any(|trace| trace.try_into().is_ok_and(|trace| !filter.may_hold(trace)));
         }
     }
     if rows != file.rows {
         return Err(format!("{rows} spans, not the {} that were written", file.rows).into());
     }
-    Ok(())
+    Ok(Content { summary: summary.finish(), is_filtered_out })
 }

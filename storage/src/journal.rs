@@ -19,7 +19,7 @@ use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disk::{Disk, DiskFile, create_dir_all};
-use crate::frame::{BLOCK, FRAME_HEADER, Frame, RequestHash, SEGMENT_HEADER, parse_segment_header, segment_header};
+use crate::frame::{BLOCK, FRAME_HEADER, Frame, FrameError, RequestHash, SEGMENT_HEADER, parse_segment_header, segment_header};
 
 /// What follows header and groups.
 const PADDING: [u8; BLOCK] = [0; BLOCK];
@@ -273,7 +273,12 @@ impl SegmentReader {
             // Power was lost before the first request: there is nothing to read, perhaps not even a header.
             _ if len <= SEGMENT_HEADER as u64 || unwritten => (0, len),
             Ok(seed) => (seed, SEGMENT_HEADER as u64),
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
+            Err(error) => {
+                // A later program's is not broken.
+                let kind =
+                    if matches!(error, FrameError::Version(_)) { io::ErrorKind::Unsupported } else { io::ErrorKind::InvalidData };
+                return Err(io::Error::new(kind, format!("{}: {error}", path.display())));
+            }
         };
         Ok(SegmentReader { file, len, at, next: at, seed })
     }

@@ -23,8 +23,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use tracing::warn;
@@ -147,13 +147,17 @@ impl FolderStore {
         put
     }
 
+    /// A name for what will have the name `path`, in object_store's own form, which its listings leave out.
+    fn part(&self, path: &FilePath) -> PathBuf {
+        PathBuf::from(format!("{}#{}", path.display(), self.staged.fetch_add(1, Ordering::Relaxed)))
+    }
+
     /// Begins a file.
     fn stage(&self, location: &Path) -> Result<Staged> {
         let path = self.inner.path_to_filesystem(location)?;
         create_dir_all(self.disk.as_ref(), path.parent().unwrap_or(&self.root)).map_err(failed)?;
         loop {
-            // object_store's own form, which its listings leave out.
-            let part = PathBuf::from(format!("{}#{}", path.display(), self.staged.fetch_add(1, Ordering::Relaxed)));
+            let part = self.part(&path);
             match self.disk.create(&part) {
                 Ok(file) => return Ok(Staged { disk: self.disk.clone(), part, path, file }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -197,13 +201,17 @@ impl Staged {
         self.disk.sync_dir(folder).map_err(failed).and(named)
     }
 
-    /// Removes the staged name, if it is still there.
     fn remove(&self) {
-        if self.part.exists()
-            && let Err(error) = self.disk.remove(&self.part)
-        {
-            warn!(path = %self.part.display(), %error, "can't remove a staged file");
-        }
+        remove_staged(self.disk.as_ref(), &self.part);
+    }
+}
+
+/// Removes a staged name, if it is still there.
+fn remove_staged(disk: &dyn Disk, part: &FilePath) {
+    if part.exists()
+        && let Err(error) = disk.remove(part)
+    {
+        warn!(path = %part.display(), %error, "can't remove a staged file");
     }
 }
 
@@ -261,8 +269,24 @@ impl ObjectStore for FolderStore {
         self.inner.list_with_delimiter(prefix).await
     }
 
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        Err(not_offered("copy"))
+    /// By a second name, for what is put never changes.
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        if options.mode != CopyMode::Overwrite {
+            return Err(not_offered("copy to what does not exist"));
+        }
+        let file = self.inner.path_to_filesystem(from)?;
+        let path = self.inner.path_to_filesystem(to)?;
+        let folder = path.parent().unwrap_or(&self.root);
+        create_dir_all(self.disk.as_ref(), folder).map_err(failed)?;
+        let part = self.part(&path);
+        self.disk.link(&file, &part).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: from.to_string(), source: Box::new(source) },
+            _ => failed(source),
+        })?;
+        let renamed = self.disk.rename(&part, &path);
+        // It stays where both are names of one file.
+        remove_staged(self.disk.as_ref(), &part);
+        renamed.and_then(|()| self.disk.sync_dir(folder)).map_err(failed)
     }
 
     async fn rename_opts(&self, _: &Path, _: &Path, _: RenameOptions) -> Result<()> {

@@ -39,13 +39,30 @@ fn failed(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
+/// Ranges come from the footer, which may be damaged. Who reads what is not there is told so here, for from the object store it would
+/// be a failure like any other.
+fn within(size: u64, range: &Range<u64>) -> Result<()> {
+    if range.start < range.end && range.end <= size {
+        return Ok(());
+    }
+    Err(ParquetError::EOF(format!("no bytes {} to {} in a file of {size}", range.start, range.end)))
+}
+
 impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        async move { self.store.get_range(&self.path, range).await.map_err(failed) }.boxed()
+        async move {
+            within(self.size, &range)?;
+            self.store.get_range(&self.path, range).await.map_err(failed)
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(failed) }.boxed()
+        async move {
+            ranges.iter().try_for_each(|range| within(self.size, range))?;
+            self.store.get_ranges(&self.path, &ranges).await.map_err(failed)
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(&'a mut self, _options: Option<&'a ArrowReaderOptions>) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {

@@ -58,6 +58,14 @@ pub enum OpenError {
     /// The object store failed.
     #[error("can't use the object store: {0}")]
     Store(#[from] object_store::Error),
+    /// The object store failed while a file was checked.
+    #[error("can't read {path}, so that it is not known whether it is whole: {source}")]
+    Unknown {
+        /// Where it is in the object store.
+        path: String,
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A commit record is unreadable.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::blocks::{Blocks, SPREAD, assert_stored, request_of, spans, stored, tenant};
 use common::objects::Unsteady;
 use common::{append, append_blocks, close, compacting, config, eager, local, memory, objects, open, wait_until};
-use meshlake_config::{ByteSize, Config, Tenant};
-use meshlake_storage::{DeletionError, LoneCompactor, Metrics, Receipt, Selection, Store};
+use meshlake_config::{ByteSize, Config, Tenant, TenantRetention};
+use meshlake_storage::{DeletionError, LoneCompactor, Metrics, Receipt, Selection, Store, open_object_store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use prometheus_client::registry::Registry;
@@ -278,6 +278,85 @@ async fn retention_takes_old_files() {
     let again = store.snapshot().unwrap().files.iter().map(|file| (file.path.clone(), file.window)).collect::<Vec<_>>();
     assert_eq!(again, left);
     close(store).await;
+}
+
+/// Scenario: spans older than retention keeps them, of three tenants, of which one's are kept for longer, and then no more bytes of them
+/// than there are. Guarantee: first those of the others go, and then the oldest of that one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_of_a_tenant_is_its_own() {
+    let folder = TempDir::new().unwrap();
+    let files = memory();
+    let mut config = compacting(folder.path(), Duration::ZERO);
+    let store = open_in(&config, &files).await;
+    append_blocks(&store, 0..30).await;
+    settled(&store, files.clone()).await;
+    let of = |store: &Store, tenant: &str| -> Vec<(i64, u64)> {
+        let files = store.snapshot().unwrap().files;
+        let own = files.iter().filter(|file| file.window.is_some() && file.tenants == [tenant]);
+        let mut own: Vec<(i64, u64)> = own.map(|file| (file.start_max, file.size)).collect();
+        own.sort_unstable();
+        own
+    };
+    let before = of(&store, "team-a");
+    assert!(before.len() > 1 && !of(&store, "team-b").is_empty());
+    close(store).await;
+
+    let longer = TenantRetention { age: Some(config.retention.age), size: None };
+    config.retention.age = Duration::from_secs(3_600);
+    config.retention.tenants.insert("team-a".to_owned(), longer);
+    let store = open_in(&config, &files).await;
+    wait_until("files of others go", || of(&store, "team-b").is_empty() && of(&store, "default").is_empty()).await;
+    close(store).await;
+    let store = open_in(&config, &files).await;
+    assert_eq!(of(&store, "team-a"), before);
+    let files_now = store.snapshot().unwrap().files;
+    let unplaced = files_now.iter().filter(|file| file.window.is_none() && file.tenants == ["team-a"]).map(|file| file.size);
+    let unplaced: u64 = unplaced.sum();
+    close(store).await;
+
+    // Files without a window are younger, for they count by the time they came.
+    let most = before[1..].iter().map(|(_, size)| size).sum::<u64>() + unplaced;
+    config.retention.tenants.get_mut("team-a").unwrap().size = Some(ByteSize::bytes(most));
+    let store = open_in(&config, &files).await;
+    wait_until("the oldest goes", || of(&store, "team-a").len() < before.len()).await;
+    close(store).await;
+    let store = open_in(&config, &files).await;
+    assert_eq!(of(&store, "team-a"), before[1..]);
+    close(store).await;
+}
+
+/// Scenario: beside lake files there is what is beside none, some of it old; what is beside a file of the table is old, too. Guarantee:
+/// what is old and beside none goes, the rest stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_beside_no_file_goes() {
+    let folder = TempDir::new().unwrap();
+    let config = compacting(folder.path(), Duration::ZERO);
+    let files = open_object_store(&config, local()).unwrap();
+    let store = open_in(&config, &files).await;
+    append_blocks(&store, 0..10).await;
+    settled(&store, files.clone()).await;
+    close(store).await;
+    let before = objects(files.as_ref(), "lake/_index").await;
+    assert!(!before.is_empty());
+    let kinds = ["traces", "summary", "attributes", "rollup", "trace-summaries"];
+    let index = config.data_dir.join("store/lake/_index");
+    for kind in kinds {
+        std::fs::write(index.join(format!("old.{kind}")), "x").unwrap();
+    }
+    for entry in index.read_dir().unwrap() {
+        let file = std::fs::File::options().append(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(25)).unwrap();
+    }
+    std::fs::write(index.join("young.traces"), "x").unwrap();
+    let store = open_in(&config, &files).await;
+    wait_until("it goes", || !kinds.iter().any(|kind| index.join(format!("old.{kind}")).exists())).await;
+    close(store).await;
+    let mut after = objects(files.as_ref(), "lake/_index").await;
+    after.retain(|path| path != "lake/_index/young.traces");
+    assert_eq!(after, before);
+    assert!(index.join("young.traces").exists());
+    let report = meshlake_storage::check(&config, local(), files).await.unwrap();
+    assert_eq!(report.problems, []);
 }
 
 /// Waits until a deletion is finished; its receipt.

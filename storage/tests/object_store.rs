@@ -46,6 +46,7 @@ async fn conforms(store: Arc<dyn ObjectStore>) {
     read_in_parts(&store).await;
     listed_by_prefix(&store).await;
     deleted(&store).await;
+    copied(&store).await;
     odd_names(&store).await;
     of_any_size(&store).await;
     in_turns(&store).await;
@@ -96,6 +97,22 @@ async fn deleted(store: &dyn ObjectStore) {
     assert!(matches!(missing, Err(Error::NotFound { .. })));
     assert_eq!(list(store, "gone").await, [""; 0]);
     create(store, "gone/a", "y").await.unwrap();
+}
+
+/// Scenario: an object is copied, twice, and goes; one is copied that is not there. Guarantee: the copy stays as it was, and nothing is
+/// listed beside it; the other is missing.
+async fn copied(store: &dyn ObjectStore) {
+    create(store, "copy/a", "x").await.unwrap();
+    let (from, to) = (Path::from("copy/a"), Path::from("copied/deep/a"));
+    for _ in 0..2 {
+        store.copy(&from, &to).await.unwrap();
+    }
+    store.delete(&from).await.unwrap();
+    assert_eq!(read(store, "copied/deep/a").await, "x");
+    assert_eq!((list(store, "copy").await, list(store, "copied").await), (vec![], vec!["copied/deep/a".to_owned()]));
+    let missing = store.copy(&from, &"copied/b".into()).await;
+    assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+    assert_eq!(list(store, "copied").await, ["copied/deep/a"]);
 }
 
 /// Scenario: names with spaces, dots, signs of URLs and shells, and other scripts. Guarantee: they are kept as they are.
@@ -202,6 +219,8 @@ async fn in_a_folder() {
     conforms(objects.clone()).await;
     keeps_spans(config, objects).await;
     assert!(folder.path().join("objects of mine/commits").is_dir());
+    let named = std::fs::read_dir(folder.path().join("objects of mine/copied/deep")).unwrap();
+    assert_eq!(named.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["a"], "no staged name is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

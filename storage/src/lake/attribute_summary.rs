@@ -1,16 +1,15 @@
-//! The attributes of a lake file, counted when it is written: `_index/<name>.attributes`, JSON.
+//! The attributes of a lake file, counted when it is written: `_index/<name>.attributes` (see [`super::json`]).
 //!
 //! Beside the [`super::Summary`], so that who asks for services does not read them. A file without one is read itself.
 
 use std::sync::Arc;
 
-use arrow::error::ArrowError;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
-use super::LakeError;
 use super::log::index_path;
+use super::{LakeError, json};
 use crate::counter::AttributeCounts;
 use crate::snapshot::SpanFile;
 
@@ -35,17 +34,17 @@ impl AttributeCounts {
     /// # Errors
     /// Those of the object store.
     pub async fn put(&self, store: &dyn ObjectStore, file: &str) -> Result<(), LakeError> {
-        let bytes = serde_json::to_vec(&Versioned { version: VERSION, counts: self });
-        let bytes = bytes.map_err(|error| ArrowError::JsonError(error.to_string()))?;
-        store.put_opts(&attributes_path(file), bytes.into(), PutMode::Overwrite.into()).await?;
-        Ok(())
+        json::put(store, &attributes_path(file), &Versioned { version: VERSION, counts: self }).await
     }
 
     /// Reads the attributes of a file: none where they are not kept, or not as this program understands, for then the file itself
     /// tells.
     pub async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<AttributeCounts> {
-        let bytes = store.get(&attributes_path(&file.path)).await.ok()?.bytes().await.ok()?;
-        let found: Versioned<AttributeCounts> = serde_json::from_slice(&bytes).ok()?;
+        AttributeCounts::from_bytes(&store.get(&attributes_path(&file.path)).await.ok()?.bytes().await.ok()?)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<AttributeCounts> {
+        let found: Versioned<AttributeCounts> = json::parse(bytes)?;
         (found.version == VERSION).then_some(found.counts)
     }
 }
@@ -86,7 +85,10 @@ mod tests {
         counts.put(store.as_ref(), &file.path).await.unwrap();
         let path = Path::from("lake/_index/w-1.attributes");
         let written = store.get(&path).await.unwrap().bytes().await.unwrap();
-        assert_eq!(std::str::from_utf8(&written).unwrap(), golden);
+        let (document, _checksum) = std::str::from_utf8(&written).unwrap().split_once('\n').unwrap();
+        assert_eq!(document, golden);
+        assert_eq!(AttributeCounts::read(&store, &file).await.as_ref(), Some(&counts));
+        store.put(&path, golden.into()).await.unwrap();
         assert_eq!(AttributeCounts::read(&store, &file).await, Some(counts));
         store.put(&path, golden.replace("\"version\":1", "\"version\":2").into()).await.unwrap();
         assert_eq!(AttributeCounts::read(&store, &file).await, None);

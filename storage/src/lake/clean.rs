@@ -1,6 +1,6 @@
 //! What goes: files that retention does not keep, files that nobody reads any more, and what a crash left behind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tracing::info;
@@ -8,7 +8,7 @@ use tracing::info;
 use super::compact::Compactor;
 use super::log::{Change, list};
 use super::state::LakeFile;
-use super::{LakeError, delta};
+use super::{LakeError, beside, delta};
 use crate::ingest::now;
 
 /// For how long the log is kept behind its newest checkpoint: no process is so far behind.
@@ -27,10 +27,12 @@ impl Compactor {
             files.sort_by_key(|file| age(file));
             let mut kept = HashMap::<&str, u64>::new();
             let gone = files.into_iter().filter(|file| {
-                let bytes = kept.entry(file.file.tenants.first().map_or("", String::as_str)).or_default();
+                let tenant = file.file.tenants.first().map_or("", String::as_str);
+                let (age_max, size_max) = self.retention.of(tenant);
+                let bytes = kept.entry(tenant).or_default();
                 *bytes += file.file.size;
-                let too_much = self.settings.retention_size > 0 && *bytes > self.settings.retention_size;
-                too_much || age(file) > self.settings.retention_age
+                let too_much = size_max.as_u64() > 0 && *bytes > size_max.as_u64();
+                too_much || u128::try_from(age(file)).is_ok_and(|age| age > age_max.as_micros())
             });
             gone.cloned().collect::<Vec<_>>()
         });
@@ -65,17 +67,29 @@ impl Compactor {
         Ok(())
     }
 
-    /// Deletes lake files that a crash left behind before their commit, and what is old in the log.
+    /// Deletes lake files that a crash left behind before their commit, what is beside no file, and what is old in the log.
     pub(super) async fn sweep(&self) -> Result<(), LakeError> {
         self.shared.lake.trim(now() - LOG_AGE.as_micros() as i64).await?;
         let oldest = now() - ORPHAN_AGE.as_micros() as i64;
-        for object in list(self.shared.objects.as_ref(), &format!("{}/data", delta::ROOT)).await? {
-            let path = object.location.to_string();
+        let objects = self.shared.objects.as_ref();
+        let old = async |folder: &str| -> Result<Vec<String>, LakeError> {
+            let found = list(objects, &format!("{}/{folder}", delta::ROOT)).await?.into_iter();
+            let old = found.filter(|object| object.last_modified.timestamp_micros() < oldest);
+            Ok(old.map(|object| object.location.to_string()).collect())
+        };
+        for path in old("data").await? {
             let known = self.shared.lake.read(|state| state.files.contains_key(&path) || state.removed.contains_key(&path));
-            if !known && object.last_modified.timestamp_micros() < oldest {
+            if !known {
                 info!(path, "removing a lake file that was never committed");
                 self.delete_file(&path).await;
             }
+        }
+        let beside_none = old("_index").await?;
+        let files: Vec<String> = self.shared.lake.read(|state| state.files.keys().chain(state.removed.keys()).cloned().collect());
+        let known: HashSet<String> = files.iter().flat_map(|path| beside::paths(path)).map(String::from).collect();
+        for path in beside_none.into_iter().filter(|path| !known.contains(path)) {
+            info!(path, "removing what is beside no lake file");
+            self.delete_object(&path).await;
         }
         Ok(())
     }

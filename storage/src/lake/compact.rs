@@ -15,18 +15,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use meshlake_config::Config;
+use meshlake_config::{Config, Retention};
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 use tracing::{error, info};
 
-use super::LakeError;
 use super::backlog::{Backlog, Fresh};
 use super::carry::{Carry, Outputs};
 use super::compaction::Compaction;
 use super::deletion::{Deletions, Doomed};
 use super::follow::{Follower, delete};
-use super::log::{Change, Lake, Unseen, beside};
+use super::log::{Change, Lake, Unseen};
 use super::merge::{Dropped, Input, Merge};
 use super::metered::Metered;
 use super::output::{Finished, Target};
@@ -34,6 +33,7 @@ use super::plan::Plan;
 use super::rollup::Rollups;
 use super::share::{Memory, Share};
 use super::state::{LakeFile, date};
+use super::{LakeError, beside};
 use crate::ingest::now;
 use crate::journal::Journal;
 use crate::live::Live;
@@ -58,8 +58,6 @@ pub(super) struct Settings {
     pub max_age: i64,
     pub file_size: u64,
     pub memory: Memory,
-    pub retention_age: i64,
-    pub retention_size: u64,
     pub delete_delay: i64,
     pub promotion: Promotion,
 }
@@ -67,16 +65,14 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(config: &Config) -> Settings {
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let (compaction, retention) = (&config.compaction, &config.retention);
+        let compaction = &config.compaction;
         Settings {
             interval: compaction.interval,
             settle: micros(compaction.settle),
             max_age: micros(compaction.max_age),
             file_size: compaction.file_size.as_u64(),
             memory: Memory::new(config),
-            retention_age: micros(retention.age),
-            retention_size: retention.size.as_u64(),
-            delete_delay: micros(retention.delete_delay),
+            delete_delay: micros(config.retention.delete_delay),
             promotion: Promotion { max: compaction.promoted_max as usize, percent: compaction.promoted_percent },
         }
     }
@@ -110,6 +106,7 @@ pub(crate) struct Compactor {
     /// Names of files of this process begin with it.
     name: String,
     pub(super) settings: Settings,
+    pub(super) retention: Retention,
     merges: u64,
     /// Lake files that a deletion covers and that hold none of its spans: by deletion and path.
     pub(super) clean: HashSet<(String, String)>,
@@ -132,6 +129,7 @@ impl Compactor {
             runtime: Handle::current(),
             name,
             settings,
+            retention: config.retention.clone(),
             merges: 0,
             clean: HashSet::new(),
             swept: None,
@@ -387,7 +385,7 @@ impl Compactor {
     /// Whether a lake file and all that is kept beside it are gone.
     pub(super) async fn delete_file(&self, path: &str) -> bool {
         let mut gone = self.delete_object(path).await;
-        for path in beside(path) {
+        for path in beside::paths(path) {
             gone = gone && self.delete_object(path.as_ref()).await;
         }
         gone

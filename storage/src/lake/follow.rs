@@ -152,7 +152,7 @@ impl Follower {
 }
 
 /// Deletes an object that nobody reads. Whether it is gone.
-pub(super) async fn delete(store: &dyn ObjectStore, path: &str) -> bool {
+pub(crate) async fn delete(store: &dyn ObjectStore, path: &str) -> bool {
     match store.delete(&Path::from(path)).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => true,
         Err(error) => {

@@ -10,12 +10,9 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::attribute_summary::attributes_path;
 use super::delta::{self, Action, Txn};
 use super::filter::TraceFilter;
-use super::sections::SectionsKind;
 use super::state::{LakeFile, LakeState, News, deletion};
-use super::summary::summary_path;
 use super::{LakeError, checkpoint};
 use crate::ingest::now;
 use crate::promoted::Promoted;
@@ -273,12 +270,6 @@ impl Lake {
 /// Where the filter of a file is.
 pub(crate) fn filter_path(file: &str) -> Path {
     index_path(file, "traces")
-}
-
-/// Where all is that is kept beside a file.
-pub(crate) fn beside(file: &str) -> [Path; 5] {
-    let [rollup, traces] = [SectionsKind::Rollup, SectionsKind::TraceSummaries].map(|kind| kind.path(file));
-    [filter_path(file), summary_path(file), attributes_path(file), rollup, traces]
 }
 
 /// Where something is that is kept beside a file.

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{FieldRef, Int32Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{FieldRef, SchemaRef};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -17,24 +17,17 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use super::LakeError;
 use super::deletion::Doomed;
+use super::keys::{Key, Keys};
 use crate::encode::columns_with_values;
 use crate::promoted::{Promoted, demote, lake_schema};
 use crate::reader::FileReader;
-use crate::schema::{column_index, spans_schema};
+use crate::schema::spans_schema;
 use crate::snapshot::SpanFile;
 
 /// Rows of a file that are read at once.
 const BATCH_ROWS: usize = 2_048;
 /// Of fewer, more are read before the next slice: slices of a few rows of each file would take longer to arrange than to write.
 const ROWS_MIN: usize = BATCH_ROWS / 2;
-
-/// Where a row stands in the order of files.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    tenant: String,
-    trace: [u8; 16],
-    start: i64,
-}
 
 /// A file to be merged, and what is left out of it.
 #[derive(Clone, Debug)]
@@ -110,44 +103,6 @@ pub(crate) struct Merge {
 
 fn defect(what: &str) -> LakeError {
     arrow::error::ArrowError::SchemaError(format!("spans: {what}")).into()
-}
-
-/// The columns by which files are sorted.
-struct Keys<'a> {
-    tenants: &'a arrow::array::DictionaryArray<Int32Type>,
-    names: &'a StringArray,
-    traces: &'a FixedSizeBinaryArray,
-    starts: &'a arrow::array::TimestampMicrosecondArray,
-}
-
-impl<'a> Keys<'a> {
-    fn new(batch: &'a RecordBatch) -> Result<Keys<'a>, LakeError> {
-        let column = |name: &'static str| column_index(name).map(|index| batch.column(index)).ok_or_else(|| defect(name));
-        let tenants = column("tenant")?.as_dictionary_opt::<Int32Type>().ok_or_else(|| defect("tenant"))?;
-        Ok(Keys {
-            tenants,
-            names: tenants.values().as_string_opt::<i32>().ok_or_else(|| defect("tenant"))?,
-            traces: column("trace_id")?.as_fixed_size_binary_opt().ok_or_else(|| defect("trace_id"))?,
-            starts: column("start_time")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| defect("start_time"))?,
-        })
-    }
-
-    fn tenant(&self, row: usize) -> &'a str {
-        self.tenants.key(row).map_or("", |key| self.names.value(key))
-    }
-
-    fn key(&self, row: usize) -> Key {
-        Key {
-            tenant: self.tenant(row).to_owned(),
-            trace: self.traces.value(row).try_into().unwrap_or_default(),
-            start: self.starts.value(row),
-        }
-    }
-
-    fn is_before(&self, row: usize, bound: &Key) -> bool {
-        (self.tenant(row), self.traces.value(row), self.starts.value(row))
-            < (bound.tenant.as_str(), bound.trace.as_slice(), bound.start)
-    }
 }
 
 impl Run {

@@ -9,13 +9,11 @@ use object_store::path::Path;
 use parquet::file::properties::WriterProperties;
 use tracing::warn;
 
-use super::filter::{TraceFilter, key};
-use super::log::put_filter;
-use super::rollup::{FileRollup, RollupError, Rollups};
+use super::beside::{self, Made, Making};
+use super::rollup::Rollups;
 use super::state::{LakeFile, date};
-use super::summary::Summarizer;
 use super::{LakeError, delta};
-use crate::counter::{AttributeCounter, AttributeCounts, Counted};
+use crate::counter::AttributeCounts;
 use crate::encode::FileWriter;
 use crate::layout;
 use crate::promoted::{Promoted, PromotedColumns, lake_schema, promote};
@@ -73,12 +71,8 @@ struct OpenFile {
     /// How often its spans were written before, at most.
     rewrites: u32,
     promoted: Arc<Vec<Promoted>>,
-    traces: Vec<u64>,
     last_trace: [u8; 16],
-    summary: Summarizer,
-    attributes: AttributeCounter,
-    /// None if it could not be made.
-    rollup: Option<Box<dyn FileRollup>>,
+    beside: Making,
 }
 
 impl OpenFile {
@@ -101,11 +95,8 @@ impl OpenFile {
             file,
             rewrites: 0,
             promoted: target.promoted.clone(),
-            traces: Vec::new(),
             last_trace: [0; 16],
-            summary: Summarizer::default(),
-            attributes: AttributeCounter::new(Counted::All),
-            rollup: Some(target.rollups.begin(&target.promoted)),
+            beside: Making::new(Some(target.rollups.begin(&target.promoted))),
         })
     }
 
@@ -120,21 +111,11 @@ impl OpenFile {
         self.file.end_max = self.file.end_max.max(bounds.end_max);
         self.file.rows += range.len() as u64;
         self.rewrites = range.clone().map(|row| rewrites[rows.batch(row)]).fold(self.rewrites, u32::max);
-        for trace in rows.traces(range.clone()) {
-            if self.traces.is_empty() || trace != self.last_trace {
-                self.traces.push(key(&trace));
-                self.last_trace = trace;
-            }
-        }
+        self.last_trace = range.clone().next_back().map_or(self.last_trace, |last| rows.trace(last));
         let places = rows.places(range);
         let columns = (0..spans_schema().fields().len()).map(|index| rows.column(index, &places));
         let batch = RecordBatch::try_new(spans_schema(), columns.collect::<Result<_, _>>()?)?;
-        self.summary.add(&batch)?;
-        self.attributes.add(&batch)?;
-        if let Some(Err(error)) = self.rollup.as_mut().map(|rollup| rollup.add(&batch)) {
-            warn!(path = self.file.path, %error, "can't sum the hops of a file; it is read when they are asked for");
-            self.rollup = None;
-        }
+        self.beside.add(&self.file.path, &batch)?;
         let batch = promote(&batch, &self.promoted)?;
         self.file.promoted.note(&batch);
         Ok(self.writer.write(&batch).await?)
@@ -190,44 +171,12 @@ impl<'a> Output<'a> {
     /// Ends the open file: it is in the object store, with all that is kept beside it, and nobody reads it until it is committed.
     pub(crate) async fn finish(&mut self) -> Result<(), LakeError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        let store = self.target.store.as_ref();
         open.file.size = open.writer.finish().await?;
-        if let Some(filter) = TraceFilter::new(open.traces.clone()) {
-            put_filter(store, &open.file.path, &filter).await?;
-            open.file.traces = Some(Arc::new(filter));
-        }
-        open.summary.put(store, &open.file.path).await?;
-        let mut file = Arc::new(open.file);
-        if let Some(rollup) = open.rollup {
-            file = self.put_rollup(rollup, file).await;
-        }
+        let before = beside::near(&open.file, &self.target.others);
+        let Made { file, attributes, traces } = open.beside.put(self.target.store.as_ref(), open.file, before).await?;
         let file = LakeFile { file, rewrites: open.rewrites, carried: self.carried, written: self.target.written };
-        let finished = Finished { file, attributes: open.attributes.finish(), traces: open.traces };
-        finished.attributes.put(store, &finished.file.file.path).await?;
-        self.done.push(finished);
+        self.done.push(Finished { file, attributes, traces });
         Ok(())
-    }
-
-    /// The file with its rollup, if there can be one: without, who asks for hops reads the spans, which is slower and as right.
-    async fn put_rollup(&self, rollup: Box<dyn FileRollup>, file: Arc<SpanFile>) -> Arc<SpanFile> {
-        let near = |other: &&Arc<SpanFile>| {
-            other.tenants == file.tenants
-                && other.start_min <= file.start_max.saturating_add(TRACE_MAX)
-                && other.start_max >= file.start_min.saturating_sub(TRACE_MAX)
-        };
-        let before = self.target.others.iter().filter(near).cloned().collect();
-        let put = async {
-            let rollup = rollup.finish(&file, before).await?;
-            rollup.put(self.target.store.as_ref(), &file.path).await?;
-            Ok::<_, RollupError>(rollup.bounds)
-        };
-        match put.await {
-            Ok(bounds) => Arc::new(SpanFile { rollup: Some(bounds), ..(*file).clone() }),
-            Err(error) => {
-                warn!(path = file.path, %error, "can't sum the hops of a file; it is read when they are asked for");
-                file
-            }
-        }
     }
 
     /// Gives the open file up.

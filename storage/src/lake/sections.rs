@@ -43,6 +43,14 @@ impl SectionsKind {
         }
     }
 
+    /// Where header and table end, as the header says; none of other bytes.
+    fn sections_begin(self, bytes: &[u8]) -> Option<usize> {
+        let (magic, version) = self.magic();
+        let count = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?) as usize;
+        let known = bytes.starts_with(magic) && bytes.get(4..8)? == version.to_le_bytes() && count <= SECTIONS_MAX;
+        known.then_some(HEADER + count * ENTRY)
+    }
+
     /// Where it is kept of a file.
     pub(super) fn path(self, file: &str) -> Path {
         match self {
@@ -95,35 +103,46 @@ impl Sections {
     /// understands.
     pub async fn open(kind: SectionsKind, store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<(Sections, Vec<u8>)> {
         let path = kind.path(&file.path);
-        let (magic, version) = kind.magic();
         let mut front = store.get_range(&path, 0..FRONT).await.ok()?;
-        let count = u32::from_le_bytes(front.get(8..12)?.try_into().ok()?) as usize;
-        if !front.starts_with(magic) || front.get(4..8)? != version.to_le_bytes() || count > SECTIONS_MAX {
-            return None;
-        }
-        let begin = HEADER + count * ENTRY;
+        let begin = kind.sections_begin(&front)?;
         if front.len() < begin {
             front = store.get_range(&path, 0..begin as u64).await.ok()?;
         }
-        let table = front.get(HEADER..begin)?;
-        if xxh3_64(table) != u64::from_le_bytes(front.get(12..HEADER)?.try_into().ok()?) {
-            warn!(%path, "what is kept beside a file is damaged; the file is read instead");
-            return None;
-        }
-        let (mut sections, mut end) = (Vec::with_capacity(count), begin as u64);
-        for entry in table.as_chunks::<ENTRY>().0 {
-            let (length, checksum) = entry.split_first_chunk::<4>()?;
-            let begin = end;
-            end += u64::from(u32::from_le_bytes(*length));
-            sections.push((begin..end, u64::from_le_bytes(checksum.try_into().ok()?)));
-        }
-        let opened = Sections { path, sections };
+        let opened = Sections::parse(path, front.get(..begin)?)?;
         let (first, _) = opened.sections.first()?;
         let first = match front.get(first.start as usize..first.end as usize) {
             Some(first) => opened.inflate(first, 0)?,
             None => opened.read(store, 0).await?,
         };
         Some((opened, first))
+    }
+
+    /// Whether these bytes are sections, all of which can be read.
+    pub(super) fn are_whole(kind: SectionsKind, bytes: &[u8]) -> bool {
+        let front = kind.sections_begin(bytes).and_then(|begin| bytes.get(..begin));
+        let Some(opened) = front.and_then(|front| Sections::parse(Path::default(), front)) else { return false };
+        let is_whole = |(range, checksum): &(Range<u64>, u64)| {
+            let section = bytes.get(range.start as usize..range.end as usize);
+            section.and_then(|section| inflate(section, *checksum)).is_some()
+        };
+        !opened.sections.is_empty() && opened.sections.iter().all(is_whole)
+    }
+
+    /// Reads header and table.
+    fn parse(path: Path, front: &[u8]) -> Option<Sections> {
+        let (header, table) = front.split_at_checked(HEADER)?;
+        if xxh3_64(table) != u64::from_le_bytes(header.get(12..)?.try_into().ok()?) {
+            warn!(%path, "what is kept beside a file is damaged; the file is read instead");
+            return None;
+        }
+        let (mut sections, mut end) = (Vec::with_capacity(table.len() / ENTRY), front.len() as u64);
+        for entry in table.as_chunks::<ENTRY>().0 {
+            let (length, checksum) = entry.split_first_chunk::<4>()?;
+            let begin = end;
+            end += u64::from(u32::from_le_bytes(*length));
+            sections.push((begin..end, u64::from_le_bytes(checksum.try_into().ok()?)));
+        }
+        Some(Sections { path, sections })
     }
 
     /// Reads a section; none where there is no such, or it is damaged.
@@ -186,11 +205,13 @@ mod tests {
         assert_eq!(read().await, whole);
         let path = kind.path(&file.path);
         let bytes = store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        assert!(Sections::are_whole(kind, &bytes) && !Sections::are_whole(SectionsKind::TraceSummaries, &bytes));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
             for bytes in [damaged, bytes[..at].to_vec()] {
                 store.put(&path, bytes.into()).await.unwrap();
+                assert!(!Sections::are_whole(kind, &store.get(&path).await.unwrap().bytes().await.unwrap()), "{at}");
                 let found = read().await;
                 assert!(found.iter().any(Option::is_none), "{at}");
                 assert!(found.iter().zip(&whole).all(|(found, whole)| found.is_none() || found == whole), "{at}");

@@ -1,4 +1,4 @@
-//! What is in a lake file, counted when it is written: `_index/<name>.summary`, JSON.
+//! What is in a lake file, counted when it is written: `_index/<name>.summary` (see [`super::json`]).
 //!
 //! Who asks for services and operations of a long time reads these instead of the files. A file without one, or with more
 //! groups than [`GROUPS_MAX`], is read itself.
@@ -11,11 +11,11 @@ use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
-use super::LakeError;
 use super::log::index_path;
+use super::{LakeError, json};
 use crate::schema::column_index;
 use crate::snapshot::SpanFile;
 
@@ -92,10 +92,10 @@ impl Summarizer {
         Ok(())
     }
 
-    /// Puts the summary of a file that is about to be committed, unless it is too large.
-    pub(crate) async fn put(self, store: &dyn ObjectStore, file: &str) -> Result<(), LakeError> {
+    /// The summary, unless it is too large.
+    pub(crate) fn finish(self) -> Option<Summary> {
         if self.groups.len() > GROUPS_MAX {
-            return Ok(());
+            return None;
         }
         let operation = |([service, namespace, cluster, name, kind], (spans, errors)): (Group, _)| OperationCount {
             service,
@@ -106,10 +106,7 @@ impl Summarizer {
             spans,
             errors,
         };
-        let summary = Summary { version: VERSION, operations: self.groups.into_iter().map(operation).collect() };
-        let bytes = serde_json::to_vec(&summary).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-        store.put_opts(&summary_path(file), bytes.into(), PutMode::Overwrite.into()).await?;
-        Ok(())
+        Some(Summary { version: VERSION, operations: self.groups.into_iter().map(operation).collect() })
     }
 }
 
@@ -119,12 +116,19 @@ pub(crate) fn summary_path(file: &str) -> Path {
 }
 
 impl Summary {
+    /// Puts the summary of a file that is about to be committed.
+    pub(crate) async fn put(&self, store: &dyn ObjectStore, file: &str) -> Result<(), LakeError> {
+        json::put(store, &summary_path(file), self).await
+    }
+
     /// Reads the summary of a file: none where it has none, or none that this program understands, for then the file itself
     /// tells.
     pub async fn read(store: &Arc<dyn ObjectStore>, file: &SpanFile) -> Option<Summary> {
-        let bytes = store.get(&summary_path(&file.path)).await.ok()?.bytes().await.ok()?;
-        let summary: Summary = serde_json::from_slice(&bytes).ok()?;
-        (summary.version == VERSION).then_some(summary)
+        Summary::from_bytes(&store.get(&summary_path(&file.path)).await.ok()?.bytes().await.ok()?)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Summary> {
+        json::parse(bytes).filter(|summary: &Summary| summary.version == VERSION)
     }
 }
 
@@ -147,6 +151,7 @@ mod tests {
         let summary = Summary { version: VERSION, operations: vec![operation] };
         let golden = include_str!("../../tests/golden/summary-v1.json").trim();
         assert_eq!(serde_json::to_string(&summary).unwrap(), golden);
-        assert_eq!(serde_json::from_str::<Summary>(golden).unwrap(), summary);
+        assert_eq!(Summary::from_bytes(golden.as_bytes()), Some(summary));
+        assert_eq!(Summary::from_bytes(golden.replace("\"version\":1", "\"version\":2").as_bytes()), None);
     }
 }

@@ -1,18 +1,46 @@
 //! An object store that fails.
 
 use std::fmt;
+use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use parking_lot::Mutex;
 use tokio::sync::{RwLock, Semaphore};
+
+/// Operations that are numbered from 0, some of which fail.
+#[derive(Debug, Default)]
+pub struct Numbered {
+    next: AtomicU64,
+    failing: Mutex<Range<u64>>,
+}
+
+impl Numbered {
+    /// Those of a range of numbers fail, counted from here on.
+    pub fn fail(&self, numbers: Range<u64>) {
+        self.next.store(0, Ordering::SeqCst);
+        *self.failing.lock() = numbers;
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    fn begin(&self) -> Result<()> {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        if self.failing.lock().contains(&number) { Err(wanted()) } else { Ok(()) }
+    }
+}
 
 /// An object store whose puts fail, get lost on the way back, or wait, and whose reads wait, as the test wants it.
 #[derive(Debug)]
@@ -26,12 +54,24 @@ pub struct Unsteady {
     pub permits: Semaphore,
     /// Fresh files are not read while a test holds it for writing.
     pub fresh: RwLock<()>,
+    /// Reads and listings.
+    pub reads: Numbered,
+    /// Puts, copies and deletions.
+    pub writes: Numbered,
 }
 
 impl Unsteady {
     pub fn new(inner: Arc<dyn ObjectStore>) -> Arc<Unsteady> {
         let permits = Semaphore::new(1_000);
-        Arc::new(Unsteady { inner, failing: AtomicU64::new(0), lost_answers: AtomicU64::new(0), permits, fresh: RwLock::new(()) })
+        Arc::new(Unsteady {
+            inner,
+            failing: AtomicU64::new(0),
+            lost_answers: AtomicU64::new(0),
+            permits,
+            fresh: RwLock::new(()),
+            reads: Numbered::default(),
+            writes: Numbered::default(),
+        })
     }
 
     /// Puts of commit records wait until permits are added.
@@ -39,10 +79,11 @@ impl Unsteady {
         self.permits.forget_permits(usize::MAX >> 4);
     }
 
-    async fn may_read(&self, location: &Path) {
+    async fn may_read(&self, location: &Path) -> Result<()> {
         if location.as_ref().starts_with("fresh/") {
             drop(self.fresh.read().await);
         }
+        self.reads.begin()
     }
 }
 
@@ -52,9 +93,13 @@ impl fmt::Display for Unsteady {
     }
 }
 
+fn wanted() -> Error {
+    Error::Generic { store: "unsteady", source: "fails as the test wants it".into() }
+}
+
 fn take(count: &AtomicU64) -> Result<()> {
     match count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
-        Ok(_) => Err(Error::Generic { store: "unsteady", source: "fails as the test wants it".into() }),
+        Ok(_) => Err(wanted()),
         Err(_) => Ok(()),
     }
 }
@@ -63,6 +108,7 @@ fn take(count: &AtomicU64) -> Result<()> {
 impl ObjectStore for Unsteady {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         take(&self.failing)?;
+        self.writes.begin()?;
         let commit = location.as_ref().starts_with("commits/");
         if commit {
             self.permits.acquire().await.unwrap().forget();
@@ -79,21 +125,27 @@ impl ObjectStore for Unsteady {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.may_read(location).await;
+        self.may_read(location).await?;
         self.inner.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
-        self.may_read(location).await;
+        self.may_read(location).await?;
         self.inner.get_ranges(location, ranges).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        match self.writes.begin() {
+            Ok(()) => self.inner.delete_stream(locations),
+            Err(error) => stream::once(ready(Err(error))).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match self.reads.begin() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => stream::once(ready(Err(error))).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -101,6 +153,7 @@ impl ObjectStore for Unsteady {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.writes.begin()?;
         self.inner.copy_opts(from, to, options).await
     }
 
