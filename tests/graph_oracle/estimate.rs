@@ -31,10 +31,10 @@ fn variance(weights: &[f64]) -> f64 {
     weights.iter().flat_map(|a| weights.iter().map(move |b| a * b - a.max(*b))).sum()
 }
 
-/// Below it is so large a share of the gamma distribution of this shape, 1 or more: summed over logarithms, a hundredth of a deviation at a time.
+/// Below it is so large a share of the gamma distribution of this shape, 1 or more: summed over logarithms, a four-hundredth of a deviation at a time.
 fn gamma_quantile(shape: f64, share: f64) -> f64 {
-    let step = 0.01 / shape.sqrt();
-    let places = (-2_000..600).map(|place| f64::from(place) * step);
+    let step = 0.0025 / shape.sqrt();
+    let places = (-8_000..2_400).map(|place| f64::from(place) * step);
     let masses: Vec<(f64, f64)> = places.map(|log| (log, (shape * (1.0 + log - log.exp())).exp())).collect();
     let mut left = share * masses.iter().map(|(_, mass)| mass).sum::<f64>();
     for (log, mass) in masses {
