@@ -37,10 +37,10 @@ use crate::trace_id::TraceId;
 use crate::types::TimeRange;
 use crate::view::{View, starts_until};
 
-/// Rows taken in the first round, for each trace asked for and at least; and at least where a trace needs other spans, too, for few
-/// may have them, and a scan takes many rows about as fast as few.
+/// Rows taken in the first round, for each trace asked for and at least: a second round is another scan, and for many rows more files have to
+/// be read. And at least where a trace needs other spans, too, for few may have them, and a scan takes many rows about as fast as few.
 const ROWS_PER_TRACE: usize = 3;
-const ROWS_MIN: usize = 32;
+const ROWS_MIN: usize = 128;
 const ROWS_MIN_SIEVED: usize = 16 * 1024;
 /// By how much a round is larger than the one before, and most rows of one.
 const ROUND_GROWTH: usize = 64;
