@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col};
-use meshlake_traceql::{Attribute, Named, Predicate, View};
+use meshlake_traceql::{Attribute, Named, Predicate, Value, View};
 
 use super::columns::{Columns, ORIGINS, of_named, of_predicate};
 use super::trace::TraceRows;
@@ -74,13 +74,13 @@ fn may_pass(predicate: &Predicate, batch: &RecordBatch) -> Option<BooleanBuffer>
     match predicate {
         Predicate::All(parts) => parts.iter().filter_map(|part| may_pass(part, batch)).reduce(|all, part| &all & &part),
         Predicate::Any(parts) => any(parts.iter().map(|part| may_pass(part, batch))),
-        Predicate::Test(Attribute::Named(named), _) => {
+        Predicate::Test(Attribute::Named(named), test) if !test.passes(&Value::Nil) => {
             let mut columns = Columns::new();
             of_named(named, &mut columns);
             columns.remove(ORIGINS);
             any(columns.into_iter().map(|name| Some(batch.column_by_name(name)?.nulls()?.inner().clone())))
         }
-        Predicate::Test(Attribute::Intrinsic(_), _) => None,
+        Predicate::Test(..) => None,
     }
 }
 
