@@ -6,7 +6,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int16Array, Int64Array, ListArray,
     MapArray, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields, Int32Type};
 use arrow::record_batch::RecordBatch;
 use meshlake_storage::{
@@ -239,7 +239,8 @@ fn map<'a>(rows: impl Iterator<Item = &'a Vec<KeyValue>>) -> ArrayRef {
     let entries = StructArray::new(attribute_entry_fields(), vec![Arc::new(keys), Arc::new(values)], None);
     let DataType::Map(entry, ordered) = meshlake_storage::attribute_map_type() else { panic!("no map") };
     let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.len()));
-    Arc::new(MapArray::new(entry, offsets, entries, None, ordered))
+    let nulls = rows.iter().map(|row| !row.is_empty()).collect::<NullBuffer>();
+    Arc::new(MapArray::new(entry, offsets, entries, Some(nulls), ordered))
 }
 
 fn list(fields: Fields, lengths: impl Iterator<Item = usize>, columns: Vec<ArrayRef>) -> ArrayRef {
