@@ -1,6 +1,6 @@
 //! Sums hops up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{HopFact, Sign, Told, Weighed, What};
 use super::gathered::{Gathered, Place};
@@ -125,11 +125,10 @@ impl RollupBuilder {
 
     /// Says that a trace has no hop any more where only `gone` was.
     fn retract<'h>(&mut self, part: usize, trace_id: [u8; 16], gone: impl Iterator<Item = &'h Hop<'h>>, there: &[Hop<'_>]) {
-        let mut there: Vec<Place> = there.iter().map(|hop| self.place(hop)).collect();
-        there.sort_unstable();
+        let there: BTreeSet<Place> = there.iter().map(|hop| self.place(hop)).collect();
         for hop in gone {
             let place = self.place(hop);
-            if there.binary_search(&place).is_err() {
+            if !there.contains(&place) {
                 self.parts[part].facts.add(HopFact { place, what: What::Gone(trace_id) });
             }
         }
